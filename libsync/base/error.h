@@ -1,0 +1,37 @@
+// What went wrong, in a form that the caller can act on. Kinds follow what the caller does next, not where it
+// happened. Every message says what happened and in which object; the hint says what to do about it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace mbsync {
+
+enum class ErrorKind {
+  kTransient,  ///< try the same again: lost connection, serialization failure, deadlock, peer away
+  kInDoubt,    ///< a commit whose outcome is unknown: look before trying again
+  kRejected,   ///< the other side, the server or the database refused it and will refuse it again
+  kConflict,   ///< data that cannot stand together in one database: a unique or foreign key
+  kCorrupt,    ///< bytes or state that must not exist: truncated message, vector from the future
+  kConfig,     ///< a person has to change a setting, a flag, a right
+  kNotFound,   ///< the named thing does not exist
+  kCancelled,  ///< asked to stop
+  kInternal,   ///< a bug in mbsync
+};
+
+/// Lower-case word for logs and JSON: "transient", "in_doubt", ...
+std::string_view to_string(ErrorKind kind);
+
+struct Error {
+  ErrorKind kind = ErrorKind::kInternal;
+  std::string message;  ///< lower case, values quoted, no secrets
+  std::string hint;     ///< what to do next; may be empty
+
+  /// "message" or "message (hint)".
+  [[nodiscard]] std::string text() const;
+
+  /// The same error with "where: " in front of its message.
+  [[nodiscard]] Error in(std::string_view where) const;
+};
+
+}  // namespace mbsync
