@@ -1,0 +1,32 @@
+// Rows on a database that joins a fleet, or comes back to it after being away for too long. Its own writes were made
+// without knowledge of the fleet's, and of those the fleet has forgotten some (stability.h), each node its own share.
+// So they cannot be judged as siblings: where a node has forgotten a sibling it would judge otherwise. They are put on
+// top of the fleet's row instead, which comes out the same whatever has been forgotten. (CONFLICTS.md C9)
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "row_state.h"
+
+namespace mbsync {
+
+struct BaseOutcome {
+  RowState state;                       ///< what stays live here
+  std::optional<Values> values;         ///< the row as it is to be; nothing: it does not exist
+  std::vector<ColumnNumber> conflicts;  ///< columns (or the row mark) in which base and own differ
+  bool base_won = false;                ///< of those conflicts: the base's values are in the row, else the own
+};
+
+/// `mine` holds only writes that the fleet has not seen (join with the peer's vector first); `row` is the own row.
+/// Rows that were there before mbsync was (all writes of kTimeUnknown) give way to the base and are forgotten, so that
+/// an old machine that joins does not overwrite the fleet. Real edits stand, as writes on top of the base.
+BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base);
+
+/// The same for a row of which the fleet still has live writes: `fleet`, the rest of the join. Own writes that stand
+/// overwrite them (CONFLICTS.md C2). `base` is nothing where the fleet has deleted the row: then all own writes stand,
+/// since a row that nobody else has is news, as it would be had the deletion been forgotten.
+BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const RowState& fleet,
+                           const std::optional<Values>& base);
+
+}  // namespace mbsync

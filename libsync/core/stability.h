@@ -1,0 +1,23 @@
+// What every member of the fleet is known to hold, and may therefore be forgotten (CONFLICTS.md C8).
+#pragma once
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "version_vector.h"
+
+namespace mbsync {
+
+/// The vector up to which every member holds everything, as far as this database knows: the minimum over all members'
+/// reports, where a member without a report counts as holding nothing. The own report is `seen`.
+/// A member's report is used only once this database holds that member's own writes up to it (`seen` covers what the
+/// report says of its author): a report travels faster than the writes it vouches for. Empty while a report may not be
+/// used, or while there is no member besides oneself: a lone node keeps its writes for the peer that is yet to come.
+VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
+                            const std::map<NodeId, VersionVector>& reports);
+
+/// Whether all writes of a row are stable; only then may they be forgotten, all at once.
+bool may_forget(const std::vector<Dot>& writes, const VersionVector& stable);
+
+}  // namespace mbsync

@@ -1,0 +1,65 @@
+// Whatever happens to a fleet, once its nodes have pulled from each other they hold the same rows, and once all know it
+// nothing is left but the rows. And: the tests notice when a rule is left out.
+#include <catch2/catch.hpp>
+
+#include "check_histories.h"
+
+namespace mbsync::sim {
+
+namespace {
+
+/// Whether histories show what `fault` does. Always the same histories.
+void check_noticed(Fault fault) {
+  constexpr int kHistoriesMax = 20000;
+  constexpr int kSize = 120;
+  const rc::Gen<History> histories = any_history();
+  rc::Random random(3);
+  for (int count = 1; count <= kHistoriesMax; ++count) {
+    History history = histories(random.split(), kSize).value();
+    history.setup |= kLateJoiners;  // the rarer of these failures need them
+    const std::string failure = failure_of(history, fault);
+    if (!failure.empty()) {
+      SUCCEED("noticed in history " << count << ": " << failure);
+      return;
+    }
+  }
+  FAIL("not noticed in " << kHistoriesMax << " histories");
+}
+
+}  // namespace
+
+TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C9)") {
+  REQUIRE(check_histories("fleet converges", [] {
+    const History history = *any_history();
+    const std::string failure = failure_of(history);
+    if (!failure.empty()) {
+      RC_FAIL(failure);
+    }
+  }));
+}
+
+TEST_CASE("fleet: without the guard on reports, forgetting makes nodes differ (C8)") {
+  check_noticed(Fault::kForgetUnguarded);
+}
+
+TEST_CASE("fleet: if reports come without the members they were made under, nodes differ (C8)") {
+  check_noticed(Fault::kReportsAlone);
+}
+
+TEST_CASE("fleet: if losing values are not kept, nodes differ (C7)") {
+  check_noticed(Fault::kKeepNothing);
+}
+
+TEST_CASE("fleet: if local writes are not sealed before a join, nodes differ (C2)") {
+  check_noticed(Fault::kSealLate);
+}
+
+TEST_CASE("fleet: if a joining node's writes are judged as siblings, nodes differ (C9)") {
+  check_noticed(Fault::kJoinAsSiblings);
+}
+
+TEST_CASE("fleet: if an answer that comes late puts back old rows, nodes differ (C1)") {
+  check_noticed(Fault::kTakeStaleRows);
+}
+
+}  // namespace mbsync::sim

@@ -1,0 +1,340 @@
+#include "sim_node.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "base_row.h"
+
+namespace mbsync::sim {
+
+namespace {
+
+std::vector<Dot> dots_of(const std::vector<StoredWrite>& writes) {
+  std::vector<Dot> dots;
+  for (const StoredWrite& write : writes) {
+    dots.push_back(write.dot);
+  }
+  return dots;
+}
+
+}  // namespace
+
+RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& row) {
+  RowState state;
+  for (const StoredWrite& write : stored) {
+    Write full{write.dot, write.at, write.columns, write.deleted, {}};
+    for (const ColumnNumber column : write.columns.numbers()) {
+      if (column == kRowMark) {
+        continue;
+      }
+      // Where a fault left a value out, NULL stands for it, so that the fault shows as other rows and not as a crash.
+      const std::optional<Values>& source = write.kept.has_value() ? write.kept : row;
+      full.values[column] = source.has_value() && source->contains(column) ? source->at(column) : Value{};
+    }
+    state.writes.push_back(std::move(full));
+  }
+  return state;
+}
+
+std::string to_string(const std::map<Key, Values>& rows) {
+  std::string text;
+  for (const auto& [key, values] : rows) {
+    text += "  row " + std::to_string(key) + ":";
+    for (const auto& [column, value] : values) {
+      text += " " + std::to_string(column) + "=" + value.value_or("NULL");
+    }
+    text += "\n";
+  }
+  return text.empty() ? "  (no rows)\n" : text;
+}
+
+Node::Node(NodeId id, std::vector<ColumnNumber> columns, const std::set<NodeId>& fleet, Fault fault)
+    : id_(id), columns_(std::move(columns)), fault_(fault), members_(fleet) {
+  members_.insert(id);
+}
+
+void Node::write(Key key, const Values& values, WriteTime at) {
+  const bool inserted = !rows_.contains(key);
+  Values& row = rows_[key];
+  Captured captured{at, {kRowMark}, {}};
+  if (inserted) {
+    for (const ColumnNumber column : columns_) {
+      row[column] = Value{};
+      captured.columns.insert(column);
+    }
+  }
+  for (const auto& [column, value] : values) {
+    row[column] = value;
+    captured.columns.insert(column);
+  }
+  capture(key, std::move(captured));
+}
+
+void Node::erase(Key key, WriteTime at) {
+  const auto found = rows_.find(key);
+  if (found == rows_.end()) {
+    return;
+  }
+  Captured captured{at, {kRowMark}, found->second};
+  for (const ColumnNumber column : columns_) {
+    captured.columns.insert(column);
+  }
+  rows_.erase(found);
+  capture(key, std::move(captured));
+}
+
+void Node::capture(Key key, Captured captured) {
+  capture_[key].push_back(std::move(captured));
+}
+
+void Node::seal() {
+  if (capture_.empty()) {
+    return;
+  }
+  const Dot dot{id_, seen_.counter(id_) + 1};
+  for (const auto& [key, captured] : capture_) {
+    Write write{dot, captured.back().at, {}, captured.back().deleted_row.has_value(), {}};
+    for (const Captured& one : captured) {
+      write.columns = write.columns.unite(one.columns);
+    }
+    write.values = captured.back().deleted_row.value_or(Values{});
+
+    // As the product's statement does: the older writes lose columns where they stand. Their values are not looked at,
+    // since the row no longer shows those that were overwritten.
+    std::vector<StoredWrite>& stored = change_[key];
+    RowState state;
+    std::set<Dot> kept;
+    for (const StoredWrite& older : stored) {
+      state.writes.push_back({older.dot, older.at, older.columns, older.deleted, older.kept.value_or(Values{})});
+      if (older.kept.has_value()) {
+        kept.insert(older.dot);
+      }
+    }
+    if (write.deleted && fault_ != Fault::kKeepNothing) {
+      kept.insert(dot);
+    }
+    overwrite(state, std::move(write));
+    stored.clear();
+    for (Write& live : state.writes) {
+      std::optional<Values> values;
+      if (kept.contains(live.dot)) {
+        values = std::move(live.values);
+      }
+      stored.push_back({live.dot, live.at, live.columns, live.deleted, std::move(values)});
+    }
+  }
+  capture_.clear();
+  seen_.advance(dot);
+}
+
+PullRequest Node::request() const {
+  return {id_, seen_, members_, reports_};
+}
+
+PullAnswer Node::answer(const PullRequest& request) {
+  seal();
+  learn(request.sender, request.seen, request.members, request.reports);
+  // An asker that knows nobody is joining. Two nodes that are alone meet as equals, since nobody has forgotten
+  // anything.
+  const bool joining = request.members.size() == 1 && members_.size() > 2 && fault_ != Fault::kJoinAsSiblings;
+  const bool full = joining || !request.seen.covers(forgotten_);
+  PullAnswer answer{id_, seen_, members_, reports_, full, forgotten_, {}};
+  for (const auto& [key, writes] : change_) {
+    const bool lacking = std::any_of(writes.begin(), writes.end(),
+                                     [&request](const StoredWrite& write) { return !request.seen.covers(write.dot); });
+    if (lacking || answer.full) {
+      answer.rows[key] = {writes, row(key)};
+    }
+  }
+  if (answer.full) {
+    for (const auto& [key, values] : rows_) {
+      answer.rows.try_emplace(key, ShippedRow{{}, values});
+    }
+  }
+  return answer;
+}
+
+void Node::apply(const PullAnswer& answer) {
+  if (fault_ != Fault::kSealLate) {
+    seal();
+  }
+  if (answer.full) {
+    std::map<Key, ShippedRow> all = answer.rows;
+    for (const auto& [key, values] : rows_) {
+      all.try_emplace(key);
+    }
+    for (const auto& [key, writes] : change_) {
+      all.try_emplace(key);
+    }
+    for (const auto& [key, shipped] : all) {
+      apply_base(key, shipped, answer);
+    }
+  } else {
+    for (const auto& [key, shipped] : answer.rows) {
+      apply_row(key, shipped, answer);
+    }
+  }
+  seen_.merge(answer.seen);
+  forgotten_.merge(answer.forgotten);
+  learn(answer.sender, answer.seen, answer.members, answer.reports);
+}
+
+void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
+  const RowState mine = state(key);
+  const RowState theirs = read_back(shipped.writes, shipped.row);
+  check_same_values(mine, theirs);
+  const RowState merged = join(mine, seen_, theirs, answer.seen);
+  const bool blind = fault_ == Fault::kTakeStaleRows && mine.writes.empty();
+  const Outcome outcome = settle(merged, columns_, blind ? shipped.row : row(key), shipped.row);
+  if (fault_ == Fault::kNone && mine.writes.empty()) {
+    check_fast_path(key, shipped, merged, outcome);
+  }
+  store(key, merged, outcome);
+}
+
+// A write gave each of its columns one value, whichever node tells of it.
+void Node::check_same_values(const RowState& mine, const RowState& theirs) const {
+  if (fault_ != Fault::kNone) {
+    return;
+  }
+  for (const Write& write : mine.writes) {
+    const Write* other = theirs.find(write.dot);
+    if (other == nullptr) {
+      continue;
+    }
+    for (const auto& [column, value] : write.values) {
+      if (other->columns.contains(column) && other->values.at(column) != value) {
+        throw std::logic_error("two nodes hold different values of one write");
+      }
+    }
+  }
+}
+
+// The product does not judge a row without local writes, but takes row and writes over as they come. It may, if it
+// leaves out the writes that it has seen already, and the row too where none is left. That must come to the same.
+void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const {
+  std::vector<StoredWrite> news;
+  for (const StoredWrite& write : shipped.writes) {
+    if (!seen_.covers(write.dot)) {
+      news.push_back(write);
+    }
+  }
+  const std::optional<Values> taken = news.empty() ? row(key) : shipped.row;
+  if (outcome.exists != taken.has_value() || (outcome.exists && outcome.values != taken) ||
+      read_back(news, taken) != merged) {
+    throw std::logic_error("the fast path and the join disagree");
+  }
+}
+
+void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
+  const RowState merged = join(state(key), seen_, read_back(shipped.writes, shipped.row), answer.seen);
+  RowState own;
+  RowState fleet;
+  for (const Write& write : merged.writes) {
+    (answer.seen.covers(write.dot) ? fleet : own).writes.push_back(write);
+  }
+  const BaseOutcome settled = settle_on_base(own, row(key), fleet, shipped.row);
+  store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}});
+}
+
+void Node::store(Key key, const RowState& state, const Outcome& outcome) {
+  std::vector<StoredWrite> stored;
+  for (const Write& write : state.writes) {
+    std::optional<Values> kept;
+    if (fault_ != Fault::kKeepNothing && must_keep_values(write, outcome)) {
+      kept = write.values;
+    }
+    stored.push_back({write.dot, write.at, write.columns, write.deleted, std::move(kept)});
+  }
+  if (stored.empty()) {
+    change_.erase(key);
+  } else {
+    change_[key] = std::move(stored);
+  }
+  if (outcome.exists) {
+    rows_[key] = outcome.values;
+  } else {
+    rows_.erase(key);
+  }
+}
+
+void Node::pull(Node& other) {
+  apply(other.answer(request()));
+}
+
+void Node::check() const {
+  for (const auto& [key, writes] : change_) {
+    const RowState live = state(key);
+    RowState normal = live;
+    normal.normalise();
+    if (writes.empty() || normal != live) {
+      throw std::logic_error("a stored state is out of order");
+    }
+    const Outcome outcome = settle(live, columns_, row(key), std::nullopt);
+    if (outcome.exists != row(key).has_value() || (outcome.exists && outcome.values != row(key))) {
+      throw std::logic_error("a row is not what its live writes make of it");
+    }
+  }
+}
+
+void Node::learn(NodeId sender, const VersionVector& seen, const std::set<NodeId>& members,
+                 const std::map<NodeId, VersionVector>& reports) {
+  members_.insert(sender);
+  if (fault_ != Fault::kReportsAlone) {
+    members_.insert(members.begin(), members.end());
+  }
+  for (const auto& [member, report] : reports) {
+    reports_[member].merge(report);
+  }
+  reports_[sender].merge(seen);
+}
+
+VersionVector Node::stable() const {
+  if (fault_ != Fault::kForgetUnguarded) {
+    return stable_vector(id_, seen_, members_, reports_);
+  }
+  VersionVector stable = seen_;
+  for (const NodeId member : members_) {
+    const auto report = reports_.find(member);
+    if (member != id_) {
+      stable = common(stable, report == reports_.end() ? VersionVector{} : report->second);
+    }
+  }
+  return stable;
+}
+
+void Node::forget() {
+  const VersionVector all_have = stable();
+  for (auto line = change_.begin(); line != change_.end();) {
+    const std::vector<Dot> dots = dots_of(line->second);
+    if (!may_forget(dots, all_have)) {
+      ++line;
+      continue;
+    }
+    for (const Dot& dot : dots) {
+      forgotten_.advance(dot);
+    }
+    line = change_.erase(line);
+  }
+}
+
+std::size_t Node::live_writes() const {
+  std::size_t count = 0;
+  for (const auto& [key, writes] : change_) {
+    count += writes.size();
+  }
+  return count;
+}
+
+RowState Node::state(Key key) const {
+  const auto found = change_.find(key);
+  return found == change_.end() ? RowState{} : read_back(found->second, row(key));
+}
+
+std::optional<Values> Node::row(Key key) const {
+  const auto found = rows_.find(key);
+  return found == rows_.end() ? std::nullopt : std::optional<Values>(found->second);
+}
+
+}  // namespace mbsync::sim

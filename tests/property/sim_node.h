@@ -1,0 +1,136 @@
+// A node of mbsync in memory: the application's table, the captures of its triggers, mbsync's own tables, and the steps
+// of the product (seal, answer a pull, apply an answer, forget), built on the real core. It stores what the product
+// stores: a write's values only when they cannot be read from the row (CONFLICTS.md C7), read back before every join.
+// No clock and no chance of its own; one thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "row_state.h"
+#include "settle.h"
+#include "stability.h"
+
+namespace mbsync::sim {
+
+using Key = int;
+
+/// A rule that a node leaves out, to show that the tests notice.
+enum class Fault {
+  kNone,
+  kForgetUnguarded,  ///< uses reports of members whose own writes it has not got yet (C8)
+  kReportsAlone,     ///< takes over reports without the members that their author knew (C8)
+  kKeepNothing,      ///< never stores a value beside the row (C7)
+  kSealLate,         ///< does not seal before it applies an answer, so a fresh local write misses the join (C2)
+  kJoinAsSiblings,   ///< judges a joining node's writes as siblings where the peer itself has forgotten nothing (C9)
+  kTakeStaleRows,    ///< the fast path takes rows over even if all their writes have been seen before (C1)
+};
+
+/// One line of mbsync.change.
+struct StoredWrite {
+  Dot dot;
+  WriteTime at;
+  ColumnSet columns;
+  bool deleted = false;
+  std::optional<Values> kept;  ///< nothing: the values stand in the row
+  bool operator==(const StoredWrite&) const = default;
+};
+
+struct PullRequest {
+  NodeId sender;
+  VersionVector seen;
+  std::set<NodeId> members;
+  std::map<NodeId, VersionVector> reports;
+};
+
+struct ShippedRow {
+  std::vector<StoredWrite> writes;
+  std::optional<Values> row;
+};
+
+struct PullAnswer {
+  NodeId sender;
+  VersionVector seen;
+  std::set<NodeId> members;
+  std::map<NodeId, VersionVector> reports;
+  bool full = false;        ///< every row is in it, for an asker that joins or lacks what was forgotten (C9)
+  VersionVector forgotten;  ///< what the sender's fleet has forgotten
+  std::map<Key, ShippedRow> rows;
+};
+
+class Node {
+ public:
+  /// `columns`: the table's column numbers without the row mark. `fleet`: the members it knows of from the start; a
+  /// node that is yet to join knows none.
+  Node(NodeId id, std::vector<ColumnNumber> columns, const std::set<NodeId>& fleet = {}, Fault fault = Fault::kNone);
+
+  /// The application writes these columns; a row that is not there is inserted, columns not given are NULL.
+  void write(Key key, const Values& values, WriteTime at);
+  /// The application deletes the row, if there is one.
+  void erase(Key key, WriteTime at);
+
+  /// Gives the captured writes their dot.
+  void seal();
+  [[nodiscard]] PullRequest request() const;
+  /// Seals, learns from the request, and answers with what the asker lacks.
+  PullAnswer answer(const PullRequest& request);
+  /// Seals, joins, and takes over vector, members and reports.
+  void apply(const PullAnswer& answer);
+  /// A whole pull from `other`.
+  void pull(Node& other);
+  /// Forgets what is stable (C8).
+  void forget();
+
+  [[nodiscard]] NodeId id() const { return id_; }
+  [[nodiscard]] const std::map<Key, Values>& rows() const { return rows_; }
+  [[nodiscard]] const VersionVector& seen() const { return seen_; }
+  [[nodiscard]] const VersionVector& forgotten() const { return forgotten_; }
+  /// How many live writes are stored.
+  [[nodiscard]] std::size_t live_writes() const;
+  /// The row's live writes with all their values, as a join sees them.
+  [[nodiscard]] RowState state(Key key) const;
+  [[nodiscard]] std::optional<Values> row(Key key) const;
+  [[nodiscard]] const std::vector<ColumnNumber>& columns() const { return columns_; }
+  /// Throws std::logic_error with what is wrong: states out of order, or a row that is not what its live writes make of
+  /// it. For nodes without captures.
+  void check() const;
+
+ private:
+  struct Captured {
+    WriteTime at;
+    ColumnSet columns;
+    std::optional<Values> deleted_row;
+  };
+
+  void capture(Key key, Captured captured);
+  void apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer);
+  void check_same_values(const RowState& mine, const RowState& theirs) const;
+  void apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer);
+  void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const;
+  void store(Key key, const RowState& state, const Outcome& outcome);
+  void learn(NodeId sender, const VersionVector& seen, const std::set<NodeId>& members,
+             const std::map<NodeId, VersionVector>& reports);
+  [[nodiscard]] VersionVector stable() const;
+
+  NodeId id_;
+  std::vector<ColumnNumber> columns_;
+  Fault fault_;
+  std::map<Key, Values> rows_;
+  std::map<Key, std::vector<Captured>> capture_;
+  std::map<Key, std::vector<StoredWrite>> change_;
+  VersionVector seen_;
+  VersionVector forgotten_;
+  std::set<NodeId> members_;
+  std::map<NodeId, VersionVector> reports_;
+};
+
+/// All values of stored writes, those that are not stored read from `row`.
+RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& row);
+
+/// "a=1 b=NULL" for each row, for messages of failed tests.
+std::string to_string(const std::map<Key, Values>& rows);
+
+}  // namespace mbsync::sim
