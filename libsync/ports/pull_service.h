@@ -1,0 +1,26 @@
+// What the HTTP server asks of the node behind it. Called from the server's threads, several at a time.
+#pragma once
+
+#include <chrono>
+#include <string_view>
+
+#include "pull_sink.h"
+
+namespace mbsync {
+
+class PullService {
+ public:
+  virtual ~PullService() = default;
+
+  /// Looks at a request before anything is answered; an error becomes a Refusal.
+  virtual Result<void> accept(const PullRequest& request, std::string_view remote_address) = 0;
+
+  /// Waits until there is something to answer or `patience` is over. True: answer now.
+  virtual bool wait(const PullRequest& request, std::chrono::milliseconds patience) = 0;
+
+  /// Seals, reads in one snapshot, and writes the answer into `sink`, which never blocks on the network. What was
+  /// written counts only if this returns success (that is, once the transaction it was read in has committed).
+  virtual Result<void> answer(const PullRequest& request, PullSink& sink) = 0;
+};
+
+}  // namespace mbsync

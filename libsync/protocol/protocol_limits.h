@@ -1,0 +1,40 @@
+// What a message may hold at most. A receiver checks these before it stores anything; a sender that would break one
+// says so instead of sending. Far above what a healthy fleet needs, far below what would hurt. (PROTOCOL.md "limits")
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "column_set.h"
+
+namespace mbsync {
+
+/// A request, and each JSON frame: 1 MiB. A full table of reports of 180 nodes fits.
+inline constexpr std::size_t kMessageBytesMax = 1 << 20;
+/// Deepest nesting of JSON that any message has is 3; one more than needed is garbage.
+inline constexpr int kJsonDepthMax = 4;
+/// Members, reports, and entries of one version vector.
+inline constexpr std::size_t kMembersMax = 10'000;
+/// A node's name, bytes of UTF-8.
+inline constexpr std::size_t kNodeNameBytesMax = 200;
+/// Schema, table and column names. PostgreSQL stops at 63 bytes unless it was compiled otherwise.
+inline constexpr std::size_t kIdentifierBytesMax = 255;
+/// format_type()'s answer: a qualified name with its modifiers.
+inline constexpr std::size_t kTypeBytesMax = 1024;
+/// PostgreSQL's own limits on a table's and an index's columns.
+inline constexpr std::size_t kColumnsMax = 1600;
+inline constexpr std::size_t kKeyColumnsMax = 32;
+/// Column numbers are never used twice, so a table that gains and loses columns for years goes beyond kColumnsMax.
+inline constexpr ColumnNumber kColumnNumberMax = 65'535;
+/// Live writes of one row: at most one a node and seal, so this is thousands of nodes in conflict.
+inline constexpr std::size_t kRowWritesMax = 10'000;
+/// The `writes` field of a row, bytes: PostgreSQL's limit on any field.
+inline constexpr std::size_t kRowWritesBytesMax = 1 << 30;
+/// How long a request may ask to wait, milliseconds; the answerer waits less if it likes.
+inline constexpr std::int64_t kWaitMsMax = 3'600'000;
+/// Each of a refusal's two texts; longer ones are cut.
+inline constexpr std::size_t kRefusalTextBytesMax = 4096;
+/// Fields of one COPY line: a row's eight own and its values.
+inline constexpr std::size_t kCopyFieldsMax = kColumnsMax + 16;
+
+}  // namespace mbsync

@@ -1,0 +1,278 @@
+#include "http_client.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <atomic>
+#include <optional>
+
+#include "psk_tls.h"
+#include "pull_stream.h"
+#include "tls_stream.h"
+#include "transport_tuning.h"
+
+namespace mbsync {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr const char* kPullPath = "/sync/v1/pull";
+constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
+constexpr const char* kRequestType = "application/json";
+/// What the client calls every peer in HTTP's Host header: names of machines are nobody's business, and need no
+/// quoting.
+constexpr const char* kHostName = "mbsync";
+constexpr int kStatusOk = 200;
+
+Error cancelled() {
+  return Error{ErrorKind::kCancelled, "asked to stop", ""};
+}
+
+/// httplib's client with its own sockets and TLS taken out: it writes a request to a stream and reads the answer.
+class PskClient : public httplib::ClientImpl {
+ public:
+  PskClient(PeerAddress address, SSL_CTX& tls, PeerPatience patience, StopCheck stopped)
+      : httplib::ClientImpl(kHostName, address.port),
+        address_(std::move(address)),
+        tls_(&tls),
+        patience_(patience),
+        stopped_(std::move(stopped)) {
+    set_keep_alive(true);
+    set_decompress(false);
+  }
+  ~PskClient() override { shutdown_ssl(socket_, true); }
+  PskClient(const PskClient&) = delete;
+  PskClient& operator=(const PskClient&) = delete;
+
+  struct Outcome {
+    bool sent = false;             ///< the exchange went through, as far as HTTP is concerned
+    bool fresh = false;            ///< on a connection made for it
+    bool answered = false;         ///< at least one byte came back
+    std::optional<Error> failure;  ///< why not, if it was the connection
+  };
+
+  Outcome exchange(httplib::Request& request) {
+    outcome_ = {};
+    httplib::Response response;
+    httplib::Error error = httplib::Error::Success;
+    // Headers first, within limits; the body has limits of its own (PullDecoder).
+    const httplib::ResponseHandler handler = request.response_handler;
+    request.response_handler = [this, handler](const httplib::Response& head) {
+      stream_->unlimit_reads();
+      return handler(head);
+    };
+    outcome_.sent = send(request, response, error);
+    request.response_handler = handler;
+    return outcome_;
+  }
+
+ private:
+  bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
+    auto connected = connect();
+    if (!connected) {
+      outcome_.failure = connected.error();
+      error = httplib::Error::Connection;
+      return false;
+    }
+    auto secured = connect_tls(*tls_, *connected, steady_clock::now() + patience_.handshake, stopped_);
+    if (!secured) {
+      outcome_.failure = secured.error();
+      error = httplib::Error::SSLConnection;
+      return false;
+    }
+    outcome_.fresh = true;
+    out.sock = connected->release();
+    out.ssl = secured->release();
+    return true;
+  }
+
+  Result<mbsync::Socket> connect() {
+    const auto deadline = steady_clock::now() + patience_.connect;
+    const auto endpoints = resolver_.resolve(address_.host, address_.port, deadline, stopped_);
+    if (!endpoints) {
+      return endpoints.error();
+    }
+    auto socket = connect_to(*endpoints, deadline, stopped_);
+    if (!socket && socket.error().kind == ErrorKind::kTransient) {
+      return Error{ErrorKind::kTransient, fmt::format("cannot connect: {}", socket.error().message),
+                   "is mbsync running there, with this SYNC_PORT, and does the firewall let it through?"};
+    }
+    return socket;
+  }
+
+  bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) override {
+    stream_.emplace(*socket.ssl, socket.sock, TlsStream::Limits{patience_.silence, patience_.silence}, stopped_);
+    stream_->limit_reads(tuning::kHttpHeadBytesMax);
+    const bool ok = callback(*stream_);
+    outcome_.answered = stream_->has_read();
+    outcome_.failure = stream_->failure();
+    if (!outcome_.failure && stream_->exhausted()) {
+      outcome_.failure = Error{ErrorKind::kCorrupt, "it sends more headers than is allowed", ""};
+    }
+    stream_.reset();
+    return ok;
+  }
+
+  void shutdown_ssl(Socket& socket, bool gracefully) override {
+    if (socket.ssl != nullptr) {
+      if (gracefully) {
+        SSL_shutdown(socket.ssl);
+      }
+      SSL_free(socket.ssl);
+      socket.ssl = nullptr;
+    }
+  }
+
+  const PeerAddress address_;
+  SSL_CTX* tls_;
+  const PeerPatience patience_;
+  const StopCheck stopped_;
+  Resolver resolver_;
+  std::optional<TlsStream> stream_;
+  Outcome outcome_;
+};
+
+/// Takes what comes back: the answer's bytes into the decoder, or a refusal's text.
+class Receiver {
+ public:
+  explicit Receiver(PullSink& sink) : decoder_(sink, tuning::kAnswerBytesMax) {}
+
+  void begin(const httplib::Response& head) {
+    status_ = head.status;
+    is_answer_ = status_ == kStatusOk && head.get_header_value("Content-Type") == kAnswerType;
+  }
+
+  /// False ends the exchange.
+  bool take(std::string_view bytes) {
+    if (is_answer_) {
+      result_ = decoder_.feed(bytes);
+      return result_.has_value();
+    }
+    text_.append(bytes.substr(0, tuning::kRefusalBytesMax - text_.size()));
+    return text_.size() < tuning::kRefusalBytesMax;
+  }
+
+  [[nodiscard]] bool begun() const { return status_ != 0; }
+
+  /// The outcome of an exchange that HTTP sees as complete, or that take() has ended.
+  Result<void> finish() {
+    if (!is_answer_) {
+      return refusal();
+    }
+    if (!result_) {
+      return result_;
+    }
+    result_ = decoder_.finish();
+    return result_;
+  }
+
+  /// take() has ended the exchange.
+  [[nodiscard]] bool refused_bytes() const { return !result_ || text_.size() >= tuning::kRefusalBytesMax; }
+  [[nodiscard]] bool is_answer() const { return is_answer_; }
+  [[nodiscard]] bool sink_failed() const { return decoder_.sink_failed(); }
+
+ private:
+  [[nodiscard]] Error refusal() const {
+    const auto parsed = parse_refusal(text_);
+    if (status_ != kStatusOk && parsed) {
+      return refusal_error(*parsed);
+    }
+    return Error{ErrorKind::kRejected, fmt::format("it does not answer as mbsync does (HTTP status {})", status_),
+                 "is this the port of mbsync?"};
+  }
+
+  PullDecoder decoder_;
+  Result<void> result_;
+  int status_ = 0;
+  bool is_answer_ = false;
+  std::string text_;
+};
+
+}  // namespace
+
+struct PeerClient::Impl {
+  Impl(PeerAddress peer, FleetKey fleet_key, PeerPatience patience)
+      : name(to_string(peer)),
+        key(std::move(fleet_key)),
+        tls(make_client_context(key)),
+        http(std::move(peer), *tls, patience, [this] { return stopped.load(); }) {}
+
+  Result<void> pull(const PullRequest& request, PullSink& sink);
+  /// One try. `again` is set if the connection turned out to have been closed while it was idle.
+  Result<void> pull_once(const std::string& body, PullSink& sink, bool& again);
+  [[nodiscard]] Error about_peer(const Error& error) const { return error.in(fmt::format("peer '{}'", name)); }
+
+  const std::string name;
+  const FleetKey key;
+  std::atomic<bool> stopped = false;
+  SslContext tls;
+  PskClient http;
+};
+
+Result<void> PeerClient::Impl::pull_once(const std::string& body, PullSink& sink, bool& again) {
+  Receiver receiver(sink);
+  httplib::Request request;
+  request.method = "POST";
+  request.path = kPullPath;
+  request.body = body;
+  request.set_header("Content-Type", kRequestType);
+  request.response_handler = [&](const httplib::Response& head) {
+    receiver.begin(head);
+    return !stopped;
+  };
+  request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
+                                 std::uint64_t /*total*/) {
+    return !stopped && receiver.take(std::string_view(bytes, size));
+  };
+  const PskClient::Outcome outcome = http.exchange(request);
+
+  if (receiver.begun() && (outcome.sent || receiver.refused_bytes())) {
+    Result<void> result = receiver.finish();
+    if (result || receiver.sink_failed()) {
+      return result;
+    }
+    return about_peer(result.error());
+  }
+  if (stopped) {
+    return cancelled();
+  }
+  again = !outcome.fresh && !outcome.answered && outcome.failure && outcome.failure->kind == ErrorKind::kTransient;
+  if (outcome.failure) {
+    return about_peer(*outcome.failure);
+  }
+  return about_peer(
+      Error{ErrorKind::kRejected, "it does not speak HTTP as mbsync does", "is this the port of mbsync?"});
+}
+
+Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) {
+  const std::string body = to_json(request);
+  if (body.size() > tuning::kRequestBytesMax) {
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("a request of {} bytes, more than {}, cannot be sent", body.size(), tuning::kRequestBytesMax),
+        "the fleet has more nodes than this protocol carries"};
+  }
+  if (stopped) {
+    return cancelled();
+  }
+  bool again = false;
+  Result<void> result = pull_once(body, sink, again);
+  if (again) {
+    // The peer had closed the idle connection: nothing was lost, since a pull changes nothing over there.
+    bool unused = false;
+    result = pull_once(body, sink, unused);
+  }
+  return result;
+}
+
+PeerClient::PeerClient(PeerAddress address, FleetKey key, PeerPatience patience)
+    : impl_(std::make_unique<Impl>(std::move(address), std::move(key), patience)) {}
+PeerClient::~PeerClient() = default;
+Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
+  return impl_->pull(request, sink);
+}
+void PeerClient::stop() {
+  impl_->stopped = true;
+}
+
+}  // namespace mbsync

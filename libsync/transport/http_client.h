@@ -1,0 +1,48 @@
+// Pulls from one peer. One thread uses pull(); stop() may come from any other.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "fleet_key.h"
+#include "peer_address.h"
+#include "pull_sink.h"
+
+namespace mbsync {
+
+/// How long a client puts up with a peer that says nothing.
+struct PeerPatience {
+  /// A TCP connection takes milliseconds on a LAN and half a second across continents; after this the peer is away.
+  std::chrono::milliseconds connect{5'000};
+  std::chrono::milliseconds handshake{5'000};
+  /// In the middle of an exchange. A busy peer pings every two seconds, so this is five pings lost.
+  std::chrono::milliseconds silence{10'000};
+};
+
+class PeerClient {
+ public:
+  PeerClient(PeerAddress address, FleetKey key, PeerPatience patience = {});
+  ~PeerClient();
+  PeerClient(const PeerClient&) = delete;
+  PeerClient& operator=(const PeerClient&) = delete;
+
+  /// Sends the request and hands the answer to `sink` as it arrives. Success means: the answer is whole (footer seen,
+  /// checksum right, connection ended the way it should). Whatever `sink` was given before an error counts for nothing.
+  /// Errors: `transient` (nobody there, connection lost, time-out, truncated), `rejected` (the peer refused, with its
+  /// words; the handshake failed: another key or not mbsync), `corrupt` (garbled or over a limit), the sink's own
+  /// error, `cancelled` after stop(). Keeps the connection for the next pull.
+  Result<void> pull(const PullRequest& request, PullSink& sink);
+
+  /// Ends a pull that is under way, from any thread, within a quarter of a second (unless the sink itself is busy);
+  /// later pulls fail with `cancelled`. Does not wait for that.
+  void stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mbsync

@@ -1,0 +1,381 @@
+#include "http_server.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <poll.h>
+
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "psk_tls.h"
+#include "pull_exchange.h"
+#include "tls_stream.h"
+#include "transport_tuning.h"
+#include "warning_limiter.h"
+
+namespace mbsync {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr const char* kPullPath = "/sync/v1/pull";
+constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
+constexpr const char* kRefusalType = "application/json";
+
+int status_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kRejected:
+      return 403;
+    case ErrorKind::kNotFound:
+      return 404;
+    case ErrorKind::kConflict:
+    case ErrorKind::kConfig:
+      return 409;
+    case ErrorKind::kCorrupt:
+      return 400;
+    case ErrorKind::kTransient:
+    case ErrorKind::kInDoubt:
+    case ErrorKind::kCancelled:
+      return 503;
+    case ErrorKind::kInternal:
+      break;
+  }
+  return 500;
+}
+
+void refuse(httplib::Response& response, int status, const Refusal& refusal) {
+  response.status = status;
+  response.set_content(to_json(refusal), kRefusalType);
+}
+
+void refuse(httplib::Response& response, const Error& error) {
+  refuse(response, status_of(error.kind), Refusal{error.kind, error.message, error.hint});
+}
+
+/// The number in a path /sync/vN/..., if it is one.
+std::optional<int> version_in(std::string_view path) {
+  constexpr std::string_view kPrefix = "/sync/v";
+  if (path.substr(0, kPrefix.size()) != kPrefix) {
+    return std::nullopt;
+  }
+  path.remove_prefix(kPrefix.size());
+  int version = 0;
+  const auto [end, error] = std::from_chars(path.data(), path.data() + path.size(), version);
+  const bool whole = error == std::errc{} && (end == path.data() + path.size() || *end == '/');
+  return whole ? std::optional<int>(version) : std::nullopt;
+}
+
+/// What is said where httplib itself found something wrong, or found nobody to answer.
+Refusal refusal_for(int status, std::string_view path) {
+  const auto version = version_in(path);
+  if (status == 404 && version && *version != kProtocolVersion) {
+    return {ErrorKind::kRejected,
+            fmt::format("this node speaks protocol version {}, not version {}", kProtocolVersion, *version),
+            "bring both nodes to the same version of mbsync"};
+  }
+  switch (status) {
+    case 404:
+      return {ErrorKind::kNotFound, "there is nothing at this address", fmt::format("only POST {}", kPullPath)};
+    case 413:
+      return {ErrorKind::kRejected, fmt::format("a request of more than {} bytes", tuning::kRequestBytesMax), ""};
+    case 500:
+      return {ErrorKind::kInternal, "this node failed while it looked at the request", "see its log"};
+    default:
+      return {ErrorKind::kCorrupt, "not a well-formed request", ""};
+  }
+}
+
+/// httplib's server without its sockets and threads: it reads a request from a stream and writes the answer.
+class Front : public httplib::Server {
+ public:
+  /// False: the connection cannot be used any further.
+  bool serve(TlsStream& stream, bool last) {
+    bool closed = false;
+    return process_request(stream, last, closed, nullptr) && !closed;
+  }
+
+  /// httplib asks this socket's value whether it is shutting down, and nothing else.
+  void set_listening(int fd) { svr_sock_ = fd; }
+};
+
+struct Connection {
+  Socket socket;
+  std::string address;
+};
+
+}  // namespace
+
+struct HttpServer::Impl {
+  Impl(HttpServerOptions given, FleetKey fleet_key, PullService& pull_service)
+      : options(std::move(given)), key(std::move(fleet_key)), service(&pull_service), tls(make_server_context(key)) {
+    set_up_front();
+  }
+
+  void set_up_front();
+  void answer_pull(const httplib::Request& request, httplib::Response& response);
+
+  Result<void> start();
+  void stop();
+  void accept_loop(int listener_fd);
+  void take(Connection connection);
+  void worker_loop();
+  void serve(const Connection& connection);
+  Result<SslConnection> shake_hands(const Connection& connection);
+  bool wait_for_request(TlsStream& stream);
+  void warn(std::string_view address, std::string_view what);
+
+  [[nodiscard]] StopCheck stop_check() {
+    return [this] { return stopping.load(); };
+  }
+  [[nodiscard]] bool crowded() {
+    const std::lock_guard lock(mutex);
+    return !queue.empty();
+  }
+
+  const HttpServerOptions options;
+  const FleetKey key;
+  PullService* service;
+  SslContext tls;
+  Front front;
+  WarningLimiter warnings{tuning::kWarningInterval, tuning::kWarningAddressesMax};
+
+  std::mutex lifecycle;  ///< one start() or stop() at a time; guards listener, acceptor, workers
+  Socket listener;
+  std::thread acceptor;
+  std::atomic<std::uint16_t> port = 0;
+  std::atomic<bool> stopping = false;
+
+  std::mutex mutex;  ///< guards what follows
+  std::condition_variable changed;
+  std::deque<Connection> queue;
+  std::size_t idle_workers = 0;
+  std::map<std::string, std::size_t> handshakes;  ///< under way, by address
+  std::vector<std::thread> workers;               ///< grows in accept_loop() only, joined in stop() after it has ended
+};
+
+void HttpServer::Impl::set_up_front() {
+  front.set_payload_max_length(tuning::kRequestBytesMax);
+  front.set_keep_alive_max_count(tuning::kRequestsPerConnectionMax);
+  front.set_keep_alive_timeout(std::chrono::duration_cast<std::chrono::seconds>(tuning::kKeepAliveTimeout).count());
+  front.Post(kPullPath, httplib::Server::Handler([this](const httplib::Request& request, httplib::Response& response) {
+               answer_pull(request, response);
+             }));
+  front.set_error_handler(httplib::Server::Handler([](const httplib::Request& request, httplib::Response& response) {
+    if (response.body.empty()) {
+      refuse(response, response.status, refusal_for(response.status, request.path));
+    }
+  }));
+  // What was thrown may hold anything, so it is not told to the asker.
+  front.set_exception_handler(
+      [](const httplib::Request& request, httplib::Response& response, const std::exception_ptr& /*thrown*/) {
+        refuse(response, 500, refusal_for(500, request.path));
+      });
+}
+
+void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
+  auto parsed = parse_pull_request(request.body);
+  if (!parsed) {
+    return refuse(response, parsed.error());
+  }
+  if (const auto accepted = service->accept(*parsed, request.remote_addr); !accepted) {
+    return refuse(response, accepted.error());
+  }
+  auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, stop_check());
+  response.status = 200;
+  response.set_chunked_content_provider(kAnswerType, [exchange](std::size_t /*offset*/, httplib::DataSink& sink) {
+    const PullExchange::Wire wire{[&sink](std::string_view bytes) { return sink.write(bytes.data(), bytes.size()); },
+                                  [&sink] { return sink.is_writable(); }};
+    const bool sent = exchange->run(wire);
+    if (sent) {
+      sink.done();
+    }
+    return sent;
+  });
+}
+
+Result<void> HttpServer::Impl::start() {
+  const std::lock_guard one(lifecycle);
+  MBSYNC_CHECK(!listener, "start() of an HTTP server that runs");
+  auto opened = listen_on(options.bind_address, options.port);
+  if (!opened) {
+    return opened.error();
+  }
+  listener = std::move(*opened);
+  port = local_port(listener);
+  stopping = false;
+  front.set_listening(listener.fd());
+  acceptor = std::thread([this, fd = listener.fd()] { accept_loop(fd); });
+  return {};
+}
+
+void HttpServer::Impl::stop() {
+  const std::lock_guard one(lifecycle);
+  if (!listener) {
+    return;
+  }
+  {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+  }
+  changed.notify_all();
+  wake_acceptor(listener);
+  acceptor.join();
+  for (std::thread& worker : workers) {
+    worker.join();
+  }
+  // No thread is left that could use what follows.
+  workers.clear();
+  queue.clear();
+  front.set_listening(INVALID_SOCKET);
+  listener.close();
+}
+
+void HttpServer::Impl::accept_loop(int listener_fd) {
+  while (!stopping) {
+    const auto soon = steady_clock::now() + tuning::kKeepAliveTimeout;
+    if (wait_for(listener_fd, POLLIN, soon, stop_check()) != Waited::kReady) {
+      continue;
+    }
+    Accepted accepted = accept_from(listener);
+    if (accepted.socket) {
+      std::string address = remote_address(accepted.socket.fd());
+      take({std::move(accepted.socket), std::move(address)});
+    } else if (accepted.error == EMFILE || accepted.error == ENFILE || accepted.error == ENOBUFS ||
+               accepted.error == ENOMEM) {
+      warn("anybody", fmt::format("cannot be accepted: {}", std::generic_category().message(accepted.error)));
+      std::unique_lock lock(mutex);
+      changed.wait_for(lock, tuning::kAcceptPause, stop_check());
+    }
+    // Every other error belongs to a connection that is gone already.
+  }
+}
+
+void HttpServer::Impl::take(Connection connection) {
+  const std::string address = connection.address;
+  std::string trouble;
+  {
+    const std::lock_guard lock(mutex);
+    if (queue.size() >= tuning::kConnectionsQueuedMax) {
+      trouble = fmt::format("closed at once, since {} others are waiting", queue.size());
+    } else {
+      queue.push_back(std::move(connection));
+      if (queue.size() > idle_workers && workers.size() < tuning::kServerThreadsMax) {
+        try {
+          workers.emplace_back([this] { worker_loop(); });
+        } catch (const std::system_error& error) {
+          trouble = fmt::format("has to wait for a thread: {}", error.what());
+        }
+      }
+    }
+  }
+  changed.notify_one();
+  if (!trouble.empty()) {
+    warn(address, trouble);
+  }
+}
+
+void HttpServer::Impl::worker_loop() {
+  for (;;) {
+    Connection connection;
+    {
+      std::unique_lock lock(mutex);
+      ++idle_workers;
+      changed.wait(lock, [this] { return stopping || !queue.empty(); });
+      --idle_workers;
+      if (stopping) {
+        return;
+      }
+      connection = std::move(queue.front());
+      queue.pop_front();
+    }
+    serve(connection);
+  }
+}
+
+Result<SslConnection> HttpServer::Impl::shake_hands(const Connection& connection) {
+  {
+    const std::lock_guard lock(mutex);
+    std::size_t& count = handshakes[connection.address];
+    if (count >= tuning::kHandshakesPerAddressMax) {
+      return Error{ErrorKind::kTransient, fmt::format("closed, since {} handshakes with it are under way", count), ""};
+    }
+    ++count;
+  }
+  auto result = accept_tls(*tls, connection.socket, steady_clock::now() + tuning::kHandshakeTimeout, stop_check());
+  const std::lock_guard lock(mutex);
+  if (const auto entry = handshakes.find(connection.address); --entry->second == 0) {
+    handshakes.erase(entry);
+  }
+  return result;
+}
+
+void HttpServer::Impl::serve(const Connection& connection) {
+  const auto tls_connection = shake_hands(connection);
+  if (!tls_connection) {
+    if (tls_connection.error().kind != ErrorKind::kCancelled) {
+      warn(connection.address, tls_connection.error().message);
+    }
+    return;
+  }
+  TlsStream stream(**tls_connection, connection.socket.fd(), {tuning::kRequestSilenceMax, tuning::kWriteTimeout},
+                   stop_check());
+  for (std::size_t left = tuning::kRequestsPerConnectionMax; left > 0 && wait_for_request(stream); --left) {
+    stream.limit_reads(tuning::kHttpHeadBytesMax + tuning::kRequestBytesMax);
+    if (!front.serve(stream, left == 1) || stream.failure() || stream.exhausted()) {
+      break;
+    }
+  }
+  if (!stream.failure()) {
+    SSL_shutdown(tls_connection->get());
+  }
+}
+
+bool HttpServer::Impl::wait_for_request(TlsStream& stream) {
+  const auto begun = steady_clock::now();
+  for (;;) {
+    const auto now = steady_clock::now();
+    switch (stream.wait_readable(now + tuning::kWaitSlice)) {
+      case Waited::kReady:
+        return true;
+      case Waited::kStopped:
+        return false;
+      case Waited::kTimeout:
+        break;
+    }
+    if (now - begun >= tuning::kKeepAliveTimeout || (now - begun >= tuning::kIdleWhenCrowded && crowded())) {
+      return false;
+    }
+  }
+}
+
+void HttpServer::Impl::warn(std::string_view address, std::string_view what) {
+  if (const auto line = warnings.admit(address, what, steady_clock::now()); line && options.on_warning) {
+    options.on_warning(*line);
+  }
+}
+
+HttpServer::HttpServer(HttpServerOptions options, FleetKey key, PullService& service)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(key), service)) {}
+HttpServer::~HttpServer() {
+  stop();
+}
+Result<void> HttpServer::start() {
+  return impl_->start();
+}
+std::uint16_t HttpServer::port() const {
+  return impl_->port;
+}
+void HttpServer::stop() {
+  impl_->stop();
+}
+
+}  // namespace mbsync

@@ -1,0 +1,180 @@
+#include "psk_tls.h"
+
+#include <fmt/format.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <poll.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <mutex>
+
+namespace mbsync {
+namespace {
+
+/// Names the scheme by which the secret is made, not the fleet: it crosses the network in clear.
+constexpr std::string_view kIdentity = "mbsync-v1";
+constexpr const char* kCipherSuite = "TLS_AES_128_GCM_SHA256";
+constexpr unsigned char kCipherSuiteId[2] = {0x13, 0x01};
+constexpr const char* kGroups = "X25519:P-256";
+
+constexpr std::string_view kRefusedHint = "its SYNC_REGISTRATION_KEY differs, or it is not mbsync";
+
+SSL_SESSION* new_psk_session(SSL* connection, const FleetKey& key) {
+  SSL_SESSION* session = SSL_SESSION_new();
+  const SSL_CIPHER* cipher = SSL_CIPHER_find(connection, kCipherSuiteId);
+  if (session == nullptr || cipher == nullptr ||
+      SSL_SESSION_set1_master_key(session, key.secret().data(), key.secret().size()) != 1 ||
+      SSL_SESSION_set_cipher(session, cipher) != 1 || SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
+    SSL_SESSION_free(session);
+    return nullptr;
+  }
+  return session;
+}
+
+const FleetKey& key_of(SSL* connection) {
+  return *static_cast<const FleetKey*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(connection)));
+}
+
+int find_session(SSL* connection, const unsigned char* identity, std::size_t bytes, SSL_SESSION** session) {
+  *session = nullptr;
+  if (bytes != kIdentity.size() || std::memcmp(identity, kIdentity.data(), bytes) != 0) {
+    return 1;  // unknown; without a certificate there is nothing else to fall back on, so the handshake fails
+  }
+  *session = new_psk_session(connection, key_of(connection));
+  return *session != nullptr ? 1 : 0;
+}
+
+int use_session(SSL* connection, const EVP_MD* digest, const unsigned char** identity, std::size_t* bytes,
+                SSL_SESSION** session) {
+  *session = nullptr;
+  if (digest != nullptr && EVP_MD_is_a(digest, "SHA256") != 1) {
+    return 1;
+  }
+  *session = new_psk_session(connection, key_of(connection));
+  *identity = reinterpret_cast<const unsigned char*>(kIdentity.data());
+  *bytes = kIdentity.size();
+  return *session != nullptr ? 1 : 0;
+}
+
+int refuse_certificate(X509_STORE_CTX* store, void* /*unused*/) {
+  X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+  return 0;
+}
+
+/// OpenSSL writes to sockets in a way that raises SIGPIPE when the peer has gone; its default is to end the process.
+void ignore_broken_pipes() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction now {};
+    if (sigaction(SIGPIPE, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL) {
+      std::signal(SIGPIPE, SIG_IGN);
+    }
+  });
+}
+
+SslContext make_context(const SSL_METHOD* method, const FleetKey& key) {
+  ignore_broken_pipes();
+  SslContext context(SSL_CTX_new(method));
+  MBSYNC_CHECK(context != nullptr, "no memory for a TLS context");
+  SSL_CTX* raw = context.get();
+  // Everything is said here rather than left to the system's OpenSSL configuration.
+  const bool ok = SSL_CTX_set_min_proto_version(raw, TLS1_3_VERSION) == 1 &&
+                  SSL_CTX_set_max_proto_version(raw, TLS1_3_VERSION) == 1 &&
+                  SSL_CTX_set_ciphersuites(raw, kCipherSuite) == 1 && SSL_CTX_set1_groups_list(raw, kGroups) == 1 &&
+                  SSL_CTX_set_num_tickets(raw, 0) == 1 && SSL_CTX_set_max_early_data(raw, 0) == 1 &&
+                  SSL_CTX_set_recv_max_early_data(raw, 0) == 1;
+  MBSYNC_CHECK(ok, "this OpenSSL cannot do TLS 1.3 with AES-128-GCM");
+  SSL_CTX_set_options(raw, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_clear_options(raw, SSL_OP_ALLOW_NO_DHE_KEX);
+  SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // The callbacks only read it.
+  SSL_CTX_set_app_data(raw, const_cast<FleetKey*>(&key));
+  return context;
+}
+
+/// What the handshake failed of, from OpenSSL's queue of this thread.
+Error handshake_error(int ssl_error) {
+  const int system_error = errno;
+  const unsigned long code = ERR_peek_error();
+  const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
+  if (ssl_error == SSL_ERROR_SYSCALL || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
+      ssl_error == SSL_ERROR_ZERO_RETURN) {
+    const bool reset = ssl_error == SSL_ERROR_SYSCALL && system_error == ECONNRESET;
+    return Error{ErrorKind::kTransient,
+                 fmt::format("the connection was {} during the TLS handshake", reset ? "reset" : "closed"),
+                 "if this goes on: is it mbsync, and not too busy?"};
+  }
+  const char* words = ERR_reason_error_string(code);
+  const bool other_key = reason == SSL_R_BINDER_DOES_NOT_VERIFY;
+  return Error{ErrorKind::kRejected,
+               fmt::format("TLS handshake failed: {}", other_key          ? "another SYNC_REGISTRATION_KEY"
+                                                       : words != nullptr ? words
+                                                                          : "unknown reason"),
+               std::string(kRefusedHint)};
+}
+
+Result<SslConnection> shake_hands(SSL_CTX& context, const Socket& socket, Deadline deadline, const StopCheck& stopped,
+                                  int (*step)(SSL*)) {
+  SslConnection connection(SSL_new(&context));
+  MBSYNC_CHECK(connection != nullptr, "no memory for a TLS connection");
+  if (SSL_set_fd(connection.get(), socket.fd()) != 1) {
+    return Error{ErrorKind::kTransient, "no memory for a TLS connection", ""};
+  }
+  for (;;) {
+    ERR_clear_error();
+    errno = 0;
+    const int done = step(connection.get());
+    if (done == 1) {
+      break;
+    }
+    const int why = SSL_get_error(connection.get(), done);
+    if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
+      Error error = handshake_error(why);
+      ERR_clear_error();
+      return error;
+    }
+    switch (wait_for(socket.fd(), why == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline, stopped)) {
+      case Waited::kStopped:
+        return Error{ErrorKind::kCancelled, "asked to stop", ""};
+      case Waited::kTimeout:
+        return Error{ErrorKind::kTransient, "no answer to the TLS handshake in time",
+                     "is it mbsync, and not too busy?"};
+      case Waited::kReady:
+        break;
+    }
+  }
+  // The settings above leave no other way; should a library change that, nothing may be sent to a stranger.
+  if (SSL_session_reused(connection.get()) != 1) {
+    return Error{ErrorKind::kRejected, "TLS handshake without the fleet's key", std::string(kRefusedHint)};
+  }
+  return connection;
+}
+
+}  // namespace
+
+SslContext make_server_context(const FleetKey& key) {
+  SslContext context = make_context(TLS_server_method(), key);
+  SSL_CTX_set_psk_find_session_callback(context.get(), find_session);
+  return context;
+}
+
+SslContext make_client_context(const FleetKey& key) {
+  SslContext context = make_context(TLS_client_method(), key);
+  SSL_CTX_set_psk_use_session_callback(context.get(), use_session);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_cert_verify_callback(context.get(), refuse_certificate, nullptr);
+  return context;
+}
+
+Result<SslConnection> accept_tls(SSL_CTX& context, const Socket& socket, Deadline deadline, const StopCheck& stopped) {
+  return shake_hands(context, socket, deadline, stopped, SSL_accept);
+}
+
+Result<SslConnection> connect_tls(SSL_CTX& context, const Socket& socket, Deadline deadline, const StopCheck& stopped) {
+  return shake_hands(context, socket, deadline, stopped, SSL_connect);
+}
+
+}  // namespace mbsync

@@ -1,0 +1,46 @@
+// One pull as the server answers it: wait until there is news, have the answer made, send it; with signs of life all
+// the while. Knows nothing of HTTP, so that it is tested without a network.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string_view>
+
+#include "pull_service.h"
+#include "socket.h"
+#include "spool.h"
+
+namespace mbsync {
+
+class PullExchange {
+ public:
+  /// The way to the asker.
+  struct Wire {
+    std::function<bool(std::string_view)> send;  ///< false: gone
+    std::function<bool()> open;                  ///< false: the asker has hung up
+  };
+
+  /// Borrows the service; `stopped` tells that the server is stopping.
+  PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory, StopCheck stopped);
+
+  /// Returns once everything is sent: the answer, or a refusal in its place. False: the asker has gone, or the answer
+  /// broke off; the connection is of no use any more.
+  bool run(const Wire& wire);
+
+ private:
+  bool wait_for_news(const Wire& wire);
+  Result<void> make_answer(const Wire& wire, Spool& spool);
+  bool send_spool(const Wire& wire, Spool& spool);
+  /// Keeps the asker informed; sets `gone_` when it is no longer there.
+  void ping_if_due(const Wire& wire);
+  static bool refuse(const Wire& wire, const Error& error);
+
+  PullService* service_;
+  PullRequest request_;
+  std::filesystem::path spool_directory_;
+  StopCheck stopped_;
+  Deadline next_ping_;
+  bool gone_ = false;
+};
+
+}  // namespace mbsync

@@ -1,0 +1,75 @@
+// Every time, size and count of the transport, each with its unit and why it is what it is. The client's patience is in
+// http_client.h, since its owner may choose it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "protocol_limits.h"
+
+namespace mbsync::tuning {
+
+using std::chrono::milliseconds;
+
+// --- times -----------------------------------------------------------------------------------------------------------
+
+/// An answer that is not ready says so this often, so that the asker can tell a busy peer from a dead one.
+inline constexpr milliseconds kPingInterval{2'000};
+/// No wait is longer than this without a look at whether to stop; also the longest that stopping waits for a waiter.
+inline constexpr milliseconds kWaitSlice{250};
+/// Longest long poll, whatever the asker wants. Routers forget quiet connections after a few minutes; pings keep them
+/// alive, and a fresh request now and then carries fresh reports.
+inline constexpr milliseconds kWaitMax{60'000};
+/// The whole TLS handshake as the server sees it: how long a silent stranger can hold a thread.
+inline constexpr milliseconds kHandshakeTimeout{5'000};
+/// Silence of the asker while the server reads its request, which was made before it was sent.
+inline constexpr milliseconds kRequestSilenceMax{10'000};
+/// No byte could be written: the other side's window stays shut. Its database may be slow, so this is generous.
+inline constexpr milliseconds kWriteTimeout{60'000};
+/// An idle connection stays open a little longer than the longest pause between two pulls (kWaitMax and a bit).
+inline constexpr milliseconds kKeepAliveTimeout{75'000};
+/// When connections are waiting for a thread, one that has been idle this long makes room. Its peer just reconnects.
+inline constexpr milliseconds kIdleWhenCrowded{1'000};
+/// Out of file descriptors or memory: wait before the next accept().
+inline constexpr milliseconds kAcceptPause{100};
+/// At most one warning about one address in this time.
+inline constexpr milliseconds kWarningInterval{60'000};
+
+// --- counts ----------------------------------------------------------------------------------------------------------
+
+/// Connections served at a time, one thread each. A node has a bounded number of live peers, well below this.
+inline constexpr std::size_t kServerThreadsMax = 32;
+/// Accepted connections that wait for a thread; one more is closed at once.
+inline constexpr std::size_t kConnectionsQueuedMax = 64;
+/// Handshakes under way with one address: a single stranger must not hold every thread.
+inline constexpr std::size_t kHandshakesPerAddressMax = 16;
+/// Requests on one connection: in effect no limit, a month at one a minute.
+inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
+/// The kernel's queue of connections that nobody has accepted yet.
+inline constexpr int kListenBacklog = 128;
+/// Addresses that the limiter of warnings keeps apart.
+inline constexpr std::size_t kWarningAddressesMax = 256;
+/// Pings before an answer: six hours of preparation, then something is stuck.
+inline constexpr std::uint64_t kPingsMax = 10'800;
+
+// --- sizes, bytes ----------------------------------------------------------------------------------------------------
+
+/// A request's first line and headers, or an answer's.
+inline constexpr std::size_t kHttpHeadBytesMax = 16 * 1024;
+/// A request's body.
+inline constexpr std::size_t kRequestBytesMax = kMessageBytesMax;
+/// The body of an answer that is a refusal.
+inline constexpr std::size_t kRefusalBytesMax = 64 * 1024;
+/// An answer after decompression: larger than any database this is meant for, so that a bomb ends somewhere.
+inline constexpr std::uint64_t kAnswerBytesMax = std::uint64_t{1} << 40;
+/// An answer up to this size (compressed) never touches the disk.
+inline constexpr std::size_t kSpoolMemoryBytes = 1 << 20;
+/// The piece in which a spooled answer is handed to HTTP, which copies it once.
+inline constexpr std::size_t kSendBytes = 128 * 1024;
+
+/// zstd level of answers. Rows as text shrink to a fifth to a tenth at level 1; the levels above cost more time than a
+/// LAN needs for the bytes they save.
+inline constexpr int kCompressionLevel = 1;
+
+}  // namespace mbsync::tuning

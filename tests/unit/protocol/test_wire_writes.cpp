@@ -1,0 +1,91 @@
+#include <rapidcheck.h>
+
+#include <catch2/catch.hpp>
+
+#include "generators.h"
+#include "message.h"
+#include "protocol_limits.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+std::string problem(std::string_view json) {
+  const auto parsed = parse_wire_writes(json);
+  if (!parsed) {
+    CHECK(parsed.error().kind == ErrorKind::kCorrupt);
+  }
+  return parsed ? "ok" : parsed.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("wire writes: the form of PROTOCOL.md") {
+  const std::vector<WireWrite> writes = {
+      {{NodeId{26}, 17}, {1'700'000'000'000'000}, {0, 2}, false, std::nullopt},
+      {{NodeId{43}, 4}, kTimeUnknown, {1}, true, "(7,\"a b\",)"},
+  };
+  const std::string json =
+      R"json([[26,17,1700000000000000,"1010",false,null],[43,4,null,"0100",true,"(7,\"a b\",)"]])json";
+  CHECK(to_json(writes, 4).value() == json);
+  CHECK(parse_wire_writes(json).value() == writes);
+}
+
+TEST_CASE("wire writes: decode(encode(x)) = x") {
+  CHECK(rc::check([] {
+    std::map<Dot, WireWrite> by_dot;
+    const auto count = *rc::gen::inRange(1, 5);
+    for (int i = 0; i < count; ++i) {
+      WireWrite write;
+      write.dot = {*any_node(), *positive()};
+      write.at = {*rc::gen::oneOf(rc::gen::arbitrary<std::int64_t>(), rc::gen::just(kTimeUnknown.micros),
+                                  rc::gen::just(kTimeUnknown.micros + 1))};
+      for (const auto number :
+           *rc::gen::nonEmpty(rc::gen::container<std::vector<ColumnNumber>>(rc::gen::inRange<ColumnNumber>(0, 300)))) {
+        write.columns.insert(number);
+      }
+      write.deleted = *rc::gen::arbitrary<bool>();
+      if (*rc::gen::arbitrary<bool>()) {
+        write.kept = "(" + *any_text() + ")";
+      }
+      by_dot[write.dot] = write;
+    }
+    std::vector<WireWrite> writes;
+    for (const auto& [dot, write] : by_dot) {
+      writes.push_back(write);
+    }
+    RC_ASSERT(parse_wire_writes(to_json(writes, *rc::gen::inRange<std::size_t>(0, 40)).value()).value() == writes);
+  }));
+}
+
+TEST_CASE("wire writes: what must not be") {
+  CHECK(problem(R"([[1,1,0,"1",false,null]])") == "ok");
+  CHECK(problem(R"([])") != "ok");
+  CHECK(problem(R"({})") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,null]])") != "ok");
+  CHECK(problem(R"([[0,1,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[-1,1,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[1,0,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[9223372036854775808,1,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,-9223372036854775808,"1",false,null]])") != "ok");  // null is its only form
+  CHECK(problem(R"([[1,1,0,"",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"000",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"012",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",null,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,3]])") != "ok");
+  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax, '0') + "\",false,null]]") == "ok");
+  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax + 1, '0') + "\",false,null]]") != "ok");
+}
+
+TEST_CASE("wire writes: dots rise, and none comes twice") {
+  CHECK(problem(R"([[1,1,0,"1",false,null],[1,2,0,"1",false,null],[2,1,0,"1",false,null]])") == "ok");
+  CHECK(problem(R"([[1,2,0,"1",false,null],[1,1,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null],[1,1,0,"1",false,null]])") != "ok");
+}
+
+TEST_CASE("wire writes: kept values that JSON cannot carry are an error, never damaged") {
+  const std::vector<WireWrite> writes = {{{NodeId{1}, 1}, {0}, {0}, true, "(\xff)"}};
+  CHECK(to_json(writes, 1).error().kind == ErrorKind::kCorrupt);
+}

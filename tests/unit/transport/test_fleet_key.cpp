@@ -1,0 +1,101 @@
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "fakes.h"
+#include "fleet_key.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+std::string reason(std::string_view key) {
+  const auto checked = check_registration_key(key);
+  if (checked) {
+    return "fine";
+  }
+  CHECK(checked.error().kind == ErrorKind::kConfig);
+  CHECK_FALSE(checked.error().hint.empty());
+  // Longer than any word of ours, so a part of it in the message would be the key itself.
+  if (key.size() >= 16) {
+    CHECK(checked.error().text().find(key.substr(0, 12)) == std::string::npos);
+  }
+  return checked.error().message;
+}
+
+std::string random_key(std::mt19937_64& random, std::string_view letters, std::size_t size) {
+  std::string key;
+  while (key.size() < size) {
+    key.push_back(letters[random() % letters.size()]);
+  }
+  return key;
+}
+
+}  // namespace
+
+TEST_CASE("fleet key: good keys pass") {
+  for (const char* key : {"b7e2f90c4d1a8365", "0f9c1e7b52d84a63", "Wm4-xT9q_Kd2Lr7v", "correct horse battery staple",
+                          "8kQ!zr#4Lp@wX2vN", "3b241101-e2bb-4255-8caf-4136c566a962", "vogel lampe 7 zucker fenster"}) {
+    INFO(key);
+    CHECK(reason(key) == "fine");
+  }
+}
+
+TEST_CASE("fleet key: 16 random hexadecimal digits always pass") {
+  std::mt19937_64 random(20240229);
+  for (int i = 0; i < 200'000; ++i) {
+    const std::string key = random_key(random, "0123456789abcdef", 16);
+    if (!check_registration_key(key)) {
+      FAIL(key);
+    }
+  }
+}
+
+TEST_CASE("fleet key: short ones are refused") {
+  CHECK_THAT(reason(""), Catch::Contains("not set"));
+  CHECK_THAT(reason("   \n"), Catch::Contains("not set"));
+  CHECK_THAT(reason("b7e2f90c4d1a836"), Catch::Contains("too short"));
+  CHECK_THAT(reason("  b7e2f90c4d1a836  "), Catch::Contains("too short"));
+  CHECK_THAT(reason(std::string(5000, 'x')), Catch::Contains("too long"));
+}
+
+TEST_CASE("fleet key: what is easy to guess is refused") {
+  for (const char* key : {"aaaaaaaaaaaaaaaa",     "1234567890123456",   "passwordpassword",     "abcdefghijklmnop",
+                          "zyxwvutsrqponmlk",     "abababababababab",   "0123456789abcdef",     "1111111122222222",
+                          "password12345678",     "PASSWORDpassword1",  "mbsync-mbsync-mbsync", "abcabcabcabcabcabc",
+                          "qwertyqwertyqwerty",   "2024-01-01-2024-01", "Qwertzuiop-Asdfgh",    "mypassword12345!",
+                          "hellohellohellohello", "aaaaaaaabbbbbbbb",   "changechangechange",   "secret secret secret",
+                          "mbsync-secret-2024",   "0000000000000001",   "default-password-123"}) {
+    INFO(key);
+    CHECK_THAT(reason(key), Catch::Contains("easy to guess"));
+  }
+}
+
+TEST_CASE("fleet key: published defaults are refused, however they are written") {
+  for (const char* key :
+       {"default-registration-key-change-in-production", "your-secure-unique-key-here", "your-shared-secret-key",
+        "your-secure-key-here", "b3f1c9d7a5e4f2c3819d6b7a2e4f0c1d2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7",
+        "Your-Shared-SECRET-Key", "  your-secure-key-here\n",
+        "B3F1C9D7A5E4F2C3819D6B7A2E4F0C1D2A3B4C5D6E7F8A9B0C1D2E3F4A5B6C7"}) {
+    INFO(key);
+    CHECK_THAT(reason(key), Catch::Contains("published"));
+  }
+}
+
+TEST_CASE("fleet key: the same words give the same secret, others another") {
+  CHECK(FleetKey::derive(" 0f9c1e7b52d84a63\n").value().secret() == our_key().secret());
+  CHECK(other_key().secret() != our_key().secret());
+  CHECK(FleetKey::derive("aaaaaaaaaaaaaaaa").error().kind == ErrorKind::kConfig);
+}
+
+TEST_CASE("fleet key: the derivation does not change, or fleets fall apart") {
+  // scrypt("0f9c1e7b52d84a63", "mbsync/psk/v1", N = 65536, r = 8, p = 1), as Python's hashlib.scrypt gives it.
+  const auto& secret = our_key().secret();
+  std::string hex;
+  for (const std::uint8_t byte : secret) {
+    constexpr const char* kDigits = "0123456789abcdef";
+    hex.push_back(kDigits[byte >> 4U]);
+    hex.push_back(kDigits[byte & 0xFU]);
+  }
+  CHECK(hex == "df23ee36ba282865bdaa21c97cad8050d5a99ff31db6856703bf3acc266951ac");
+}

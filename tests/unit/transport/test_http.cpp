@@ -1,0 +1,335 @@
+// Client and server together over the loopback.
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "fakes.h"
+#include "wait_until.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryMeansSomething = false;
+#else
+constexpr bool kMemoryMeansSomething = true;
+#endif
+
+/// Memory in use, bytes.
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  file >> total >> resident;
+  return resident * 4096;
+}
+
+/// 64 MB of rows that hardly compress, from a generator that the receiver runs as well.
+class Noise {
+ public:
+  std::string_view next() {
+    for (char& c : line_) {
+      state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+      c = static_cast<char>('0' + (state_ >> 58U));
+      if (c == '\\') {
+        c = 'z';
+      }
+    }
+    line_.back() = '\n';
+    return line_;
+  }
+
+ private:
+  std::uint64_t state_ = 42;
+  std::string line_ = std::string(64 * 1024, '\0');
+};
+
+constexpr int kNoiseRows = 1024;
+
+Result<void> noisy_answer(PullSink& sink) {
+  MBSYNC_TRY(sink.header(some_header()));
+  MBSYNC_TRY(sink.table(some_table()));
+  Noise noise;
+  for (int i = 0; i < kNoiseRows; ++i) {
+    MBSYNC_TRY(sink.rows(noise.next()));
+  }
+  MBSYNC_TRY(sink.table_end(kNoiseRows));
+  return sink.footer({1, kNoiseRows});
+}
+
+/// Compares with the same noise, keeps nothing, and watches the memory.
+class NoiseSink : public RecordingSink {
+ public:
+  Result<void> table(const TableHeader& /*table*/) override { return {}; }
+  Result<void> rows(std::string_view copy_text) override {
+    bytes += copy_text.size();
+    while (!copy_text.empty()) {
+      if (expected_.empty()) {
+        expected_ = noise_.next();
+      }
+      const std::size_t taken = std::min(expected_.size(), copy_text.size());
+      same = same && expected_.substr(0, taken) == copy_text.substr(0, taken);
+      expected_.remove_prefix(taken);
+      copy_text.remove_prefix(taken);
+    }
+    peak = std::max(peak, resident_bytes());
+    return {};
+  }
+
+  std::size_t bytes = 0;
+  std::size_t peak = 0;
+  bool same = true;
+
+ private:
+  Noise noise_;
+  std::string_view expected_;
+};
+
+}  // namespace
+
+TEST_CASE("http: a pull crosses the network whole") {
+  FakeService service;
+  PullRequest heard;
+  service.on_accept = [&](const PullRequest& request) -> Result<void> {
+    heard = request;
+    return {};
+  };
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  RecordingSink sink;
+  const auto result = client.pull(some_request(), sink);
+  INFO((result ? "" : result.error().text()));
+  REQUIRE(result);
+  CHECK(heard == some_request());
+  CHECK(service.last_address() == "127.0.0.1");
+  CHECK(sink.headers == std::vector<PullHeader>{some_header()});
+  CHECK(sink.tables == std::vector<TableHeader>{some_table(), some_table("lines")});
+  CHECK(sink.footers == std::vector<PullFooter>{{2, 2}});
+  CHECK(server.warnings().empty());
+}
+
+TEST_CASE("http: two pulls share one connection and one handshake") {
+  FakeService service;
+  RunningServer server(service);
+  Proxy proxy(server.address().port);
+  PeerClient client({"127.0.0.1", proxy.port()}, our_key());
+  for (int i = 0; i < 2; ++i) {
+    RecordingSink sink;
+    REQUIRE(client.pull(some_request(), sink));
+  }
+  CHECK(service.answers == 2);
+  CHECK(proxy.connections() == 1);
+}
+
+TEST_CASE("http: a connection that was closed while idle is made anew without fuss") {
+  FakeService service;
+  auto server = std::make_unique<RunningServer>(service);
+  const std::uint16_t port = server->address().port;
+  PeerClient client(server->address(), our_key());
+  RecordingSink sink;
+  REQUIRE(client.pull(some_request(), sink));
+  server.reset();
+  server = std::make_unique<RunningServer>(service, "127.0.0.1", port);
+  const auto again = client.pull(some_request(), sink);
+  INFO((again ? "" : again.error().text()));
+  CHECK(again);
+  server.reset();
+  CHECK(client.pull(some_request(), sink).error().kind == ErrorKind::kTransient);
+}
+
+TEST_CASE("http: 64 MB stream through both sides without being held in memory") {
+  FakeService service;
+  service.on_answer = noisy_answer;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  RecordingSink warm_up;
+  service.on_answer = small_answer;
+  REQUIRE(client.pull(some_request(), warm_up));
+  service.on_answer = noisy_answer;
+
+  const std::size_t before = resident_bytes();
+  const auto begun = steady_clock::now();
+  NoiseSink sink;
+  const auto result = client.pull(some_request(), sink);
+  const std::chrono::duration<double> took = steady_clock::now() - begun;
+  INFO((result ? "" : result.error().text()));
+  REQUIRE(result);
+  CHECK(sink.same);
+  CHECK(sink.bytes == std::size_t{kNoiseRows} * 64 * 1024);
+  if (kMemoryMeansSomething) {
+    CHECK(sink.peak - before < 40'000'000);
+  }
+  WARN("64 MB in " << took.count() << " s, memory grew by " << (sink.peak - before) / 1'000'000 << " MB");
+}
+
+TEST_CASE("http: a refusal before the answer arrives with its words") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  const std::vector<std::pair<ErrorKind, ErrorKind>> kinds = {{ErrorKind::kRejected, ErrorKind::kRejected},
+                                                              {ErrorKind::kConflict, ErrorKind::kRejected},
+                                                              {ErrorKind::kConfig, ErrorKind::kRejected},
+                                                              {ErrorKind::kTransient, ErrorKind::kTransient}};
+  for (const auto& [said, heard] : kinds) {
+    service.on_accept = [kind = said](const PullRequest&) -> Result<void> {
+      return Error{kind, "schema of 'orders' differs", "migrate 'asker'"};
+    };
+    RecordingSink sink;
+    const auto result = client.pull(some_request(), sink);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().kind == heard);
+    CHECK(result.error().message ==
+          "peer '" + to_string(server.address()) + "': the peer says: schema of 'orders' differs");
+    CHECK(result.error().hint == "migrate 'asker'");
+  }
+  CHECK(service.answers == 0);
+}
+
+TEST_CASE("http: a refusal in place of the answer arrives with its words") {
+  FakeService service;
+  service.on_answer = [](PullSink& sink) -> Result<void> {
+    MBSYNC_TRY(sink.header(some_header()));
+    return Error{ErrorKind::kRejected, "no", "yes"};
+  };
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  RecordingSink sink;
+  const auto result = client.pull(some_request(), sink);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().kind == ErrorKind::kRejected);
+  CHECK_THAT(result.error().message, Catch::EndsWith("the peer says: no"));
+  CHECK(sink.headers.empty());
+  service.on_answer = nullptr;
+  CHECK(client.pull(some_request(), sink));
+}
+
+TEST_CASE("http: the sink's own error comes back unchanged, and the client can go on") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  for (const char* call : {"header", "table", "rows", "table_end", "footer"}) {
+    RecordingSink sink;
+    sink.fail_at = call;
+    const auto result = client.pull(some_request(), sink);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().kind == ErrorKind::kConflict);
+    CHECK(result.error().message == "the sink is full");
+  }
+  RecordingSink sink;
+  CHECK(client.pull(some_request(), sink));
+}
+
+TEST_CASE("http: an answer that breaks off is transient and has no footer") {
+  FakeService service;
+  service.on_answer = noisy_answer;
+  RunningServer server(service);
+  for (const std::int64_t bytes : {100, 500, 10'000, 5'000'000}) {
+    Proxy proxy(server.address().port);
+    proxy.cut_after(bytes);
+    PeerClient client({"127.0.0.1", proxy.port()}, our_key());
+    NoiseSink sink;
+    const auto result = client.pull(some_request(), sink);
+    REQUIRE_FALSE(result);
+    INFO(result.error().text());
+    CHECK(result.error().kind == ErrorKind::kTransient);
+    CHECK(sink.footers.empty());
+  }
+}
+
+TEST_CASE("http: a long poll with pings outlasts the client's patience with silence") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{2'900}});
+  RecordingSink sink;
+  const auto begun = steady_clock::now();
+  const auto result = client.pull(some_request(milliseconds{3'500}), sink);
+  INFO((result ? "" : result.error().text()));
+  CHECK(result);
+  CHECK(steady_clock::now() - begun >= milliseconds{3'500});
+}
+
+TEST_CASE("http: a peer that falls silent is given up") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{300}});
+  RecordingSink sink;
+  const auto result = client.pull(some_request(milliseconds{20'000}), sink);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().kind == ErrorKind::kTransient);
+  CHECK_THAT(result.error().message, Catch::Contains("fallen silent"));
+}
+
+TEST_CASE("http: a request that is too large is not sent") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  PullRequest request = some_request();
+  for (std::int64_t i = 1; i <= 9'000; ++i) {
+    request.members.push_back({NodeId{i}, std::string(200, 'x')});
+  }
+  RecordingSink sink;
+  CHECK(client.pull(request, sink).error().kind == ErrorKind::kRejected);
+  CHECK(service.calls() == 0);
+}
+
+TEST_CASE("http: several peers at once, more than there are threads, all get their answer") {
+  FakeService service;
+  RunningServer server(service);
+  std::atomic<int> good = 0;
+  std::vector<std::thread> peers;
+  constexpr int kPeers = 40;
+  for (int i = 0; i < kPeers; ++i) {
+    peers.emplace_back([&] {
+      PeerClient client(server.address(), our_key());
+      // Only so many handshakes of one address are let in at a time; a peer simply tries again.
+      const bool done = wait_until(milliseconds{20'000}, [&] {
+        RecordingSink sink;
+        return client.pull(some_request(), sink).has_value();
+      });
+      good += done ? 1 : 0;
+    });
+  }
+  for (auto& peer : peers) {
+    peer.join();
+  }
+  CHECK(good == kPeers);
+}
+
+TEST_CASE("http: idle connections make room when others are waiting") {
+  FakeService service;
+  RunningServer server(service);
+  std::vector<std::unique_ptr<PeerClient>> peers;
+  for (std::size_t i = 0; i < tuning::kServerThreadsMax + 3; ++i) {
+    peers.push_back(std::make_unique<PeerClient>(server.address(), our_key()));
+    RecordingSink sink;
+    const auto result = peers.back()->pull(some_request(), sink);
+    INFO("peer " << i << ": " << (result ? "" : result.error().text()));
+    REQUIRE(result);
+  }
+}
+
+TEST_CASE("http: IPv6") {
+  FakeService service;
+  const auto available = listen_on("::1", 0);
+  if (!available) {
+    WARN("no IPv6 here: " << available.error().text());
+    return;
+  }
+  RunningServer six(service, "::1");
+  PeerClient client({"::1", six.address().port}, our_key());
+  RecordingSink sink;
+  CHECK(client.pull(some_request(), sink));
+  CHECK(service.last_address() == "::1");
+
+  RunningServer both(service, "::");
+  PeerClient four({"127.0.0.1", both.address().port}, our_key());
+  CHECK(four.pull(some_request(), sink));
+  CHECK(service.last_address() == "127.0.0.1");
+  PeerClient over_six({"::1", both.address().port}, our_key());
+  CHECK(over_six.pull(some_request(), sink));
+  PeerClient by_name({"localhost", both.address().port}, our_key());
+  CHECK(by_name.pull(some_request(), sink));
+}
