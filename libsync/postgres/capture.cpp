@@ -1,0 +1,372 @@
+#include "capture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "table_sql.h"
+#include "version_store.h"
+
+namespace mbsync {
+namespace {
+
+// Long enough to get past ordinary transactions; short enough that the application's writes, which queue up behind the
+// wait, hardly notice.
+constexpr const char* kTriggerLockTimeout = "250ms";
+
+constexpr const char* kTriggerNames[] = {"mbsync_insert", "mbsync_update", "mbsync_delete", "mbsync_truncate"};
+
+std::string settings_clause(std::uint32_t settings) {
+  std::string clause = " SET search_path = pg_catalog, pg_temp";
+  clause += (settings & kDateStyle) != 0 ? " SET datestyle = 'ISO, YMD'" : "";
+  clause += (settings & kTimeZone) != 0 ? " SET timezone = 'UTC'" : "";
+  clause += (settings & kIntervalStyle) != 0 ? " SET intervalstyle = 'postgres'" : "";
+  clause += (settings & kFloatDigits) != 0 ? " SET extra_float_digits = 3" : "";
+  clause += (settings & kByteaOutput) != 0 ? " SET bytea_output = 'hex'" : "";
+  clause += (settings & kMonetary) != 0 ? " SET lc_monetary = 'C'" : "";
+  return clause;
+}
+
+// SECURITY DEFINER: roles of the application write to its tables without any right in schema mbsync, and cannot forge
+// entries. The inner block: when a column that the function names has been dropped or renamed, class 42 errors are
+// caught and the rows kept whole, so that a migration never makes the application's writes fail.
+std::string function_sql(const Table& table, std::string_view event, std::uint32_t settings,
+                         const std::string& statement, const std::string& fallback) {
+  return fmt::format(
+      "CREATE OR REPLACE FUNCTION mbsync.capture_{0}_{1}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{2} AS "
+      "$capture$\n"
+      "BEGIN\n"
+      "  IF current_setting('mbsync.applying', true) = 'on' THEN RETURN NULL; END IF;\n"
+      "  BEGIN\n    {3};\n"
+      "  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN\n    {4};\n"
+      "  END;\n"
+      "  RETURN NULL;\n"
+      "END $capture$;\n",
+      table.id, event, settings_clause(settings), statement, fallback);
+}
+
+std::string functions_sql(const Table& table) {
+  const TableSql sql(table);
+  const auto raw = [&](std::string_view rows) {
+    return fmt::format(
+        "INSERT INTO mbsync.capture (tab, op, at, image) SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM {} r",
+        table.id, rows);
+  };
+  std::string all;
+  all += function_sql(table, "insert", sql.key_settings(),
+                      fmt::format("INSERT INTO mbsync.capture (tab, op, key, at) "
+                                  "SELECT {}, 'I', {}, clock_timestamp() FROM new_rows n",
+                                  table.id, sql.key_text("n")),
+                      raw("new_rows"));
+  // FULL JOIN: an update of the key is a delete and an insert; and it can only be planned as a hash or merge join, so a
+  // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
+  // write.
+  const auto first_key = PgConnection::quote_name(table.columns[table.key[0]].name);
+  all += function_sql(
+      table, "update", sql.row_settings(),
+      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
+                  "SELECT {0}, CASE WHEN n.{1} IS NULL THEN 'D' WHEN o.{1} IS NULL THEN 'I' ELSE 'U' END, "
+                  "CASE WHEN n.{1} IS NULL THEN {2} ELSE {3} END, {4}, clock_timestamp(), "
+                  "CASE WHEN n.{1} IS NULL THEN {5} END "
+                  "FROM old_rows o FULL JOIN new_rows n ON {6}",
+                  table.id, first_key, sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
+                  sql.record("o"), sql.key_equal("o", "n")),
+      raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
+  all += function_sql(table, "delete", sql.row_settings(),
+                      fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o",
+                                  table.id, sql.key_text("o"), sql.record("o")),
+                      raw("old_rows"));
+  // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by itself.
+  const auto truncate = [&](const std::string& what) {
+    return fmt::format("EXECUTE format({}, TG_TABLE_SCHEMA, TG_TABLE_NAME)", what);
+  };
+  all += function_sql(
+      table, "truncate", sql.row_settings(),
+      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                           "SELECT {}, 'D', {}, clock_timestamp(), {} FROM %I.%I o$rows$",
+                           table.id, sql.key_text("o"), sql.record("o"))),
+      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, at, image) "
+                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM %I.%I r$rows$",
+                           table.id)));
+  return all;
+}
+
+// 64-bit FNV-1a: tells whether functions have to be made again, nothing more.
+std::string fingerprint_of(std::string_view text) {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char c : text) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+std::string array_literal(const std::vector<std::string>& items) {
+  std::string text = "{";
+  for (const auto& item : items) {
+    text += text.size() > 1 ? ",\"" : "\"";
+    for (const char c : item) {
+      if (c == '"' || c == '\\') {
+        text += '\\';
+      }
+      text += c;
+    }
+    text += '"';
+  }
+  return text + "}";
+}
+
+// "INSERT ON t" and so on, per relation, of the triggers that exist.
+Result<std::map<std::string, std::vector<std::string>>> existing_triggers(PgConnection& db) {
+  const auto rows = db.exec(
+      "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation, t.tgname, p.proname "
+      "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+      "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace "
+      "WHERE pn.nspname = 'mbsync' AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')");
+  MBSYNC_TRY(rows);
+  std::map<std::string, std::vector<std::string>> triggers;
+  for (const auto& row : *rows) {
+    triggers[row[0].c_str()].push_back(fmt::format("{}/{}", row[1].c_str(), row[2].c_str()));
+  }
+  return triggers;
+}
+
+struct Trigger {
+  std::string relation;
+  int event = 0;  // index into kTriggerNames
+};
+
+std::string trigger_sql(const Table& table, const Trigger& trigger) {
+  static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
+  static constexpr const char* kClauses[] = {
+      "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows", "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+      "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows", "BEFORE TRUNCATE ON {}"};
+  const auto name = kTriggerNames[trigger.event];
+  return fmt::format("DROP TRIGGER IF EXISTS {0} ON {1}; CREATE TRIGGER {0} {2} FOR EACH STATEMENT EXECUTE FUNCTION "
+                     "mbsync.capture_{3}_{4}();\n",
+                     name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), table.id,
+                     kEvents[trigger.event]);
+}
+
+Result<void> register_table(PgConnection& db, Table& table) {
+  std::vector<std::string> key_names;
+  for (const auto index : table.key) {
+    key_names.push_back(table.columns[index].name);
+  }
+  const auto id = db.exec(
+      "INSERT INTO mbsync.synced_table (schema_name, table_name, key_columns, width, all_columns) "
+      "VALUES ($1, $2, $3::text[], 1, B'1') RETURNING id",
+      {table.schema, table.name, array_literal(key_names)});
+  MBSYNC_TRY(id);
+  table.id = (*id)[0][0].as<int>();
+  return {};
+}
+
+}  // namespace
+
+Result<void> register_tables(PgConnection& db, Schema& schema) {
+  MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+  const auto run = [&]() -> Result<void> {
+    const auto tables = db.exec("SELECT id, schema_name, table_name, width, adopted, fingerprint FROM mbsync.synced_table");
+    MBSYNC_TRY(tables);
+    const auto columns = db.exec("SELECT tab, number, name FROM mbsync.synced_column WHERE NOT dropped");
+    MBSYNC_TRY(columns);
+    const auto highest = db.exec("SELECT tab, max(number) FROM mbsync.synced_column GROUP BY tab");
+    MBSYNC_TRY(highest);
+
+    struct Known {
+      int id = 0;
+      bool adopted = false;
+      std::string fingerprint;
+      std::map<std::string, ColumnNumber> columns;
+      ColumnNumber highest = 0;
+    };
+    std::map<std::pair<std::string, std::string>, Known> known;
+    std::map<int, Known*> by_id;
+    for (const auto& row : *tables) {
+      auto& entry = known[{row[1].c_str(), row[2].c_str()}];
+      entry.id = row[0].as<int>();
+      entry.adopted = row[4].as<bool>();
+      entry.fingerprint = row[5].c_str();
+      by_id[entry.id] = &entry;
+    }
+    for (const auto& row : *columns) {
+      by_id[row[0].as<int>()]->columns[row[2].c_str()] = row[1].as<ColumnNumber>();
+    }
+    for (const auto& row : *highest) {
+      by_id[row[0].as<int>()]->highest = row[1].as<ColumnNumber>();
+    }
+
+    // Dropped tables leave with everything about them; refused ones stay, they may come back.
+    std::vector<std::string> dropped;
+    for (const auto& [name, entry] : known) {
+      const auto same = [&](const auto& table) { return table.schema == name.first && table.name == name.second; };
+      if (std::none_of(schema.tables.begin(), schema.tables.end(), same) &&
+          std::none_of(schema.refused.begin(), schema.refused.end(), same)) {
+        dropped.push_back(std::to_string(entry.id));
+      }
+    }
+    if (!dropped.empty()) {
+      const auto ids = array_literal(dropped);
+      MBSYNC_TRY(db.exec("DELETE FROM mbsync.capture WHERE tab = ANY ($1::int[])", {ids}));
+      MBSYNC_TRY(db.exec("DELETE FROM mbsync.change WHERE tab = ANY ($1::int[])", {ids}));
+      MBSYNC_TRY(db.exec("DELETE FROM mbsync.synced_table WHERE id = ANY ($1::int[])", {ids}));
+    }
+    for (auto& table : schema.tables) {
+      auto& entry = known[{table.schema, table.name}];
+      table.id = entry.id;
+      table.adopted = entry.adopted;
+      table.fingerprint = entry.fingerprint;
+      if (table.id == 0) {
+        MBSYNC_TRY(register_table(db, table));
+      }
+      std::vector<std::string> fresh;
+      for (auto& column : table.columns) {
+        if (const auto place = entry.columns.find(column.name); place != entry.columns.end()) {
+          column.number = place->second;
+        } else {
+          fresh.push_back(column.name);
+        }
+      }
+      std::vector<std::string> gone;
+      for (const auto& [name, number] : entry.columns) {
+        if (table.find(name) == nullptr) {
+          gone.push_back(name);
+        }
+      }
+      std::sort(fresh.begin(), fresh.end());
+      auto number = entry.highest;
+      for (const auto& name : fresh) {
+        ++number;
+        std::find_if(table.columns.begin(), table.columns.end(), [&](const Column& c) { return c.name == name; })->number =
+            number;
+      }
+      table.width = number + 1;
+      if (!fresh.empty()) {
+        MBSYNC_TRY(db.exec("INSERT INTO mbsync.synced_column (tab, number, name) "
+                           "SELECT $1::int, $2::int + place, name FROM unnest($3::text[]) WITH ORDINALITY n(name, place)",
+                           {std::to_string(table.id), std::to_string(entry.highest), array_literal(fresh)}));
+      }
+      if (!gone.empty()) {
+        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_column SET dropped = true WHERE tab = $1::int AND name = ANY ($2::text[])",
+                           {std::to_string(table.id), array_literal(gone)}));
+      }
+      // Columns travel in the order of their numbers; the key keeps pointing at its columns.
+      std::vector<std::string> key_names;
+      for (const auto index : table.key) {
+        key_names.push_back(table.columns[index].name);
+      }
+      std::sort(table.columns.begin(), table.columns.end(),
+                [](const Column& a, const Column& b) { return a.number < b.number; });
+      for (std::size_t i = 0; i < table.key.size(); ++i) {
+        table.key[i] = static_cast<std::size_t>(table.find(key_names[i]) - table.columns.data());
+      }
+      if (!fresh.empty() || !gone.empty()) {
+        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET width = $2::int, all_columns = $3::varbit, key_columns = $4::text[] "
+                           "WHERE id = $1::int",
+                           {std::to_string(table.id), std::to_string(table.width), TableSql(table).all_bits(),
+                            array_literal(key_names)}));
+        // Bit strings of one table all have the same length.
+        MBSYNC_TRY(db.exec("UPDATE mbsync.change SET cols = cols || repeat('0', $2::int - length(cols))::varbit "
+                           "WHERE tab = $1::int AND length(cols) < $2::int",
+                           {std::to_string(table.id), std::to_string(table.width)}));
+      }
+    }
+    return {};
+  };
+  if (auto done = run(); !done) {
+    db.rollback();
+    return done.error().in("registering tables");
+  }
+  return db.commit();
+}
+
+Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
+  const auto existing = existing_triggers(db);
+  MBSYNC_TRY(existing);
+  CaptureReport report;
+  for (auto& table : schema.tables) {
+    const auto functions = functions_sql(table);
+    const auto fingerprint = fingerprint_of(functions);
+
+    // TRUNCATE of a partitioned table fires the triggers of each partition, which hold the rows.
+    std::vector<Trigger> missing;
+    const auto want = [&](const std::string& relation, bool holds_rows) {
+      static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
+      const auto place = existing->find(relation);
+      for (int event = 0; event < 4; ++event) {
+        if (event == 3 && !holds_rows) {
+          continue;
+        }
+        const auto entry = fmt::format("{}/capture_{}_{}", kTriggerNames[event], table.id, kEvents[event]);
+        if (place == existing->end() ||
+            std::find(place->second.begin(), place->second.end(), entry) == place->second.end()) {
+          missing.push_back(Trigger{relation, event});
+        }
+      }
+    };
+    const auto name = db.exec("SELECT quote_ident($1) || '.' || quote_ident($2)", {table.schema, table.name});
+    MBSYNC_TRY(name);
+    want((*name)[0][0].c_str(), !table.partitioned);
+    for (const auto& partition : table.partitions) {
+      want(partition, true);
+    }
+    if (missing.empty() && table.fingerprint == fingerprint) {
+      continue;
+    }
+
+    MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+    std::string sql = fmt::format("SET LOCAL lock_timeout = '{}';\n", kTriggerLockTimeout) + functions;
+    for (const auto& trigger : missing) {
+      sql += trigger_sql(table, trigger);
+    }
+    sql += fmt::format("UPDATE mbsync.synced_table SET fingerprint = '{}' WHERE id = {};", fingerprint, table.id);
+    if (auto done = db.exec(sql); !done) {
+      db.rollback();
+      if (done.error().kind == ErrorKind::kTransient && !db.broken()) {
+        report.waiting.push_back(table.display());
+        continue;
+      }
+      return done.error().in(fmt::format("triggers of table {}", table.display()));
+    }
+    MBSYNC_TRY(db.commit());
+    table.fingerprint = fingerprint;
+    ++report.installed;
+  }
+  return report;
+}
+
+Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
+  std::int64_t rows = 0;
+  for (auto& table : schema.tables) {
+    if (table.adopted || table.fingerprint.empty()) {
+      continue;
+    }
+    const TableSql sql(table);
+    MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+    const auto run = [&]() -> Result<std::int64_t> {
+      const auto counter = next_counter(db, self);
+      MBSYNC_TRY(counter);
+      const auto adopted = db.exec(fmt::format(
+          "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
+          "SELECT {0}, k.key, {1}, {2}, '-infinity', B'{3}', false FROM (SELECT {4} AS key FROM {5} t) k "
+          "WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND c.key = k.key)",
+          table.id, self.value, *counter, sql.all_bits(), sql.key_text("t"), table.quoted()));
+      MBSYNC_TRY(adopted);
+      MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.synced_table SET adopted = true WHERE id = {}", table.id)));
+      return static_cast<std::int64_t>(adopted->affected_rows());
+    };
+    auto adopted = run();
+    if (!adopted) {
+      db.rollback();
+      return adopted.error().in(fmt::format("taking in the rows of table {}", table.display()));
+    }
+    MBSYNC_TRY(db.commit());
+    table.adopted = true;
+    rows += *adopted;
+  }
+  return rows;
+}
+
+}  // namespace mbsync

@@ -1,0 +1,285 @@
+#include "connection.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <map>
+
+#include "error_map.h"
+
+namespace mbsync {
+namespace {
+
+// Every type's output must read the same on every node, so what the role or the database sets is overridden.
+constexpr const char* kSessionSettings =
+    "SET client_encoding = 'UTF8';"
+    "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET timezone = 'UTC';"
+    "SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmloption = 'content';"
+    "SET standard_conforming_strings = on; SET check_function_bodies = off;"
+    "SET search_path = pg_catalog, pg_temp; SET row_security = off;"
+    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0;"
+    "SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;"
+    "SET default_transaction_deferrable = off; SET client_min_messages = 'warning'; SET jit = off;"
+    // Few rows at a time are the rule; bulk work turns these on for its transaction (see planner_for).
+    "SET max_parallel_workers_per_gather = 0";
+
+// libpqxx keeps its PGconn to itself; a connection policy is the documented way to see it being made.
+class DirectPolicy : public pqxx::connect_direct {
+ public:
+  using pqxx::connect_direct::connect_direct;
+  handle do_startconnect(handle original) override {
+    raw_ = pqxx::connect_direct::do_startconnect(original);
+    return raw_;
+  }
+  [[nodiscard]] PGconn* raw() const { return raw_; }
+
+ private:
+  handle raw_ = nullptr;
+};
+
+std::string error_text(PGconn* connection) {
+  std::string text = PQerrorMessage(connection);
+  while (!text.empty() && text.back() == '\n') {
+    text.pop_back();
+  }
+  return text;
+}
+
+}  // namespace
+
+struct PgConnection::Impl {
+  explicit Impl(const std::string& conninfo)
+      : policy(conninfo), connection(policy), cancel_handle(PQgetCancel(policy.raw()), &PQfreeCancel) {}
+
+  struct Session final : pqxx::connection_base {
+    explicit Session(pqxx::connectionpolicy& p) : connection_base(p) { init(); }
+    ~Session() { close(); }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+  };
+
+  DirectPolicy policy;
+  Session connection;
+  std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> cancel_handle;
+  std::unique_ptr<pqxx::nontransaction> session;
+
+  std::map<std::string, std::string> temporary_tables;  // name to definition
+
+  [[nodiscard]] PGconn* raw() const { return policy.raw(); }
+};
+
+PgConnection::PgConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PgConnection::~PgConnection() = default;
+
+Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url, std::string_view purpose) {
+  try {
+    auto impl = std::make_unique<Impl>(
+        fmt::format("{} fallback_application_name='mbsync {}'", url.to_conninfo(), purpose));
+    // A session that libpqxx opens again behind our back would lack the settings below.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    impl->connection.inhibit_reactivation(true);
+#pragma GCC diagnostic pop
+    impl->session = std::make_unique<pqxx::nontransaction>(impl->connection);
+    std::unique_ptr<PgConnection> connection(new PgConnection(std::move(impl)));
+    MBSYNC_TRY(connection->exec(kSessionSettings));
+    return connection;
+  } catch (...) {
+    auto error = error_from_current_exception();
+    // libpq reports a refused log-in without SQLSTATE; these words have been the same for twenty years.
+    for (const char* sign : {"authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied",
+                             "permission denied"}) {
+      if (error.message.find(sign) != std::string::npos && error.message.find(".s.PGSQL") == std::string::npos) {
+        return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, error.message),
+                     "check DATABASE_URL"};
+      }
+    }
+    return Error{ErrorKind::kTransient, fmt::format("database {}: {}", url.display, error.message),
+                 "is the PostgreSQL server running and reachable?"};
+  }
+}
+
+Result<pqxx::result> PgConnection::exec(const std::string& sql) {
+  try {
+    return impl_->session->exec(sql);
+  } catch (...) {
+    return error_from_current_exception();
+  }
+}
+
+Result<pqxx::result> PgConnection::exec(const std::string& sql, const std::vector<Value>& params) {
+  try {
+    std::vector<const char*> pointers;
+    pointers.reserve(params.size());
+    for (const auto& param : params) {
+      pointers.push_back(param ? param->c_str() : nullptr);
+    }
+    return impl_->session->exec_params(sql, pqxx::prepare::make_dynamic_params(pointers));
+  } catch (...) {
+    return error_from_current_exception();
+  }
+}
+
+Result<void> PgConnection::begin(Isolation isolation) {
+  const auto result = exec(isolation == Isolation::kRepeatableRead ? "BEGIN ISOLATION LEVEL REPEATABLE READ"
+                                                                   : "BEGIN ISOLATION LEVEL READ COMMITTED");
+  MBSYNC_TRY(result);
+  return {};
+}
+
+Result<void> PgConnection::commit() {
+  auto result = exec("COMMIT");
+  if (result) {
+    return {};
+  }
+  auto error = result.error();
+  if (broken()) {
+    error.kind = ErrorKind::kInDoubt;
+  }
+  return error;
+}
+
+void PgConnection::rollback() {
+  if (!broken() && in_transaction()) {
+    // A rollback fails only with its connection, which the next statement reports.
+    (void)exec("ROLLBACK");
+  }
+}
+
+bool PgConnection::in_transaction() const { return PQtransactionStatus(impl_->raw()) != PQTRANS_IDLE; }
+
+Result<void> PgConnection::copy_out(const std::string& sql,
+                                    const std::function<Result<void>(std::string_view)>& sink) {
+  PGconn* raw = impl_->raw();
+  {
+    const std::unique_ptr<PGresult, decltype(&PQclear)> start(PQexec(raw, sql.c_str()), &PQclear);
+    if (PQresultStatus(start.get()) != PGRES_COPY_OUT) {
+      const char* state = PQresultErrorField(start.get(), PG_DIAG_SQLSTATE);
+      return error_from_sqlstate(state != nullptr ? state : "", error_text(raw));
+    }
+  }
+  std::optional<Error> failure;
+  char* buffer = nullptr;
+  int bytes = 0;
+  while ((bytes = PQgetCopyData(raw, &buffer, 0)) > 0) {
+    if (!failure) {
+      if (auto taken = sink(std::string_view(buffer, static_cast<std::size_t>(bytes))); !taken) {
+        failure = taken.error();
+        cancel();  // the rest would be read for nothing
+      }
+    }
+    PQfreemem(buffer);
+  }
+  std::unique_ptr<PGresult, decltype(&PQclear)> end(PQgetResult(raw), &PQclear);
+  const bool good = bytes == -1 && PQresultStatus(end.get()) == PGRES_COMMAND_OK;
+  Error server_error;
+  if (!good) {
+    const char* state = PQresultErrorField(end.get(), PG_DIAG_SQLSTATE);
+    server_error = error_from_sqlstate(state != nullptr ? state : "", error_text(raw));
+  }
+  while (end) {
+    end.reset(PQgetResult(raw));
+  }
+  if (failure) {
+    return *failure;
+  }
+  if (!good) {
+    return server_error;
+  }
+  return {};
+}
+
+Result<void> PgConnection::copy_in_begin(const std::string& sql) {
+  PGconn* raw = impl_->raw();
+  const std::unique_ptr<PGresult, decltype(&PQclear)> start(PQexec(raw, sql.c_str()), &PQclear);
+  if (PQresultStatus(start.get()) != PGRES_COPY_IN) {
+    const char* state = PQresultErrorField(start.get(), PG_DIAG_SQLSTATE);
+    return error_from_sqlstate(state != nullptr ? state : "", error_text(raw));
+  }
+  return {};
+}
+
+Result<void> PgConnection::copy_in(std::string_view bytes) {
+  // libpq collects what the socket does not take at once; small pieces keep that collection small.
+  constexpr std::size_t kPieceBytes = 64UL * 1024;
+  while (!bytes.empty()) {
+    const auto piece = bytes.substr(0, kPieceBytes);
+    if (PQputCopyData(impl_->raw(), piece.data(), static_cast<int>(piece.size())) != 1) {
+      return Error{ErrorKind::kTransient, error_text(impl_->raw()), "the database went away; mbsync connects again"};
+    }
+    bytes.remove_prefix(piece.size());
+  }
+  return {};
+}
+
+Result<std::int64_t> PgConnection::copy_in_end() {
+  PGconn* raw = impl_->raw();
+  if (PQputCopyEnd(raw, nullptr) != 1) {
+    return Error{ErrorKind::kTransient, error_text(raw), "the database went away; mbsync connects again"};
+  }
+  std::unique_ptr<PGresult, decltype(&PQclear)> end(PQgetResult(raw), &PQclear);
+  const bool good = PQresultStatus(end.get()) == PGRES_COMMAND_OK;
+  const std::int64_t rows = good ? std::atoll(PQcmdTuples(end.get())) : 0;
+  Error failure;
+  if (!good) {
+    const char* state = PQresultErrorField(end.get(), PG_DIAG_SQLSTATE);
+    failure = error_from_sqlstate(state != nullptr ? state : "", error_text(raw));
+  }
+  while (end) {
+    end.reset(PQgetResult(raw));
+  }
+  if (!good) {
+    return failure;
+  }
+  return rows;
+}
+
+void PgConnection::copy_in_abort() {
+  PGconn* raw = impl_->raw();
+  PQputCopyEnd(raw, "given up by mbsync");
+  std::unique_ptr<PGresult, decltype(&PQclear)> end(PQgetResult(raw), &PQclear);
+  while (end) {
+    end.reset(PQgetResult(raw));
+  }
+}
+
+Result<void> PgConnection::ensure_temporary_table(const std::string& name, const std::string& definition) {
+  const auto known = impl_->temporary_tables.find(name);
+  if (known != impl_->temporary_tables.end() && known->second == definition) {
+    // TRUNCATE makes a new file each time; for the few rows of a usual pull DELETE is cheaper, until pages pile up.
+    const auto pages = exec(fmt::format("SELECT pg_relation_size('pg_temp.{}') > 256 * 1024", name));
+    MBSYNC_TRY(pages);
+    MBSYNC_TRY(exec(fmt::format("{} pg_temp.{}", (*pages)[0][0].as<bool>() ? "TRUNCATE" : "DELETE FROM", name)));
+    return {};
+  }
+  MBSYNC_TRY(exec(fmt::format("DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMPORARY TABLE {0} ({1})", name, definition)));
+  impl_->temporary_tables[name] = definition;
+  return {};
+}
+
+void PgConnection::cancel() noexcept {
+  char reason[256];
+  PQcancel(impl_->cancel_handle.get(), reason, sizeof reason);
+}
+
+bool PgConnection::broken() const { return PQstatus(impl_->raw()) != CONNECTION_OK; }
+
+int PgConnection::server_version() const { return PQserverVersion(impl_->raw()); }
+
+std::string PgConnection::quote(std::string_view text) const {
+  return impl_->session->quote(std::string(text));
+}
+
+std::string PgConnection::quote_name(std::string_view identifier) {
+  std::string quoted = "\"";
+  for (const char c : identifier) {
+    quoted += c;
+    if (c == '"') {
+      quoted += '"';
+    }
+  }
+  quoted += '"';
+  return quoted;
+}
+
+}  // namespace mbsync

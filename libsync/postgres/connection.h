@@ -1,0 +1,68 @@
+// One session with PostgreSQL, set up the same way whoever opens it: text forms pinned, nothing taken from the role's
+// search path, no silent row filtering. Internal to this folder; other folders see named operations (pg_store.h).
+//
+// libpqxx runs statements and classifies errors; COPY goes through libpq itself, because it must be fed and drained in
+// pieces smaller than a row (a row may be 100 MB). One thread at a time, except cancel().
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <pqxx/pqxx>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "database_url.h"
+#include "result.h"
+#include "row_state.h"
+
+namespace mbsync {
+
+class PgConnection {
+ public:
+  /// `purpose` shows up in pg_stat_activity as "mbsync <purpose>". Errors: `transient` when the server is not there or
+  /// still starting, `config` for a wrong password, database or right.
+  static Result<std::unique_ptr<PgConnection>> open(const DatabaseUrl& url, std::string_view purpose);
+  ~PgConnection();
+  PgConnection(const PgConnection&) = delete;
+  PgConnection& operator=(const PgConnection&) = delete;
+
+  /// One or more statements; the result is the last one's.
+  Result<pqxx::result> exec(const std::string& sql);
+  Result<pqxx::result> exec(const std::string& sql, const std::vector<Value>& params);
+
+  enum class Isolation { kReadCommitted, kRepeatableRead };
+  Result<void> begin(Isolation isolation);
+  /// `in_doubt` when the connection broke while committing.
+  Result<void> commit();
+  void rollback();  ///< harmless when no transaction is open
+  [[nodiscard]] bool in_transaction() const;
+
+  /// COPY ... TO STDOUT; `sink` gets one line (with its newline) a call.
+  Result<void> copy_out(const std::string& sql, const std::function<Result<void>(std::string_view)>& sink);
+
+  /// COPY ... FROM STDIN: begin, then data cut anywhere, then end. After an error the COPY is over.
+  Result<void> copy_in_begin(const std::string& sql);
+  Result<void> copy_in(std::string_view bytes);
+  Result<std::int64_t> copy_in_end();  ///< rows
+  void copy_in_abort();
+
+  /// An empty temporary table of this session with these columns, made or emptied. Outside a transaction.
+  Result<void> ensure_temporary_table(const std::string& name, const std::string& definition);
+
+  /// Asks the server to give up what this session is running. From any thread.
+  void cancel() noexcept;
+
+  [[nodiscard]] bool broken() const;
+  [[nodiscard]] int server_version() const;  ///< 150020 for 15.20
+
+  [[nodiscard]] std::string quote(std::string_view text) const;              ///< as a string literal
+  [[nodiscard]] static std::string quote_name(std::string_view identifier);  ///< always in double quotes
+
+ private:
+  struct Impl;
+  explicit PgConnection(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mbsync

@@ -1,0 +1,64 @@
+#include "error_map.h"
+
+#include <fmt/format.h>
+
+#include <pqxx/pqxx>
+
+namespace mbsync {
+namespace {
+
+std::string first_line(std::string_view text) {
+  constexpr std::string_view kPrefixes[] = {"ERROR:", "FATAL:", "PANIC:"};
+  for (const auto prefix : kPrefixes) {
+    if (text.starts_with(prefix)) {
+      text.remove_prefix(prefix.size());
+      while (!text.empty() && text.front() == ' ') {
+        text.remove_prefix(1);
+      }
+      break;
+    }
+  }
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+}  // namespace
+
+Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
+  const auto text = first_line(message);
+  const auto category = sqlstate.substr(0, 2);
+  if (sqlstate == "57014") {
+    return Error{ErrorKind::kCancelled, text, ""};
+  }
+  if (category == "53") {
+    return Error{ErrorKind::kTransient, text, "the database server is out of a resource; free it, mbsync tries again"};
+  }
+  if (category == "40" || category == "57" || category == "08" || sqlstate == "55P03") {
+    return Error{ErrorKind::kTransient, text, ""};
+  }
+  if (category == "23") {
+    return Error{ErrorKind::kConflict, text, ""};
+  }
+  if (category == "28" || category == "3D" || sqlstate == "42501") {
+    return Error{ErrorKind::kConfig, text, "check DATABASE_URL and the rights of its role"};
+  }
+  if (sqlstate.empty()) {
+    return Error{ErrorKind::kTransient, text, ""};
+  }
+  return Error{ErrorKind::kRejected, fmt::format("{} [{}]", text, sqlstate), ""};
+}
+
+Error error_from_current_exception() {
+  try {
+    throw;
+  } catch (const pqxx::in_doubt_error& e) {
+    return Error{ErrorKind::kInDoubt, first_line(e.what()), ""};
+  } catch (const pqxx::broken_connection& e) {
+    return Error{ErrorKind::kTransient, first_line(e.what()), "the database went away; mbsync connects again"};
+  } catch (const pqxx::sql_error& e) {
+    return error_from_sqlstate(e.sqlstate(), e.what());
+  } catch (const std::exception& e) {
+    return Error{ErrorKind::kInternal, first_line(e.what()), ""};
+  }
+}
+
+}  // namespace mbsync

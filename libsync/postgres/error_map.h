@@ -1,0 +1,20 @@
+// The one place where what PostgreSQL and libpqxx report becomes an Error.
+#pragma once
+
+#include <exception>
+#include <string>
+#include <string_view>
+
+#include "error.h"
+
+namespace mbsync {
+
+/// By SQLSTATE: class 40, 53, 57, 08 and 55P03 are transient, 23 a conflict, 28, 3D and 42501 a matter of
+/// configuration, everything else rejected. The message is the server's first line; it holds no row values, since
+/// detail lines are left out.
+Error error_from_sqlstate(std::string_view sqlstate, std::string_view message);
+
+/// Call inside a catch block.
+Error error_from_current_exception();
+
+}  // namespace mbsync

@@ -1,0 +1,51 @@
+#include "forget.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "merge_rows.h"
+#include "stability.h"
+#include "version_store.h"
+
+namespace mbsync {
+
+Result<std::int64_t> forget(PgConnection& db, NodeId self) {
+  MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+  const auto run = [&]() -> Result<std::int64_t> {
+    const auto versions = read_versions(db);
+    MBSYNC_TRY(versions);
+    const auto fleet = read_fleet(db);
+    MBSYNC_TRY(fleet);
+    std::set<NodeId> members;
+    for (const auto& member : fleet->members) {
+      members.insert(member.id);
+    }
+    const auto stable = stable_vector(self, versions->seen, members, fleet->reports);
+    if (stable.empty()) {
+      return 0;
+    }
+    // One look at the index tells whether there is anything; the anti-join is for when there is.
+    const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE {})", covered_by(stable, "c", "")));
+    MBSYNC_TRY(any);
+    if (!(*any)[0][0].as<bool>()) {
+      return 0;
+    }
+    const auto removed = db.exec(fmt::format(
+        "DELETE FROM mbsync.change c WHERE {} AND NOT EXISTS (SELECT FROM mbsync.change d WHERE d.tab = c.tab AND d.key = c.key "
+        "AND NOT {})",
+        covered_by(stable, "c", ""), covered_by(stable, "d", "")));
+    MBSYNC_TRY(removed);
+    MBSYNC_TRY(raise_forgotten(db, stable));
+    return static_cast<std::int64_t>(removed->affected_rows());
+  };
+  auto removed = run();
+  if (!removed) {
+    db.rollback();
+    return removed.error().in("forgetting");
+  }
+  MBSYNC_TRY(db.commit());
+  return removed;
+}
+
+}  // namespace mbsync

@@ -1,0 +1,409 @@
+#include "merge_rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base_row.h"
+#include "copy_text.h"
+#include "pull_reader.h"
+#include "record_text.h"
+#include "settle.h"
+#include "table_sql.h"
+
+namespace mbsync {
+namespace {
+
+using Json = nlohmann::json;
+
+// How many rows are judged at a time: enough to hide the round trip, few enough to stay small in memory.
+constexpr int kBatchRows = 200;
+
+// What one row under judgement looks like on both sides.
+struct Row {
+  std::string key;
+  RowState mine;
+  std::optional<Values> my_row;
+  RowState theirs;
+  std::optional<Values> their_row;
+};
+
+// Collects lines of COPY text for one target and sends them in one go.
+class CopyBuffer {
+ public:
+  explicit CopyBuffer(std::string command) : command_(std::move(command)) {}
+  void add(const std::vector<Value>& fields) { append_copy_line(text_, fields); }
+  Result<void> flush(PgConnection& db) {
+    if (text_.empty()) {
+      return {};
+    }
+    MBSYNC_TRY(db.copy_in_begin(command_));
+    MBSYNC_TRY(db.copy_in(text_));
+    MBSYNC_TRY(db.copy_in_end());
+    text_.clear();
+    return {};
+  }
+
+ private:
+  std::string command_;
+  std::string text_;
+};
+
+Result<Values> parse_values(std::string_view record, const std::vector<ColumnNumber>& numbers) {
+  auto fields = parse_record(record);
+  MBSYNC_TRY(fields);
+  Values values;
+  for (const auto number : numbers) {
+    if (number <= fields->size()) {
+      values[number] = std::move((*fields)[number - 1]);
+    }
+  }
+  return values;
+}
+
+std::string format_values(const Values& values, std::size_t width) {
+  std::vector<Value> fields(width - 1);
+  for (const auto& [number, value] : values) {
+    if (number > 0 && number < width) {
+      fields[number - 1] = value;
+    }
+  }
+  return format_record(fields);
+}
+
+class Judge {
+ public:
+  Judge(PgConnection& db, const StagedTable& staged, const MergeContext& context)
+      : db_(db),
+        staged_(staged),
+        table_(*staged.table),
+        sql_(*staged.table),
+        context_(context),
+        rows_(fmt::format("COPY {} (m_key, m_deleted, m_slow, {}) FROM STDIN", staged.name, staged_columns())),
+        changes_("COPY pg_temp.new_change FROM STDIN"),
+        conflicts_("COPY pg_temp.new_conflict FROM STDIN") {
+    for (const auto& column : table_.columns) {
+      numbers_.push_back(column.number);
+    }
+  }
+
+  Result<MergeCounts> run() {
+    MBSYNC_TRY(db_.exec(fmt::format("DECLARE judged NO SCROLL CURSOR FOR {}", query())));
+    while (true) {
+      const auto batch = db_.exec(fmt::format("FETCH {} FROM judged", kBatchRows));
+      MBSYNC_TRY(batch);
+      if (batch->empty()) {
+        break;
+      }
+      for (const auto& line : *batch) {
+        auto row = read(line);
+        MBSYNC_TRY(row);
+        MBSYNC_TRY(judge(*row));
+        ++counts_.merged;
+      }
+      MBSYNC_TRY(rows_.flush(db_));
+      MBSYNC_TRY(changes_.flush(db_));
+      MBSYNC_TRY(conflicts_.flush(db_));
+    }
+    MBSYNC_TRY(db_.exec("CLOSE judged"));
+    return counts_;
+  }
+
+ private:
+  [[nodiscard]] std::string staged_columns() const {
+    std::string list;
+    for (std::size_t i = 0; i < table_.columns.size(); ++i) {
+      list += fmt::format("{}v{}", i == 0 ? "" : ", ", i + 1);
+    }
+    return list;
+  }
+
+  [[nodiscard]] std::string query() const {
+    // Staged values as record text in our numbering, whatever order they came in.
+    std::vector<std::string> fields(table_.width - 1, "NULL");
+    for (std::size_t i = 0; i < table_.columns.size(); ++i) {
+      fields[table_.columns[i].number - 1] = fmt::format("s.v{}", i + 1);
+    }
+    const auto first_key = table_.key[0];
+    return fmt::format(
+        "SELECT s.m_key, s.m_origin, s.m_counter, CASE WHEN s.m_at > '-infinity' THEN "
+        "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM s.m_at)::bigint % "
+        "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
+        "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN t.{2} IS NOT NULL THEN {3} END, "
+        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key) "
+        "FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
+        first_key + 1, fmt::join(fields, ", "), PgConnection::quote_name(table_.columns[first_key].name), sql_.record("t"),
+        writes_json("c"), table_.id, staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
+  }
+
+  static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
+
+  Result<Row> read(const pqxx::row& line) {
+    Row row;
+    row.key = line[0].c_str();
+    if (!line[8].is_null()) {
+      auto values = parse_values(line[8].c_str(), numbers_);
+      MBSYNC_TRY(values);
+      row.their_row = std::move(*values);
+    }
+    if (!line[9].is_null()) {
+      auto values = parse_values(line[9].c_str(), numbers_);
+      MBSYNC_TRY(values);
+      row.my_row = std::move(*values);
+    }
+    std::vector<WireWrite> theirs;
+    if (!line[7].is_null()) {
+      auto writes = parse_wire_writes(line[7].c_str());
+      MBSYNC_TRY(writes);
+      theirs = std::move(*writes);
+    } else if (!line[1].is_null()) {
+      auto bits = ColumnSet::parse(line[4].c_str());
+      MBSYNC_TRY(bits);
+      theirs.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
+                                 line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()}, *bits,
+                                 line[5].as<bool>(), text(line[6])});
+    }
+    auto their_state = load(theirs, row.their_row, true);
+    MBSYNC_TRY(their_state);
+    row.theirs = std::move(*their_state);
+    if (!line[10].is_null()) {
+      const auto writes = parse_wire_writes(line[10].c_str());
+      MBSYNC_TRY(writes);
+      auto my_state = load(*writes, row.my_row, false);
+      MBSYNC_TRY(my_state);
+      row.mine = std::move(*my_state);
+    }
+    return row;
+  }
+
+  // Gives every write its values: from its kept record, or from the row they stand in.
+  Result<RowState> load(const std::vector<WireWrite>& writes, const std::optional<Values>& row, bool from_peer) {
+    RowState state;
+    for (const auto& wire : writes) {
+      Write write{wire.dot, wire.at, {}, wire.deleted, {}};
+      std::vector<Value> kept;
+      if (wire.kept) {
+        auto fields = parse_record(*wire.kept);
+        MBSYNC_TRY(fields);
+        kept = std::move(*fields);
+      }
+      for (const auto number : wire.columns.numbers()) {
+        const auto own = from_peer ? our_number(number) : number;
+        const bool exists = own == kRowMark || std::find(numbers_.begin(), numbers_.end(), own) != numbers_.end();
+        if (!exists) {
+          continue;  // a column that has been dropped since
+        }
+        write.columns.insert(own);
+        if (own == kRowMark) {
+          continue;
+        }
+        if (wire.kept) {
+          write.values[own] = number <= kept.size() ? kept[number - 1] : Value();
+        } else if (row) {
+          const auto place = row->find(own);
+          write.values[own] = place == row->end() ? Value() : place->second;
+        }
+      }
+      state.writes.push_back(std::move(write));
+    }
+    state.normalise();
+    return state;
+  }
+
+  [[nodiscard]] ColumnNumber our_number(ColumnNumber theirs) const {
+    if (staged_.renumber.empty() || theirs == kRowMark) {
+      return theirs;
+    }
+    const auto place = staged_.renumber.find(theirs);
+    return place == staged_.renumber.end() ? std::numeric_limits<ColumnNumber>::max() : place->second;
+  }
+
+  Result<void> judge(const Row& row) {
+    const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+    // A row without live writes that the fleet has forgotten about, and writes here that the fleet has not seen.
+    if (context_.header.full && row.theirs.writes.empty() && row.their_row && !merged.writes.empty()) {
+      const auto base = settle_on_base(merged, row.my_row, *row.their_row);
+      for (const auto column : base.conflicts) {
+        add_base_conflict(row, base, column);
+      }
+      Outcome outcome;
+      outcome.exists = base.values.has_value();
+      outcome.values = base.values.value_or(Values{});
+      write(row, base.state, outcome);
+      return {};
+    }
+    const auto outcome = settle(merged, numbers_, row.my_row, row.their_row);
+    for (const auto& conflict : outcome.conflicts) {
+      add_conflict(row, merged, conflict);
+    }
+    write(row, merged, outcome);
+    return {};
+  }
+
+  void write(const Row& row, const RowState& state, const Outcome& outcome) {
+    for (const auto& entry : state.writes) {
+      const bool keep = must_keep_values(entry, outcome);
+      changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
+                    std::to_string(entry.dot.counter),
+                    entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
+                    entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"),
+                    keep ? Value(format_values(entry.values, table_.width)) : Value()});
+    }
+    const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;
+    if (unchanged) {
+      return;
+    }
+    std::vector<Value> fields{row.key, std::string(outcome.exists ? "f" : "t"), std::string("f")};
+    for (const auto number : numbers_) {
+      const auto place = outcome.values.find(number);
+      fields.push_back(place == outcome.values.end() ? Value() : place->second);
+    }
+    rows_.add(fields);
+  }
+
+  [[nodiscard]] std::string column_name(ColumnNumber number) const {
+    for (const auto& column : table_.columns) {
+      if (column.number == number) {
+        return column.name;
+      }
+    }
+    return "";
+  }
+
+  static Json describe(const Write& write, ColumnNumber column) {
+    Json json{{"origin", to_string(write.dot.origin)}, {"counter", write.dot.counter}, {"deleted", write.deleted}};
+    json["at_us"] = write.at == kTimeUnknown ? Json() : Json(write.at.micros);
+    if (column != kRowMark) {
+      const auto place = write.values.find(column);
+      json["value"] = place == write.values.end() || !place->second ? Json() : Json(*place->second);
+    }
+    return json;
+  }
+
+  void add(const Row& row, ColumnNumber column, std::string_view rule, const Json& winner, const Json& losers,
+           const std::string& dots) {
+    ++counts_.conflicts;
+    const auto name = column_name(column);
+    const auto signature = fmt::format("{}|{}|{}|{}", table_.display(), row.key, name, dots);
+    conflicts_.add({signature, table_.schema, table_.name, row.key, column == kRowMark ? Value() : Value(name),
+                    std::string(rule), winner.dump(), losers.dump()});
+  }
+
+  void add_conflict(const Row& row, const RowState& state, const ColumnConflict& conflict) {
+    std::vector<Dot> dots = conflict.losers;
+    dots.push_back(conflict.winner);
+    std::sort(dots.begin(), dots.end());
+    std::string text_of_dots;
+    for (const auto& dot : dots) {
+      text_of_dots += fmt::format("{}:{} ", to_string(dot.origin), dot.counter);
+    }
+    Json losers = Json::array();
+    for (const auto& dot : conflict.losers) {
+      losers.push_back(describe(*state.find(dot), conflict.column));
+    }
+    add(row, conflict.column, conflict.column == kRowMark ? "update-wins" : "last-writer-wins",
+        describe(*state.find(conflict.winner), conflict.column), losers, text_of_dots);
+  }
+
+  void add_base_conflict(const Row& row, const BaseOutcome& base, ColumnNumber column) {
+    const auto value = [&](const std::optional<Values>& values) -> Json {
+      Json json{{"deleted", !values.has_value()}};
+      if (values && column != kRowMark) {
+        const auto place = values->find(column);
+        json["value"] = place == values->end() || !place->second ? Json() : Json(*place->second);
+      }
+      return json;
+    };
+    Json fleet = value(row.their_row);
+    fleet["origin"] = "fleet";
+    Json own = value(row.my_row);
+    own["origin"] = to_string(context_.self.id);
+    add(row, column, base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet", base.base_won ? fleet : own,
+        Json::array({base.base_won ? own : fleet}), fmt::format("base {}", to_string(context_.self.id)));
+  }
+
+  PgConnection& db_;
+  const StagedTable& staged_;
+  const Table& table_;
+  TableSql sql_;
+  const MergeContext& context_;
+  std::vector<ColumnNumber> numbers_;
+  CopyBuffer rows_;
+  CopyBuffer changes_;
+  CopyBuffer conflicts_;
+  MergeCounts counts_;
+};
+
+}  // namespace
+
+std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix) {
+  std::string condition;
+  for (const auto& [origin, counter] : vector.counters()) {
+    condition += fmt::format("{0}({1}.{2}origin = {3} AND {1}.{2}counter <= {4})", condition.empty() ? "" : " OR ", alias,
+                             prefix, origin.value, counter);
+  }
+  return condition.empty() ? "false" : fmt::format("({})", condition);
+}
+
+Result<void> prepare_merge(PgConnection& db) {
+  MBSYNC_TRY(db.exec(
+      "CREATE TEMPORARY TABLE IF NOT EXISTS new_change (tab int, key text, origin bigint, counter bigint, at_us bigint, "
+      "cols varbit, deleted boolean, kept text) ON COMMIT DELETE ROWS; "
+      "CREATE TEMPORARY TABLE IF NOT EXISTS new_conflict (signature text, schema_name text, table_name text, key text, "
+      "column_name text, rule text, winner jsonb, losers jsonb) ON COMMIT DELETE ROWS"));
+  return {};
+}
+
+Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
+  const auto& table = *staged.table;
+  const TableSql sql(table);
+  const auto local = fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND c.key IN (SELECT m_key FROM {})",
+                                 table.id, staged.name);
+  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL{}) OR EXISTS ({})", staged.name,
+                                       staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return MergeCounts{};
+  }
+
+  // Equal rows on both sides, each with one write that the other has not seen: both writes stay live and agree, so there
+  // is nothing to judge. Two machines restored from one dump come here with every row they have.
+  if (!context.header.full && staged.renumber.empty()) {
+    MBSYNC_TRY(db.exec(fmt::format(
+        "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND c.key IN (SELECT m_key FROM {0}) "
+        "GROUP BY c.key HAVING count(*) = 1 AND NOT bool_or(c.deleted OR c.kept IS NOT NULL OR {2})) w, {3} t "
+        "WHERE w.key = s.m_key AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND NOT {4} AND {5} "
+        "AND ROW({6})::record OPERATOR(pg_catalog.*=) ROW({7})::record "
+        "RETURNING s.m_key, s.m_origin, s.m_counter, s.m_at, s.m_cols) "
+        "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
+        "SELECT {1}, m_key, m_origin, m_counter, m_at, m_cols, false FROM same",
+        staged.name, table.id, covered_by(context.header.seen, "c", ""), table.quoted(),
+        covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"), sql.staged_values("s"))));
+  }
+  MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL{}", staged.name,
+                                 staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL")));
+  MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow", staged.name,
+                                 local)));
+
+  auto counts = Judge(db, staged, context).run();
+  MBSYNC_TRY(counts);
+  MBSYNC_TRY(db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND c.key = s.m_key; "
+                                 "DELETE FROM {0} WHERE m_slow",
+                                 staged.name, table.id)));
+  return counts;
+}
+
+Result<void> store_merged(PgConnection& db) {
+  MBSYNC_TRY(db.exec(
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
+      "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', '-infinity'), cols, "
+      "deleted, kept FROM pg_temp.new_change; "
+      "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
+      "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM pg_temp.new_conflict "
+      "ON CONFLICT (id) DO NOTHING"));
+  return {};
+}
+
+}  // namespace mbsync

@@ -1,0 +1,48 @@
+// The rows of an answer that need a decision, because there are writes to them on both sides: read in batches, judged by
+// the core, written back into the staging table as what they are to become.
+#pragma once
+
+#include <map>
+
+#include "message.h"
+#include "schema.h"
+
+namespace mbsync {
+
+/// One table's part of an answer, in a temporary table of the session: m_key, m_origin, m_counter, m_at, m_cols,
+/// m_deleted, m_kept, m_writes as on the wire, m_slow, and v1 ... vN for the table's columns.
+struct StagedTable {
+  const Table* table = nullptr;
+  std::string name;  ///< "pg_temp.stage_17"
+  std::int64_t rows = 0;
+  /// Sender's column number to ours, where the two number differently; empty where they agree.
+  std::map<ColumnNumber, ColumnNumber> renumber;
+};
+
+struct MergeContext {
+  Member self;
+  PullHeader header;         ///< of the answer
+  VersionVector mine_seen;   ///< after sealing
+};
+
+struct MergeCounts {
+  std::int64_t merged = 0;
+  std::int64_t conflicts = 0;
+};
+
+/// Creates the session's temporary tables that merging writes into. Outside a transaction.
+Result<void> prepare_merge(PgConnection& db);
+
+/// Judges the table's rows that have writes on both sides. On return the staging table holds no such row any more but,
+/// for each that has to change here, one with its final values (m_origin NULL); the new live writes and the conflicts
+/// wait in pg_temp.new_change and pg_temp.new_conflict, and the old ones of those rows are gone from mbsync.change.
+/// In the apply transaction, with the rows locked and sealed.
+Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context);
+
+/// Moves what merge_rows() collected into mbsync.change and mbsync.conflict.
+Result<void> store_merged(PgConnection& db);
+
+/// "(c.origin = 5 AND c.counter <= 17) OR ...": whether `vector` covers the dot in `alias`.`prefix`origin and counter.
+std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix);
+
+}  // namespace mbsync

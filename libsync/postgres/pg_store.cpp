@@ -1,0 +1,495 @@
+#include "pg_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <functional>
+#include <limits>
+#include <mutex>
+#include <set>
+
+#include "apply.h"
+#include "capture.h"
+#include "forget.h"
+#include "merge_rows.h"
+#include "migrate.h"
+#include "pull_reader.h"
+#include "schema.h"
+#include "seal.h"
+#include "version_store.h"
+
+namespace mbsync {
+namespace {
+
+constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
+constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
+
+std::int64_t now_micros() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void describe(const Schema& schema, bool replica, PrepareReport& report) {
+  report.tables = static_cast<int>(schema.tables.size());
+  for (const auto& refused : schema.refused) {
+    report.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);
+  }
+  report.bypasses_constraints = replica;
+  if (!replica) {
+    for (const auto& table : schema.tables) {
+      for (const auto& trigger : table.user_triggers) {
+        report.application_triggers.push_back(fmt::format("{}: {}", table.display(), trigger));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+struct PgStore::Impl {
+  DatabaseUrl url;
+  std::string node_name;
+
+  mutable std::mutex state_mutex;  // guards everything down to `interrupted`
+  std::condition_variable news;
+  Member self;
+  std::shared_ptr<const Schema> schema;
+  ApplyRole role;
+  VersionVector seen;
+  bool captures_pending = false;
+  bool interrupted = false;
+  std::vector<std::unique_ptr<PgConnection>> idle;
+  std::set<PgConnection*> busy;
+
+  std::mutex engine_mutex;          // one seal, read, apply or forget at a time
+  std::mutex guard_mutex;           // guards `guard`
+  std::unique_ptr<PgConnection> guard;
+
+  static Error cancelled() { return Error{ErrorKind::kCancelled, "mbsync is stopping", ""}; }
+
+  // A session from the pool; goes back when it is let go of, unless it broke.
+  struct Lease {
+    Lease(Impl& store, std::unique_ptr<PgConnection> session) : owner(&store), connection(std::move(session)) {}
+    Lease(Lease&& other) noexcept : owner(other.owner), connection(std::move(other.connection)) {}
+    Lease& operator=(Lease&&) = delete;
+    ~Lease() {
+      if (!connection) {
+        return;
+      }
+      connection->rollback();
+      const std::lock_guard lock(owner->state_mutex);
+      owner->busy.erase(connection.get());
+      if (!connection->broken() && !owner->interrupted) {
+        owner->idle.push_back(std::move(connection));
+      }
+    }
+    PgConnection& operator*() const { return *connection; }
+    PgConnection* operator->() const { return connection.get(); }
+
+    Impl* owner;
+    std::unique_ptr<PgConnection> connection;
+  };
+
+  Result<Lease> lease(std::string_view purpose) {
+    {
+      const std::lock_guard lock(state_mutex);
+      if (interrupted) {
+        return cancelled();
+      }
+      if (!idle.empty()) {
+        auto session = std::move(idle.back());
+        idle.pop_back();
+        busy.insert(session.get());
+        return Lease(*this, std::move(session));
+      }
+    }
+    auto session = PgConnection::open(url, purpose);
+    MBSYNC_TRY(session);
+    const std::lock_guard lock(state_mutex);
+    if (interrupted) {
+      return cancelled();
+    }
+    busy.insert(session->get());
+    return Lease(*this, std::move(*session));
+  }
+
+  // Runs `work` as the only engine on this database.
+  Result<void> with_engine(PgConnection& db, const std::function<Result<void>()>& work) {
+    const std::lock_guard turn(engine_mutex);
+    MBSYNC_TRY(db.exec(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
+    auto done = work();
+    if (!done) {
+      db.rollback();
+    }
+    if (!db.broken()) {
+      MBSYNC_TRY(db.exec(fmt::format("SELECT pg_advisory_unlock({})", kEngineLock)));
+    }
+    return done;
+  }
+
+  std::shared_ptr<const Schema> current_schema() const {
+    const std::lock_guard lock(state_mutex);
+    return schema;
+  }
+  Member current_self() const {
+    const std::lock_guard lock(state_mutex);
+    return self;
+  }
+  void publish_seen(const VersionVector& now) {
+    const std::lock_guard lock(state_mutex);
+    seen.merge(now);
+    news.notify_all();
+  }
+  void publish_sealed() {
+    const std::lock_guard lock(state_mutex);
+    captures_pending = false;
+  }
+
+  Result<void> read_seen(PgConnection& db) {
+    const auto versions = read_versions(db);
+    MBSYNC_TRY(versions);
+    publish_seen(versions->seen);
+    return {};
+  }
+
+  Result<void> load_schema(PgConnection& db, PrepareReport& report) {
+    auto fresh = read_schema(db);
+    MBSYNC_TRY(fresh);
+    std::int64_t adopted_rows = 0;
+    const auto node = current_self();
+    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> { return register_tables(db, *fresh); }));
+    const auto captured = install_capture(db, *fresh);
+    MBSYNC_TRY(captured);
+    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
+      const auto adopted = adopt_rows(db, *fresh, node.id);
+      MBSYNC_TRY(adopted);
+      adopted_rows = *adopted;
+      return read_seen(db);
+    }));
+    report.triggers_installed = captured->installed;
+    report.waiting = captured->waiting;
+    report.rows_adopted = adopted_rows;
+    describe(*fresh, role.replica, report);
+    const std::lock_guard lock(state_mutex);
+    schema = std::make_shared<const Schema>(std::move(*fresh));
+    return {};
+  }
+
+  // Makes what a peer said of itself and the fleet ours, so that nothing is forgotten that it still needs.
+  Result<void> note_asker(PgConnection& db, const PullRequest& request) {
+    const auto fleet = read_fleet(db);
+    MBSYNC_TRY(fleet);
+    std::vector<Member> fresh;
+    auto heard = request.members;
+    heard.push_back(request.sender);
+    for (const auto& member : heard) {
+      if (std::find(fleet->members.begin(), fleet->members.end(), member) == fleet->members.end()) {
+        fresh.push_back(member);
+      }
+    }
+    MBSYNC_TRY(store_members(db, fresh));
+    auto reports = request.reports;
+    reports[request.sender.id].merge(request.seen);
+    const auto own = current_self().id;
+    for (const auto& [node, report] : reports) {
+      const auto known = fleet->reports.find(node);
+      if (node != own && (known == fleet->reports.end() || !known->second.covers(report))) {
+        MBSYNC_TRY(raise_report(db, node, report));
+      }
+    }
+    return touch_member(db, request.sender.id);
+  }
+};
+
+namespace {
+
+class PgPullSession : public PullSession {
+ public:
+  using Engine = std::function<Result<void>(PgConnection&, const std::function<Result<void>()>&)>;
+
+  PgPullSession(std::function<std::shared_ptr<const Schema>()> schema, std::function<Result<void>(PgConnection&)> applied,
+                Engine engine, std::unique_ptr<PgConnection> db, std::function<void(PgConnection*)> release, Member self,
+                ApplyRole role)
+      : schema_of_(std::move(schema)),
+        applied_(std::move(applied)),
+        engine_(std::move(engine)),
+        db_(std::move(db)),
+        release_(std::move(release)),
+        self_(std::move(self)),
+        role_(role) {}
+  ~PgPullSession() override {
+    stage_.reset();
+    release_(db_.get());
+  }
+  PgPullSession(const PgPullSession&) = delete;
+  PgPullSession& operator=(const PgPullSession&) = delete;
+
+  Result<PullSink*> begin() override {
+    stage_.reset();
+    schema_ = schema_of_();
+    stage_ = std::make_unique<PullStage>(*db_, *schema_, self_, role_);
+    return static_cast<PullSink*>(stage_.get());
+  }
+
+  Result<ApplyOutcome> apply() override {
+    ApplyOutcome outcome;
+    MBSYNC_TRY(engine_(*db_, [&]() -> Result<void> {
+      const auto report = stage_->apply();
+      MBSYNC_TRY(report);
+      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, stage_->received().ask_again};
+      return applied_(*db_);
+    }));
+    return outcome;
+  }
+
+ private:
+  std::function<std::shared_ptr<const Schema>()> schema_of_;
+  std::function<Result<void>(PgConnection&)> applied_;
+  Engine engine_;
+  std::unique_ptr<PgConnection> db_;
+  std::function<void(PgConnection*)> release_;
+  Member self_;
+  ApplyRole role_;
+  std::shared_ptr<const Schema> schema_;
+  std::unique_ptr<PullStage> stage_;
+};
+
+}  // namespace
+
+PgStore::PgStore(DatabaseUrl url, std::string node_name) : impl_(std::make_unique<Impl>()) {
+  impl_->url = std::move(url);
+  impl_->node_name = std::move(node_name);
+}
+
+PgStore::~PgStore() = default;
+
+Result<PrepareReport> PgStore::prepare() {
+  PrepareReport report;
+  {
+    const std::lock_guard lock(impl_->guard_mutex);
+    impl_->guard.reset();
+    auto guard = PgConnection::open(impl_->url, "node");
+    MBSYNC_TRY(guard);
+    const auto claimed = (*guard)->exec(fmt::format("SELECT pg_try_advisory_lock({})", kNodeLock));
+    MBSYNC_TRY(claimed);
+    if (!(*claimed)[0][0].as<bool>()) {
+      return Error{ErrorKind::kTransient, fmt::format("another mbsync is at work on database {}", impl_->url.display),
+                   "stop it, or wait until it has ended"};
+    }
+    impl_->guard = std::move(*guard);
+    const std::lock_guard state(impl_->state_mutex);
+    impl_->idle.clear();  // sessions from before the database went away
+  }
+  auto db = impl_->lease("prepare");
+  MBSYNC_TRY(db);
+  const auto migrated = migrate(**db);
+  MBSYNC_TRY(migrated);
+  report.created = migrated->from == 0;
+  auto self = ensure_self(**db, impl_->node_name);
+  MBSYNC_TRY(self);
+  const auto role = find_apply_role(**db);
+  MBSYNC_TRY(role);
+  {
+    const std::lock_guard lock(impl_->state_mutex);
+    impl_->self = *self;
+    impl_->role = *role;
+  }
+  MBSYNC_TRY(impl_->load_schema(**db, report));
+  return report;
+}
+
+Result<PrepareReport> PgStore::refresh() {
+  PrepareReport report;
+  auto db = impl_->lease("schema");
+  MBSYNC_TRY(db);
+  MBSYNC_TRY(impl_->load_schema(**db, report));
+  return report;
+}
+
+Member PgStore::self() const { return impl_->current_self(); }
+
+Result<bool> PgStore::poll() {
+  const std::lock_guard lock(impl_->guard_mutex);
+  if (!impl_->guard || impl_->guard->broken()) {
+    return Error{ErrorKind::kTransient, "the connection to the database is lost", ""};
+  }
+  const auto any = impl_->guard->exec("SELECT EXISTS (SELECT FROM mbsync.capture)");
+  MBSYNC_TRY(any);
+  const bool pending = (*any)[0][0].as<bool>();
+  if (pending) {
+    const std::lock_guard state(impl_->state_mutex);
+    impl_->captures_pending = true;
+    impl_->news.notify_all();
+  }
+  return pending;
+}
+
+bool PgStore::wait_for_news(const PullRequest& request, std::chrono::milliseconds patience) {
+  std::unique_lock lock(impl_->state_mutex);
+  auto asker = request.seen;
+  asker.advance(Dot{request.sender.id, std::numeric_limits<std::int64_t>::max()});  // its own writes are no news to it
+  return impl_->news.wait_for(lock, patience, [&] {
+    return impl_->interrupted || impl_->captures_pending || !asker.covers(impl_->seen);
+  });
+}
+
+Result<void> PgStore::accept(const PullRequest& request) {
+  const std::lock_guard lock(impl_->state_mutex);
+  if (!impl_->self.id.valid() || !impl_->schema) {
+    return Error{ErrorKind::kTransient, "this node is still starting", "try again in a moment"};
+  }
+  if (request.sender.id == impl_->self.id) {
+    return Error{ErrorKind::kRejected,
+                 fmt::format("both nodes have the identity {}", to_string(request.sender.id)),
+                 "one of the two databases is a copy of the other and must get an identity of its own"};
+  }
+  if (request.seen.counter(impl_->self.id) > impl_->seen.counter(impl_->self.id)) {
+    return Error{ErrorKind::kRejected,
+                 fmt::format("{} has seen writes of {} that its database no longer remembers", request.sender.name,
+                             impl_->self.name),
+                 fmt::format("the database of {} was restored from an older backup; it must join again with a new identity",
+                             impl_->self.name)};
+  }
+  return {};
+}
+
+Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
+  auto db = impl_->lease("answer");
+  MBSYNC_TRY(db);
+  const auto schema = impl_->current_schema();
+  const auto self = impl_->current_self();
+  return impl_->with_engine(**db, [&]() -> Result<void> {
+    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
+    const auto sealed = seal(**db, *schema, self.id);
+    MBSYNC_TRY(sealed);
+    MBSYNC_TRY(impl_->note_asker(**db, request));
+    MBSYNC_TRY(read_pull(**db, *schema, self, request, sink));
+    MBSYNC_TRY((*db)->commit());
+    impl_->publish_sealed();
+    return impl_->read_seen(**db);
+  });
+}
+
+Result<PullRequest> PgStore::make_request(std::chrono::milliseconds wait) {
+  auto db = impl_->lease("request");
+  MBSYNC_TRY(db);
+  auto versions = read_versions(**db);
+  MBSYNC_TRY(versions);
+  auto fleet = read_fleet(**db);
+  MBSYNC_TRY(fleet);
+  return PullRequest{impl_->current_self(),    std::move(versions->seen), std::move(fleet->members),
+                     std::move(fleet->reports), wait.count(),              now_micros()};
+}
+
+Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {
+  auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer));
+  MBSYNC_TRY(session);
+  auto* impl = impl_.get();
+  const std::lock_guard lock(impl->state_mutex);
+  if (impl->interrupted) {
+    return Impl::cancelled();
+  }
+  impl->busy.insert(session->get());
+  return std::unique_ptr<PullSession>(std::make_unique<PgPullSession>(
+      [impl] { return impl->current_schema(); },
+      [impl](PgConnection& db) {
+        impl->publish_sealed();
+        return impl->read_seen(db);
+      },
+      [impl](PgConnection& db, const std::function<Result<void>()>& work) { return impl->with_engine(db, work); },
+      std::move(*session),
+      [impl](PgConnection* db) {
+        const std::lock_guard state(impl->state_mutex);
+        impl->busy.erase(db);
+      },
+      impl->self, impl->role));
+}
+
+Result<std::int64_t> PgStore::seal_pending() {
+  auto db = impl_->lease("seal");
+  MBSYNC_TRY(db);
+  const auto schema = impl_->current_schema();
+  const auto self = impl_->current_self();
+  std::int64_t rows = 0;
+  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+    const auto sealed = seal(**db, *schema, self.id);
+    MBSYNC_TRY(sealed);
+    rows = *sealed;
+    MBSYNC_TRY((*db)->commit());
+    impl_->publish_sealed();
+    return impl_->read_seen(**db);
+  }));
+  return rows;
+}
+
+Result<std::int64_t> PgStore::forget_stable() {
+  auto db = impl_->lease("forget");
+  MBSYNC_TRY(db);
+  std::int64_t removed = 0;
+  const auto self = impl_->current_self();
+  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto done = forget(**db, self.id);
+    MBSYNC_TRY(done);
+    removed = *done;
+    return {};
+  }));
+  return removed;
+}
+
+void PgStore::interrupt() {
+  const std::lock_guard lock(impl_->state_mutex);
+  impl_->interrupted = true;
+  impl_->news.notify_all();
+  for (auto* connection : impl_->busy) {
+    connection->cancel();
+  }
+}
+
+Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
+  auto opened = PgConnection::open(url, "status");
+  MBSYNC_TRY(opened);
+  auto& db = **opened;
+  const auto there = db.exec("SELECT to_regclass('mbsync.settings') IS NOT NULL");
+  MBSYNC_TRY(there);
+  if (!(*there)[0][0].as<bool>()) {
+    return Error{ErrorKind::kNotFound, fmt::format("database {} has no schema mbsync", url.display),
+                 "start a node with `mbsync run`"};
+  }
+  MBSYNC_TRY(db.begin(PgConnection::Isolation::kRepeatableRead));
+  StoreStatus status;
+  const auto facts = db.exec(
+      "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM mbsync.capture), "
+      "(SELECT count(*) FROM mbsync.change), (SELECT count(*) FROM mbsync.conflict)");
+  MBSYNC_TRY(facts);
+  status.schema_version = (*facts)[0][0].as<int>(0);
+  status.captures = (*facts)[0][1].as<std::int64_t>();
+  status.live_writes = (*facts)[0][2].as<std::int64_t>();
+  status.conflicts = (*facts)[0][3].as<std::int64_t>();
+  const auto schema = read_schema(db);
+  MBSYNC_TRY(schema);
+  for (const auto& table : schema->tables) {
+    status.tables.push_back(table.display());
+  }
+  for (const auto& refused : schema->refused) {
+    status.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);
+  }
+  const auto members = db.exec(
+      "SELECT n.id, n.name, n.is_self, to_char(n.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
+      "(SELECT count(*) FROM mbsync.change c LEFT JOIN mbsync.report r ON r.node = n.id AND r.origin = c.origin "
+      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)) "
+      "FROM mbsync.node n ORDER BY NOT n.is_self, n.name, n.id");
+  MBSYNC_TRY(members);
+  for (const auto& row : *members) {
+    StoreStatus::MemberStatus member{Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()}, row[2].as<bool>(),
+                                     row[3].is_null() ? "" : row[3].c_str(), row[4].as<std::int64_t>()};
+    if (member.self) {
+      status.self = member.member;
+    }
+    status.members.push_back(std::move(member));
+  }
+  db.rollback();
+  return status;
+}
+
+}  // namespace mbsync

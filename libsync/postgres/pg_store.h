@@ -1,0 +1,109 @@
+// The database behind a node, as named operations. The door to this folder: service and applications include only this.
+//
+// Any thread may call anything; each call takes a session of its own from a small pool. Sealing, reading for a peer,
+// applying and forgetting take turns under the engine's lock (a mutex here, an advisory lock in the database, so that a
+// second program on the same database is safe too). The lock is never held while the network is used.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "database_url.h"
+#include "message.h"
+#include "pull_sink.h"
+#include "result.h"
+
+namespace mbsync {
+
+struct PrepareReport {
+  bool created = false;  ///< there was no schema mbsync before
+  int tables = 0;        ///< that take part
+  int triggers_installed = 0;                     ///< tables whose capture was made or renewed
+  std::vector<std::string> waiting;               ///< tables whose triggers wait for an application transaction to end
+  std::vector<std::pair<std::string, std::string>> refused;  ///< table, why it does not take part
+  std::int64_t rows_adopted = 0;                  ///< rows from before mbsync that take part now
+  bool bypasses_constraints = false;              ///< apply may set session_replication_role
+  std::vector<std::string> application_triggers;  ///< "table: trigger" that will fire on apply, if it may not
+};
+
+struct ApplyOutcome {
+  std::int64_t rows = 0;
+  std::int64_t merged = 0;
+  std::int64_t conflicts = 0;
+  bool ask_again = false;  ///< the peer wants the next request without a wait (PullHeader::ask_again)
+};
+
+/// What status shows; read in one go, without the engine's lock.
+struct StoreStatus {
+  Member self;
+  int schema_version = 0;
+  std::int64_t captures = 0;      ///< writes not sealed yet
+  std::int64_t live_writes = 0;   ///< writes that some member may still lack
+  std::int64_t conflicts = 0;
+  std::vector<std::string> tables;
+  std::vector<std::pair<std::string, std::string>> refused;
+  struct MemberStatus {
+    Member member;
+    bool self = false;
+    std::string last_seen;            ///< ISO time, or empty
+    std::int64_t behind_writes = 0;   ///< live writes here that the member has not reported to hold
+  };
+  std::vector<MemberStatus> members;
+};
+
+/// Receives and applies the answers of one peer. One thread.
+class PullSession {
+ public:
+  virtual ~PullSession() = default;
+  /// Begins a new answer; the sink is good until the next begin().
+  virtual Result<PullSink*> begin() = 0;
+  /// Applies the answer that begin()'s sink has received whole. After `transient` it may be called again.
+  virtual Result<ApplyOutcome> apply() = 0;
+};
+
+class PgStore {
+ public:
+  PgStore(DatabaseUrl url, std::string node_name);
+  ~PgStore();
+  PgStore(const PgStore&) = delete;
+  PgStore& operator=(const PgStore&) = delete;
+
+  /// Connects, makes this process the node of this database (`transient` while another one is), migrates, installs
+  /// capture, takes in rows that were there before. Repeat after the database went away.
+  Result<PrepareReport> prepare();
+  /// Looks for new tables, changed columns and lost triggers.
+  Result<PrepareReport> refresh();
+
+  [[nodiscard]] Member self() const;  ///< after the first prepare()
+
+  /// Looks for captured writes and, if there are any, wakes who waits in wait_for_news(). Keeps the process's claim on
+  /// the database: once it fails, prepare() again.
+  Result<bool> poll();
+  /// Whether there is anything that the asker lacks, waiting up to `patience` for it.
+  bool wait_for_news(const PullRequest& request, std::chrono::milliseconds patience);
+
+  /// `rejected` for a request that must not be answered: own identity, knowledge that this database has lost.
+  Result<void> accept(const PullRequest& request);
+  Result<void> answer(const PullRequest& request, PullSink& sink);
+
+  Result<PullRequest> make_request(std::chrono::milliseconds wait);
+  Result<std::unique_ptr<PullSession>> open_pull(const std::string& peer);
+
+  /// Seals what nobody has pulled, so that many writes of a row become one.
+  Result<std::int64_t> seal_pending();
+  Result<std::int64_t> forget_stable();
+
+  /// Gives up every statement that is under way; from then on everything fails with `cancelled`.
+  void interrupt();
+
+  /// For commands beside a running node; does not claim the database. `not_found` if there is no schema mbsync.
+  static Result<StoreStatus> read_status(const DatabaseUrl& url);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mbsync

@@ -1,0 +1,278 @@
+#include "pull_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+
+#include "copy_text.h"
+#include "seal.h"
+#include "table_sql.h"
+#include "version_store.h"
+
+namespace mbsync {
+namespace {
+
+// A row with more than this goes piece by piece, since libpq holds a whole line of COPY in memory.
+constexpr std::int64_t kBigRowBytes = 1 << 20;
+// Compressed values of types whose size cannot be asked for; pglz shrinks to a ninetieth at best.
+constexpr std::int64_t kBigCompressedBytes = 32 << 10;
+constexpr std::int64_t kPieceBytes = 256 << 10;
+
+std::int64_t now_micros() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// Writes of `alias` that the asker lacks, so that the index over (origin, counter) finds them.
+std::string lacking(std::string_view alias, const VersionVector& seen, const VersionVector& asker) {
+  std::string condition;
+  for (const auto& [origin, counter] : seen.counters()) {
+    if (counter > asker.counter(origin)) {
+      condition += fmt::format("{}({}.origin = {} AND {}.counter > {})", condition.empty() ? "" : " OR ", alias,
+                               origin.value, alias, asker.counter(origin));
+    }
+  }
+  return condition.empty() ? "false" : fmt::format("({})", condition);
+}
+
+// A row's live writes in one line: the single plain one in columns of its own, anything else as JSON.
+std::string writes_sql(int tab, const std::string& which) {
+  return fmt::format(
+      "(SELECT c.key, count(*) AS n, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
+      "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
+      "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted) AS complex "
+      "FROM mbsync.change c WHERE c.tab = {} AND {} GROUP BY c.key)",
+      tab, which);
+}
+
+std::string head_columns(int tab, std::string_view key) {
+  return fmt::format(
+      "{1}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
+      "CASE WHEN NOT w.complex THEN w.at END, CASE WHEN NOT w.complex THEN w.cols END, "
+      "CASE WHEN NOT w.complex THEN w.deleted END, {{kept}}, "
+      "CASE WHEN w.complex THEN (SELECT {2} FROM mbsync.change d WHERE d.tab = {0} AND d.key = w.key) END",
+      tab, key, writes_json("d"));
+}
+
+class Reader {
+ public:
+  Reader(PgConnection& db, PullSink& sink) : db_(db), sink_(sink) {}
+
+  Result<void> table(const Table& table, bool full, const std::string& lacking_f) {
+    const TableSql sql(table);
+    TableHeader header{table.schema, table.name, {}, {}, {}};
+    for (const auto index : table.key) {
+      header.key.push_back(table.columns[index].name);
+    }
+    for (const auto& column : table.columns) {
+      header.columns.push_back(WireColumn{column.name, column.type});
+      header.numbers.push_back(column.number);
+    }
+    MBSYNC_TRY(sink_.table(header));
+    rows_ = 0;
+
+    const auto big = big_condition(table);
+    MBSYNC_TRY(big);
+    if (full) {
+      MBSYNC_TRY(rows_of(table, sql, sql.key_text("t"),
+                         fmt::format("FROM {} t LEFT JOIN {} w ON w.key = {} COLLATE \"C\"", table.quoted(),
+                                     writes_sql(table.id, "true"), sql.key_text("t")),
+                         "true", *big));
+      MBSYNC_TRY(rows_of(table, sql, "w.key",
+                         fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true"), table.quoted(),
+                                     sql.key_match("t", "w.key")),
+                         "w.deleted AND NOT " + exists(table), *big));
+    } else {
+      const auto which = fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id,
+                                     lacking_f);
+      // A live row that is not there was removed with triggers switched off; verify finds such rows, sync cannot.
+      MBSYNC_TRY(rows_of(table, sql, "w.key",
+                         fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, which), table.quoted(),
+                                     sql.key_match("t", "w.key")),
+                         "(w.deleted OR " + exists(table) + ")", *big));
+    }
+    MBSYNC_TRY(sink_.table_end(rows_));
+    total_rows_ += rows_;
+    ++tables_;
+    return {};
+  }
+
+  [[nodiscard]] PullFooter footer() const { return PullFooter{tables_, total_rows_}; }
+
+ private:
+  static std::string exists(const Table& table) {
+    return fmt::format("t.{} IS NOT NULL", PgConnection::quote_name(table.columns[table.key[0]].name));
+  }
+
+  // "false" unless the table has anything out of line at all; asking every row would cost more than reading it.
+  Result<std::string> big_condition(const Table& table) {
+    std::string condition = fmt::format("octet_length(w.kept) > {}", kBigRowBytes);
+    if (!table.has_toast) {
+      return condition;
+    }
+    const auto toast = db_.exec(fmt::format(
+        "SELECT coalesce(sum(pg_relation_size(c.reltoastrelid)), 0) > 0 FROM pg_class c WHERE c.reltoastrelid <> 0 AND "
+        "(c.oid = {0} OR c.oid IN (SELECT relid FROM pg_partition_tree({0}) WHERE relid <> {0}))",
+        table.oid));
+    MBSYNC_TRY(toast);
+    if (!(*toast)[0][0].as<bool>()) {
+      return condition;
+    }
+    std::string sizes;
+    for (const auto& column : table.columns) {
+      const auto name = "t." + PgConnection::quote_name(column.name);
+      const bool sized = !column.user_type && (column.type == "text" || column.type == "bytea" ||
+                                               column.type.starts_with("character varying"));
+      sizes += fmt::format(" + CASE WHEN {0} IS NULL THEN 0 ELSE {1} END", name,
+                           sized ? fmt::format("octet_length({})", name)
+                                 : fmt::format("pg_column_size({})::bigint * {}", name, kBigRowBytes / kBigCompressedBytes));
+    }
+    return fmt::format("coalesce({}, false) OR 0::bigint{} > {}", condition, sizes, kBigRowBytes);
+  }
+
+  Result<void> rows_of(const Table& table, const TableSql& sql, const std::string& key, const std::string& from,
+                       const std::string& where, const std::string& big) {
+    const auto head = head_columns(table.id, key);
+    const auto plain_head = fmt::format(fmt::runtime(head), fmt::arg("kept", "CASE WHEN NOT w.complex THEN w.kept END"));
+    MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {}, {} {} WHERE {} AND ({}) IS NOT TRUE) TO STDOUT", plain_head,
+                                        sql.columns("t"), from, where, big),
+                            [&](std::string_view line) {
+                              ++rows_;
+                              return sink_.rows(line);
+                            }));
+    const auto keys = db_.exec(fmt::format("SELECT {} {} WHERE {} AND ({}) IS TRUE", key, from, where, big));
+    MBSYNC_TRY(keys);
+    for (const auto& row : *keys) {
+      const auto one = fmt::format("{} AND {} = {}", where, key, db_.quote(row[0].c_str()));
+      MBSYNC_TRY(big_row(table, head, from, one));
+      ++rows_;
+    }
+    return {};
+  }
+
+  Result<void> big_row(const Table& table, const std::string& head, const std::string& from, const std::string& where) {
+    // The head without its kept record, which may itself be large and is put in its place by pieces.
+    constexpr std::size_t kKeptField = 6;
+    std::vector<Value> fields;
+    const auto slim = fmt::format(fmt::runtime(head), fmt::arg("kept", "NULL"));
+    MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {} {} WHERE {}) TO STDOUT", slim, from, where),
+                            [&](std::string_view line) -> Result<void> {
+                              auto parsed = parse_copy_line(line.substr(0, line.size() - 1));
+                              MBSYNC_TRY(parsed);
+                              fields = std::move(*parsed);
+                              return {};
+                            }));
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      std::string text = i == 0 ? "" : "\t";
+      if (i == kKeptField) {
+        MBSYNC_TRY(sink_.rows(text));
+        MBSYNC_TRY(pieces("CASE WHEN NOT w.complex THEN w.kept END", from, where));
+        continue;
+      }
+      append_copy_field(text, fields[i]);
+      MBSYNC_TRY(sink_.rows(text));
+    }
+    for (const auto& column : table.columns) {
+      MBSYNC_TRY(sink_.rows("\t"));
+      MBSYNC_TRY(pieces("t." + PgConnection::quote_name(column.name), from, where));
+    }
+    return sink_.rows("\n");
+  }
+
+  // One value's text form as a COPY field, in pieces that the server cuts from a single copy of the value.
+  Result<void> pieces(const std::string& value, const std::string& from, const std::string& where) {
+    return db_.copy_out(
+        fmt::format("COPY (SELECT CASE WHEN NOT x.absent THEN encode(substr(x.bytes, i * {0} + 1, {0}), 'hex') END "
+                    "FROM (SELECT convert_to(concat({1}), 'UTF8') AS bytes, num_nulls({1}) = 1 AS absent {2} WHERE {3} OFFSET 0) x, "
+                    "LATERAL generate_series(0, greatest(octet_length(x.bytes) - 1, 0) / {0}) i) TO STDOUT",
+                    kPieceBytes, value, from, where),
+        [&](std::string_view line) -> Result<void> {
+          line.remove_suffix(1);
+          if (line == "\\N") {
+            return sink_.rows(line);
+          }
+          const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
+          std::string bytes(line.size() / 2, '\0');
+          for (std::size_t i = 0; i < bytes.size(); ++i) {
+            bytes[i] = static_cast<char>(digit(line[2 * i]) * 16 + digit(line[2 * i + 1]));
+          }
+          std::string field;
+          append_copy_field(field, bytes);
+          return sink_.rows(field);
+        });
+  }
+
+  PgConnection& db_;
+  PullSink& sink_;
+  std::int64_t rows_ = 0;
+  std::int64_t total_rows_ = 0;
+  std::int64_t tables_ = 0;
+};
+
+}  // namespace
+
+std::string writes_json(std::string_view alias) {
+  // Whole seconds and the rest apart: extract(epoch) is a double before PostgreSQL 14 and would lose microseconds.
+  return fmt::format(
+      "json_agg(json_build_array({0}.origin, {0}.counter, CASE WHEN {0}.at > '-infinity' THEN "
+      "extract(epoch FROM date_trunc('second', {0}.at))::bigint * 1000000 + extract(microseconds FROM {0}.at)::bigint % 1000000 "
+      "END, {0}.cols::text, {0}.deleted, {0}.kept) ORDER BY {0}.origin, {0}.counter)::text",
+      alias);
+}
+
+Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& asked,
+                       PullSink& sink) {
+  auto versions = read_versions(db);
+  MBSYNC_TRY(versions);
+  // Whatever was under way when it asked, the asker has its own writes.
+  auto request = asked;
+  request.seen.advance(Dot{asked.sender.id, versions->seen.counter(asked.sender.id)});
+  auto fleet = read_fleet(db);
+  MBSYNC_TRY(fleet);
+  const bool full = !request.seen.covers(versions->forgotten);
+  fleet->reports[self.id] = versions->seen;
+  if (full && request.wait_ms > 0) {
+    MBSYNC_TRY(sink.header(PullHeader{self, request.seen, std::move(fleet->members), std::move(fleet->reports), false,
+                                      now_micros(), {}, true}));
+    return sink.footer(PullFooter{});
+  }
+  MBSYNC_TRY(sink.header(
+      PullHeader{self, versions->seen, std::move(fleet->members), std::move(fleet->reports), full, now_micros(),
+                 versions->forgotten, false}));
+
+  const auto counts = db.exec(fmt::format("SELECT c.tab, count(*) FROM mbsync.change c WHERE {} GROUP BY c.tab",
+                                          lacking("c", versions->seen, request.seen)));
+  MBSYNC_TRY(counts);
+  std::map<int, std::int64_t> lacking_rows;
+  std::int64_t most = 0;
+  for (const auto& row : *counts) {
+    const auto rows = row[1].as<std::int64_t>();
+    lacking_rows[row[0].as<int>()] = rows;
+    most = std::max(most, rows);
+  }
+  MBSYNC_TRY(plan_for(db, full ? std::numeric_limits<std::int64_t>::max() : most));
+
+  Reader reader(db, sink);
+  for (const auto& table : schema.tables) {
+    if (full || lacking_rows.contains(table.id)) {
+      if (auto read = reader.table(table, full, lacking("f", versions->seen, request.seen)); !read) {
+        return read.error().in(fmt::format("reading table {}", table.display()));
+      }
+    }
+  }
+  // The asker will count everything up to `seen` as received, so what cannot be read must not be passed over.
+  for (const auto& [tab, rows] : lacking_rows) {
+    const bool known = std::any_of(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == tab; });
+    if (!known) {
+      return Error{ErrorKind::kRejected,
+                   fmt::format("{} unsent writes belong to a table that no longer takes part (number {} in "
+                               "mbsync.synced_table)", rows, tab),
+                   "`mbsync status` says why; give the table a key again, or drop it"};
+    }
+  }
+  return sink.footer(reader.footer());
+}
+
+}  // namespace mbsync

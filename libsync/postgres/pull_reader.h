@@ -1,0 +1,19 @@
+// What a peer lacks, read in one snapshot.
+#pragma once
+
+#include "pull_sink.h"
+#include "schema.h"
+
+namespace mbsync {
+
+/// In the open REPEATABLE READ transaction, after seal(): writes everything into `sink` that `request.seen` lacks, row by
+/// row with all its live writes (join needs them all), and the row's values. If writes were forgotten that the asker
+/// lacks, every row of every table is sent. Streams; at most one piece of a value is held in memory.
+Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request,
+                       PullSink& sink);
+
+/// All live writes of a row as one JSON text (an aggregate over rows of mbsync.change called `alias`), in the form that
+/// parse_wire_writes() reads.
+std::string writes_json(std::string_view alias);
+
+}  // namespace mbsync

@@ -1,0 +1,272 @@
+#include "schema.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace mbsync {
+namespace {
+
+// A staging table has eight columns of its own beside the row's, and PostgreSQL allows 1,600.
+constexpr std::size_t kColumnsMax = 1590;
+
+constexpr const char* kRelations = R"sql(
+SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition,
+       EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND p.relkind <> 'p') AS inherits,
+       c.reltoastrelid <> 0 OR c.relkind = 'p' AS has_toast,
+       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '3') AS insert_rule
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync') AND n.nspname !~ '^pg_(toast|temp)'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY n.nspname, c.relname)sql";
+
+constexpr const char* kColumns = R"sql(
+SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid, a.atttypmod,
+       a.attnotnull, a.attgenerated <> '' AS generated, a.attidentity = 'a' AS identity_always,
+       CASE WHEN co.oid IS NOT NULL THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) ELSE '' END AS collation,
+       coalesce(co.collisdeterministic, true) AS deterministic
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+ WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+ ORDER BY a.attrelid, a.attnum)sql";
+
+constexpr const char* kTypes = R"sql(
+SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin
+  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace)sql";
+
+constexpr const char* kKeys = R"sql(
+SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
+       array_to_string(array(SELECT a.attnum FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, place)
+                               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                              ORDER BY k.place), ' ') AS attnums
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relkind IN ('r', 'p')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+   AND NOT EXISTS (SELECT FROM unnest(i.indkey[0:i.indnkeyatts - 1]) k(attnum)
+                     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                    WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
+
+constexpr const char* kForeignKeys = R"sql(
+SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, u.child, u.parent
+  FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+       LATERAL (SELECT ca.attname AS child, pa.attname AS parent, k.place
+                  FROM unnest(f.conkey, f.confkey) WITH ORDINALITY k(child, parent, place)
+                  JOIN pg_attribute ca ON ca.attrelid = f.conrelid AND ca.attnum = k.child
+                  JOIN pg_attribute pa ON pa.attrelid = f.confrelid AND pa.attnum = k.parent) u
+ WHERE f.contype = 'f' AND f.conparentid = 0
+ ORDER BY f.conrelid, f.conname, u.place)sql";
+
+constexpr const char* kTriggers = R"sql(
+SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND n.nspname <> 'mbsync' ORDER BY t.tgrelid, t.tgname)sql";
+
+constexpr const char* kPartitions = R"sql(
+SELECT p.oid AS root, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+  FROM pg_class p, LATERAL pg_partition_tree(p.oid) t JOIN pg_class c ON c.oid = t.relid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.relkind = 'p' AND NOT p.relispartition AND t.level > 0 AND c.relkind IN ('r', 'p')
+ ORDER BY p.oid, name)sql";
+
+struct Type {
+  char kind = 'b';
+  std::uint32_t base = 0;
+  int base_modifier = -1;
+  bool builtin = false;
+};
+
+using Oid = std::uint32_t;
+
+// Types whose `=` is true for identical values only (given a deterministic collation).
+const std::set<Oid>& exact_types() {
+  static const std::set<Oid> types{16 /*bool*/,   17 /*bytea*/,      18 /*"char"*/,       19 /*name*/,    20 /*int8*/,
+                                   21 /*int2*/,   23 /*int4*/,       25 /*text*/,         26 /*oid*/,     1043 /*varchar*/,
+                                   1082 /*date*/, 1083 /*time*/,     1114 /*timestamp*/,  1184,           1266 /*timetz*/,
+                                   1560 /*bit*/,  1562 /*varbit*/,   2950 /*uuid*/,       869 /*inet*/,   650 /*cidr*/,
+                                   829 /*macaddr*/, 774 /*macaddr8*/};
+  return types;
+}
+
+// Which settings a type's text form depends on; all of them for the types that are made of others.
+std::uint32_t settings_of(Oid type) {
+  static const std::map<Oid, std::uint32_t> known{
+      {16, 0},   {18, 0},   {19, 0},   {20, 0},   {21, 0},   {23, 0},   {25, 0},   {26, 0},   {114, 0},  {1042, 0},
+      {1043, 0}, {1560, 0}, {1562, 0}, {1700, 0}, {2950, 0}, {869, 0},  {650, 0},  {829, 0},  {774, 0},  {3802, 0},
+      {1083, 0}, {1266, 0}, {17, kByteaOutput},   {700, kFloatDigits},  {701, kFloatDigits},  {790, kMonetary},
+      {1082, kDateStyle},   {1114, kDateStyle},   {1184, kDateStyle | kTimeZone},             {1186, kIntervalStyle}};
+  const auto place = known.find(type);
+  return place == known.end() ? kAllSettings : place->second;
+}
+
+Oid to_oid(const pqxx::field& field) { return static_cast<Oid>(std::stoul(field.c_str())); }
+
+bool to_bool(const pqxx::field& field) { return field.c_str()[0] == 't'; }
+
+}  // namespace
+
+std::string Table::quoted() const {
+  return fmt::format("{}.{}", PgConnection::quote_name(schema), PgConnection::quote_name(name));
+}
+
+std::string Table::display() const { return fmt::format("{}.{}", schema, name); }
+
+const Column* Table::find(std::string_view column) const {
+  for (const auto& candidate : columns) {
+    if (candidate.name == column) {
+      return &candidate;
+    }
+  }
+  return nullptr;
+}
+
+Result<Schema> read_schema(PgConnection& db) {
+  const auto relations = db.exec(kRelations);
+  MBSYNC_TRY(relations);
+  const auto columns = db.exec(kColumns);
+  MBSYNC_TRY(columns);
+  const auto types = db.exec(kTypes);
+  MBSYNC_TRY(types);
+  const auto keys = db.exec(kKeys);
+  MBSYNC_TRY(keys);
+  const auto foreign_keys = db.exec(kForeignKeys);
+  MBSYNC_TRY(foreign_keys);
+  const auto triggers = db.exec(kTriggers);
+  MBSYNC_TRY(triggers);
+  const auto partitions = db.exec(kPartitions);
+  MBSYNC_TRY(partitions);
+
+  std::map<Oid, Type> type_of;
+  for (const auto& row : *types) {
+    type_of[to_oid(row["oid"])] = Type{row["typtype"].c_str()[0], to_oid(row["typbasetype"]),
+                                       std::stoi(row["typtypmod"].c_str()), to_bool(row["builtin"])};
+  }
+
+  struct Found {
+    Table table;
+    std::map<int, std::string> names;  // by attribute number
+  };
+  std::map<Oid, Found> found;
+  for (const auto& row : *columns) {
+    auto& entry = found[to_oid(row["attrelid"])];
+    Column column;
+    column.name = row["attname"].c_str();
+    column.type = row["type"].c_str();
+    column.collation = row["collation"].c_str();
+    column.not_null = to_bool(row["attnotnull"]);
+    column.generated = to_bool(row["generated"]);
+    column.identity_always = to_bool(row["identity_always"]);
+
+    Oid base = to_oid(row["atttypid"]);
+    int modifier = std::stoi(row["atttypmod"].c_str());
+    bool domain = false;
+    while (type_of[base].kind == 'd') {
+      domain = true;
+      modifier = type_of[base].base_modifier;
+      base = type_of[base].base;
+    }
+    const auto& type = type_of[base];
+    const bool plain = type.kind == 'b' || type.kind == 'r' || type.kind == 'm';
+    column.user_type = domain || !type.builtin || !plain;
+    constexpr Oid kNumeric = 1700;
+    constexpr Oid kBpchar = 1042;
+    column.exact = to_bool(row["deterministic"]) &&
+                   (exact_types().contains(base) || type.kind == 'e' || ((base == kNumeric || base == kBpchar) && modifier >= 0));
+    column.settings = type.kind == 'e' ? 0 : settings_of(base);
+    entry.names[std::stoi(row["attnum"].c_str())] = column.name;
+    entry.table.columns.push_back(std::move(column));
+  }
+  for (const auto& row : *partitions) {
+    found[to_oid(row["root"])].table.partitions.emplace_back(row["name"].c_str());
+  }
+  for (const auto& row : *triggers) {
+    found[to_oid(row["tgrelid"])].table.user_triggers.emplace_back(row["tgname"].c_str());
+  }
+  for (const auto& row : *foreign_keys) {
+    auto& list = found[to_oid(row["conrelid"])].table.foreign_keys;
+    if (list.empty() || list.back().name != row["conname"].c_str()) {
+      list.push_back(ForeignKey{row["conname"].c_str(), row["nspname"].c_str(), row["relname"].c_str(), {}, {},
+                                to_bool(row["condeferrable"])});
+    }
+    list.back().columns.emplace_back(row["child"].c_str());
+    list.back().referenced.emplace_back(row["parent"].c_str());
+  }
+
+  // The best key of each table: the primary key, then the replica identity, then the fewest columns, then their names.
+  // The same rule on every node must find the same key.
+  struct Key {
+    bool primary = false;
+    bool identity = false;
+    bool immediate = true;
+    std::vector<std::string> names;
+    [[nodiscard]] auto rank() const { return std::tuple(!primary, !identity, names.size(), names); }
+  };
+  std::map<Oid, Key> best;
+  for (const auto& row : *keys) {
+    const Oid oid = to_oid(row["indrelid"]);
+    Key key{to_bool(row["indisprimary"]), to_bool(row["indisreplident"]), to_bool(row["indimmediate"]), {}};
+    std::istringstream attnums(row["attnums"].c_str());
+    for (int attnum = 0; attnums >> attnum;) {
+      key.names.push_back(found[oid].names[attnum]);
+    }
+    const auto [place, fresh] = best.try_emplace(oid, key);
+    if (!fresh && key.rank() < place->second.rank()) {
+      place->second = key;
+    }
+  }
+
+  Schema schema;
+  for (const auto& row : *relations) {
+    if (to_bool(row["relispartition"])) {
+      continue;  // goes with the table it is a part of
+    }
+    const Oid oid = to_oid(row["oid"]);
+    Table table = std::move(found[oid].table);
+    table.oid = oid;
+    table.schema = row["nspname"].c_str();
+    table.name = row["relname"].c_str();
+    table.partitioned = row["relkind"].c_str()[0] == 'p';
+    table.has_toast = to_bool(row["has_toast"]);
+    table.has_insert_rule = to_bool(row["insert_rule"]);
+    const auto refuse = [&](std::string reason) {
+      schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason)});
+    };
+    if (to_bool(row["inherits"])) {
+      refuse("uses table inheritance, where a key holds for one table only; use declarative partitioning instead");
+      continue;
+    }
+    if (row["relpersistence"].c_str()[0] == 'u') {
+      refuse("is UNLOGGED and empty after a crash, which would be taken for deletions; ALTER TABLE ... SET LOGGED");
+      continue;
+    }
+    if (table.name == "_prisma_migrations") {
+      refuse("is Prisma's own record of the migrations that ran on this machine; left out by default");
+      continue;
+    }
+    const auto key = best.find(oid);
+    if (key == best.end()) {
+      refuse("has no primary key and no unique index over NOT NULL columns, so its rows cannot be told apart; add a primary key");
+      continue;
+    }
+    std::erase_if(table.columns, [](const Column& column) { return column.generated; });
+    if (table.columns.size() > kColumnsMax) {
+      refuse(fmt::format("has {} columns; mbsync moves up to {}", table.columns.size(), kColumnsMax));
+      continue;
+    }
+    for (const auto& name : key->second.names) {
+      for (std::size_t i = 0; i < table.columns.size(); ++i) {
+        if (table.columns[i].name == name) {
+          table.key.push_back(i);
+        }
+      }
+    }
+    table.key_is_deferrable = !key->second.immediate;
+    schema.tables.push_back(std::move(table));
+  }
+  return schema;
+}
+
+}  // namespace mbsync

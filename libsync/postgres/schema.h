@@ -1,0 +1,86 @@
+// The application's tables as the catalog describes them, and which of them can take part.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "column_set.h"
+#include "connection.h"
+
+namespace mbsync {
+
+/// Session settings that change how a value is written as text.
+enum Setting : std::uint32_t {
+  kDateStyle = 1,
+  kTimeZone = 2,
+  kIntervalStyle = 4,
+  kFloatDigits = 8,
+  kByteaOutput = 16,
+  kMonetary = 32,
+  kAllSettings = 63,
+};
+
+struct Column {
+  ColumnNumber number = 0;  ///< mbsync's own; 0 until the registry has given it one
+  std::string name;
+  std::string type;       ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
+  std::string collation;  ///< quoted and qualified, for columns that have one; else empty
+  bool user_type = false;  ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
+                           ///< staging table stands in the way of a migration that drops the type
+  bool exact = false;      ///< `=` is identity. Not so for numeric without scale (1.0, 1.00), float (-0), citext ...
+  std::uint32_t settings = 0;  ///< which session settings its text form depends on (bits of Setting)
+  bool not_null = false;
+  bool generated = false;        ///< computed by PostgreSQL: never sent, never written
+  bool identity_always = false;  ///< inserted with OVERRIDING SYSTEM VALUE, never updated
+};
+
+struct ForeignKey {
+  std::string name;
+  std::string schema;  ///< of the referenced table
+  std::string table;
+  std::vector<std::string> columns;
+  std::vector<std::string> referenced;
+  bool deferrable = false;
+};
+
+struct Table {
+  std::uint32_t oid = 0;
+  int id = 0;  ///< mbsync.synced_table.id; 0 until registered
+  std::string schema;
+  std::string name;
+  std::vector<Column> columns;       ///< what travels, in the order of their numbers; no generated ones
+  std::vector<std::size_t> key;      ///< indexes into `columns`, in index order
+  bool key_is_deferrable = false;    ///< then it is no arbiter for ON CONFLICT
+  bool has_toast = false;            ///< may hold values too large for one piece
+  bool has_insert_rule = false;      ///< an INSERT rule makes ON CONFLICT an error
+  bool partitioned = false;
+  std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
+  std::vector<ForeignKey> foreign_keys;
+  std::vector<std::string> user_triggers;  ///< the application's own, by name
+  std::size_t width = 0;             ///< characters in this table's bit strings (mbsync.synced_table.width)
+  bool adopted = false;              ///< rows from before mbsync have been given a write
+  std::string fingerprint;           ///< of the capture functions that are in place
+
+  [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
+  [[nodiscard]] std::string display() const;  ///< schema.table for people
+  [[nodiscard]] const Column* find(std::string_view column) const;
+};
+
+/// A table that cannot take part, and why; shown in status, never skipped quietly.
+struct RefusedTable {
+  std::string schema;
+  std::string name;
+  std::string reason;  ///< with what to do about it
+};
+
+struct Schema {
+  std::vector<Table> tables;
+  std::vector<RefusedTable> refused;
+};
+
+/// Reads the catalog. Tables of extensions, temporary tables and mbsync's own are not mentioned at all.
+Result<Schema> read_schema(PgConnection& db);
+
+}  // namespace mbsync

@@ -1,0 +1,127 @@
+#include "seal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "table_sql.h"
+#include "version_store.h"
+
+namespace mbsync {
+namespace {
+
+constexpr std::int64_t kFewRows = 500;
+
+// Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. What the row is now
+// decides between written and deleted, so both become "the row was touched": I and D at once.
+Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
+  const auto tabs = db.exec("SELECT DISTINCT tab FROM mbsync.capture WHERE op = 'R'");
+  MBSYNC_TRY(tabs);
+  for (const auto& row : *tabs) {
+    const auto id = row[0].as<int>();
+    const auto table =
+        std::find_if(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == id; });
+    if (table == schema.tables.end()) {
+      continue;  // stays until the table is back, or is dropped with it
+    }
+    const TableSql sql(*table);
+    const auto done = db.exec(fmt::format(
+        "WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
+        "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, raw.image::json) r) "
+        "INSERT INTO mbsync.capture (tab, op, key, at, image) "
+        "SELECT {0}, 'D', key, at, image FROM rows UNION ALL SELECT {0}, 'I', key, at, NULL FROM rows",
+        id, sql.key_text("r"), sql.record("r"), table->quoted()));
+    if (!done) {
+      return done.error().in(fmt::format("table {} has changed", table->display()));
+    }
+  }
+  return {};
+}
+
+// A row that was both inserted and deleted in what is sealed now: only the table says how that ended.
+Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
+  const auto tabs = db.exec("SELECT DISTINCT tab FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0");
+  MBSYNC_TRY(tabs);
+  for (const auto& row : *tabs) {
+    const auto id = row[0].as<int>();
+    const auto table =
+        std::find_if(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == id; });
+    if (table == schema.tables.end()) {
+      continue;
+    }
+    const TableSql sql(*table);
+    MBSYNC_TRY(db.exec(fmt::format("UPDATE pg_temp.sealing s SET deleted = NOT EXISTS (SELECT FROM {1} t WHERE {2}) "
+                                   "WHERE s.tab = {0} AND s.inserts > 0 AND s.deletes > 0",
+                                   id, table->quoted(), sql.key_match("t", "s.key"))));
+  }
+  // Came and went between two seals: nobody has ever heard of it.
+  MBSYNC_TRY(db.exec("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes "
+                     "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND c.key = s.key)"));
+  return {};
+}
+
+}  // namespace
+
+Result<void> plan_for(PgConnection& db, std::int64_t rows) {
+  MBSYNC_TRY(db.exec(rows <= kFewRows ? "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+                                      : "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"));
+  return {};
+}
+
+Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
+  // The usual case by far, and it should cost one short statement.
+  const auto any = db.exec("SELECT op = 'R' FROM mbsync.capture ORDER BY op = 'R' DESC LIMIT 1");
+  MBSYNC_TRY(any);
+  if (any->empty()) {
+    return 0;
+  }
+  if ((*any)[0][0].as<bool>()) {
+    MBSYNC_TRY(take_apart_raw(db, schema));
+  }
+
+  MBSYNC_TRY(db.exec(
+      "CREATE TEMPORARY TABLE IF NOT EXISTS sealing (tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols varbit NOT NULL, "
+      "at timestamptz NOT NULL, inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, image text) "
+      "ON COMMIT DELETE ROWS; DELETE FROM pg_temp.sealing"));
+  const auto taken = db.exec(
+      "WITH taken AS (DELETE FROM mbsync.capture WHERE op <> 'R' RETURNING tab, op, key, cols, at, image) "
+      "INSERT INTO pg_temp.sealing "
+      "SELECT c.tab, c.key, "
+      "bit_or(CASE WHEN c.cols IS NULL THEN t.all_columns "
+      "       ELSE rpad('1' || translate(c.cols, 'tf', '10'), t.width, '0')::varbit END), "
+      "max(c.at), count(*) FILTER (WHERE c.op = 'I'), count(*) FILTER (WHERE c.op = 'D'), "
+      "count(*) FILTER (WHERE c.op = 'D') > count(*) FILTER (WHERE c.op = 'I'), "
+      "(array_agg(c.image ORDER BY c.at DESC) FILTER (WHERE c.op = 'D'))[1] "
+      "FROM taken c JOIN mbsync.synced_table t ON t.id = c.tab "
+      "WHERE c.op <> 'U' OR position('t' IN c.cols) > 0 GROUP BY c.tab, c.key");
+  MBSYNC_TRY(taken);
+  std::int64_t rows = static_cast<std::int64_t>(taken->affected_rows());
+  if (rows == 0) {
+    return 0;
+  }
+  MBSYNC_TRY(plan_for(db, rows));
+  if (rows > kFewRows) {
+    MBSYNC_TRY(db.exec("ANALYZE pg_temp.sealing"));
+  }
+  const auto ambiguous = db.exec("SELECT EXISTS (SELECT FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0)");
+  MBSYNC_TRY(ambiguous);
+  if ((*ambiguous)[0][0].as<bool>()) {
+    MBSYNC_TRY(look_up_ambiguous(db, schema));
+  }
+
+  const auto counter = next_counter(db, self);
+  MBSYNC_TRY(counter);
+  const auto sealed = db.exec(fmt::format(
+      "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
+      "AND position(B'1' IN c.cols & ~s.cols) = 0; "
+      "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
+      "AND position(B'1' IN c.cols & s.cols) > 0; "
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
+      "SELECT s.tab, s.key, {}, {}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM pg_temp.sealing s",
+      self.value, *counter));
+  MBSYNC_TRY(sealed);
+  return static_cast<std::int64_t>(sealed->affected_rows());
+}
+
+}  // namespace mbsync

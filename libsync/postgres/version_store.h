@@ -1,0 +1,46 @@
+// Who this node is, which members it knows, and how far it and they have everything: the small tables of schema mbsync.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "connection.h"
+#include "message.h"
+#include "version_vector.h"
+
+namespace mbsync {
+
+/// The node that this database says it belongs to; a new random one is drawn and kept when there is none. The name is
+/// brought up to date.
+Result<Member> ensure_self(PgConnection& db, const std::string& name);
+
+/// Advances the own counter by one and returns it. Its row stays locked until the transaction ends.
+Result<std::int64_t> next_counter(PgConnection& db, NodeId self);
+
+struct Versions {
+  VersionVector seen;
+  VersionVector forgotten;  ///< up to here, writes that everybody had are gone from mbsync.change
+};
+Result<Versions> read_versions(PgConnection& db);
+
+struct Fleet {
+  std::vector<Member> members;  ///< this node among them
+  std::map<NodeId, VersionVector> reports;
+};
+Result<Fleet> read_fleet(PgConnection& db);
+
+/// Maximum per origin. Returns at once if there is nothing to raise.
+Result<void> raise_seen(PgConnection& db, const VersionVector& seen);
+/// Records that writes up to here may be gone from mbsync.change.
+Result<void> raise_forgotten(PgConnection& db, const VersionVector& stable);
+Result<void> raise_report(PgConnection& db, NodeId node, const VersionVector& report);
+/// Adds members that are not known yet and brings names up to date.
+Result<void> store_members(PgConnection& db, const std::vector<Member>& members);
+Result<void> touch_member(PgConnection& db, NodeId node);  ///< last_seen = now
+
+/// "(1,5),(2,7)" as VALUES of (origin, counter); one impossible row for an empty vector, since VALUES needs one.
+std::string values_of(const VersionVector& vector);
+
+}  // namespace mbsync
