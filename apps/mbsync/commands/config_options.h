@@ -1,0 +1,26 @@
+// The flags that overrule configuration, for every command that has one. Nothing secret is among them: other users of
+// the machine can read command lines.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config.h"
+
+namespace mbsync {
+
+struct ConfigOptions {
+  std::optional<std::string> config_file;
+  std::vector<std::pair<ConfigKey, std::string>> flags;
+};
+
+/// `options` must live until the command line has been parsed.
+void add_config_options(CLI::App& app, ConfigOptions& options);
+
+/// Reads files and environment, adds the flags, checks.
+Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs);
+
+}  // namespace mbsync

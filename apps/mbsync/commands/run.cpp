@@ -1,0 +1,42 @@
+#include "commands/run.h"
+
+#include <fmt/ranges.h>
+
+#include <memory>
+
+#include "run_loop.h"
+
+namespace mbsync {
+namespace {
+constexpr LogDomain kDomain{"start"};
+}
+
+void add_run_options(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<RunOptions>();
+  add_config_options(app, options->config);
+  app.callback([options, &invocation] { invocation.action = [options](Output&) { return run_run(*options); }; });
+}
+
+void add_run(CLI::App& app, Invocation& invocation) {
+  CLI::App& command = *app.add_subcommand("run", "Run this node in the foreground until SIGINT or SIGTERM");
+  command.footer(
+      "DATABASE_URL and SYNC_REGISTRATION_KEY come from the environment, service.env or mbsync.toml.\n"
+      "\nExample:\n"
+      "  DATABASE_URL=postgresql://shop:...@localhost/shop SYNC_REGISTRATION_KEY=... mbsync run --peer till-2:8765\n");
+  add_run_options(command, invocation);
+}
+
+Result<void> run_run(const RunOptions& options) {
+  const auto config = load_config(options.config, ConfigNeeds::kNode);
+  MBSYNC_TRY(config);
+  MBSYNC_TRY(start_log({.level = config->log_level, .file = config->log_file()}));
+  for (const std::string& warning : config->warnings) {
+    log_warning(kDomain, "{}", warning);
+  }
+  if (const auto& ignored = config->database_url.ignored; !ignored.empty()) {
+    log_debug(kDomain, "parameters of DATABASE_URL without a meaning here ignored={}", fmt::join(ignored, ","));
+  }
+  return run_node(*config);
+}
+
+}  // namespace mbsync

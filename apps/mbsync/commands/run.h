@@ -1,0 +1,20 @@
+// mbsync run: the node in the foreground, until it is told to stop.
+#pragma once
+
+#include "commands/config_options.h"
+#include "invocation.h"
+#include "result.h"
+
+namespace mbsync {
+
+struct RunOptions {
+  ConfigOptions config;
+};
+
+void add_run(CLI::App& app, Invocation& invocation);
+/// The same without a subcommand around it, for a program that does nothing else.
+void add_run_options(CLI::App& app, Invocation& invocation);
+
+Result<void> run_run(const RunOptions& options);
+
+}  // namespace mbsync

@@ -1,0 +1,16 @@
+#include "commands/version.h"
+
+namespace mbsync {
+
+void add_version(CLI::App& app, Invocation& invocation) {
+  CLI::App& command = *app.add_subcommand("version", "Print the version");
+  command.add_flag("--json", invocation.json, "as JSON: {\"version\": \"...\"}");
+  command.callback([&invocation] { invocation.action = run_version; });
+}
+
+Result<void> run_version(Output& output) {
+  output.result("mbsync " MBSYNC_VERSION, {{"version", MBSYNC_VERSION}});
+  return {};
+}
+
+}  // namespace mbsync

@@ -1,0 +1,11 @@
+// mbsync version
+#pragma once
+
+#include "invocation.h"
+
+namespace mbsync {
+
+void add_version(CLI::App& app, Invocation& invocation);
+Result<void> run_version(Output& output);
+
+}  // namespace mbsync

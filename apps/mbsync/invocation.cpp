@@ -1,0 +1,71 @@
+#include "invocation.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "exit_code.h"
+
+namespace mbsync {
+namespace {
+
+std::string see_help(const CLI::App& app) {
+  return fmt::format("'{} --help' lists what there is", app.get_name());
+}
+
+/// CLI11 would repeat whole arguments, and one may be a database's address with its password. Names are safe.
+Error unknown_argument(const CLI::App& app) {
+  const auto arguments = app.remaining(true);
+  std::vector<std::string> options;
+  for (const std::string& argument : arguments) {
+    if (argument.size() > 1 && argument.front() == '-') {
+      options.push_back(argument.substr(0, argument.find('=')));
+    }
+  }
+  if (!options.empty()) {
+    return Error{ErrorKind::kConfig, fmt::format("unknown option: {}", fmt::join(options, ", ")), see_help(app)};
+  }
+  constexpr std::string_view kCommandCharacters = "abcdefghijklmnopqrstuvwxyz-";
+  const bool no_command = app.get_subcommands().empty() && !app.get_subcommands(nullptr).empty();
+  if (no_command && arguments.front().find_first_not_of(kCommandCharacters) == std::string::npos) {
+    return Error{ErrorKind::kConfig, fmt::format("there is no command '{}'", arguments.front()), see_help(app)};
+  }
+  return Error{ErrorKind::kConfig, "there is an argument too many", see_help(app)};
+}
+
+/// `error` is what CLI11 found wrong first; what it did not understand at all explains more.
+Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  if (dynamic_cast<const CLI::ValidationError*>(&error) != nullptr) {
+    return Error{ErrorKind::kConfig, error.what(), {}};
+  }
+  if (!app.remaining(true).empty()) {
+    return unknown_argument(app);
+  }
+  return Error{ErrorKind::kConfig, error.what(), see_help(app)};
+}
+
+}  // namespace
+
+int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocation) {
+  app.footer(exit_code_help());
+  Result<void> result;
+  try {
+    app.parse(argc, argv);
+    Output output{invocation.json, std::cout, std::cerr};
+    result = invocation.action(output);
+  } catch (const CLI::Success& done) {
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    result = usage_error(app, error);
+  }
+  if (result) {
+    return static_cast<int>(ExitCode::kOk);
+  }
+  Output{invocation.json, std::cout, std::cerr}.error(result.error());
+  return static_cast<int>(exit_code_for(result.error().kind));
+}
+
+}  // namespace mbsync

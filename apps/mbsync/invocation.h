@@ -1,0 +1,21 @@
+// From a command line to an exit code, for both programs. Each command adds itself with add_x(app, invocation); the one
+// that was asked for leaves its action here.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "output.h"
+#include "result.h"
+
+namespace mbsync {
+
+struct Invocation {
+  bool json = false;
+  std::function<Result<void>(Output&)> action;
+};
+
+/// Parses, acts, prints the error if there is one, and returns the exit code.
+int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocation);
+
+}  // namespace mbsync

@@ -1,0 +1,16 @@
+// The mbsync command. One file per subcommand in commands/.
+#include "commands/keygen.h"
+#include "commands/run.h"
+#include "commands/version.h"
+#include "invocation.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"mbsync keeps the PostgreSQL databases of several machines in step, without a server in the middle.",
+               "mbsync"};
+  mbsync::Invocation invocation;
+  app.require_subcommand(1);
+  mbsync::add_run(app, invocation);
+  mbsync::add_keygen(app, invocation);
+  mbsync::add_version(app, invocation);
+  return mbsync::invoke(app, argc, argv, invocation);
+}

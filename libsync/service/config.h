@@ -1,0 +1,106 @@
+// What a node is told from outside: where its database is, the fleet's key, its port, its peers. Values come, in rising
+// precedence, from built-in defaults, mbsync.toml, service.env beside it, the environment, and flags; each remembers
+// where it came from. load_config() is pure; gather_config_sources() does the reading.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "database_url.h"
+#include "log.h"
+#include "peer_address.h"
+#include "result.h"
+
+namespace mbsync {
+
+/// A text that cannot be printed by mistake: no stream, no format, no comparison takes it.
+class Secret {
+ public:
+  Secret() = default;
+  explicit Secret(std::string text) : text_(std::move(text)) {}
+  [[nodiscard]] const std::string& reveal() const { return text_; }
+  [[nodiscard]] bool empty() const { return text_.empty(); }
+
+ private:
+  std::string text_;
+};
+
+enum class ConfigKey {
+  kDatabaseUrl,      ///< database_url, DATABASE_URL
+  kRegistrationKey,  ///< registration_key, SYNC_REGISTRATION_KEY
+  kPort,             ///< port, SYNC_PORT, --port
+  kInterval,         ///< interval_ms, SYNC_INTERVAL, --interval
+  kLogLevel,         ///< log_level, LOG_LEVEL, --log-level
+  kDataDir,          ///< data_dir, SYNC_DATA_DIR, --data-dir
+  kNodeName,         ///< node_name, SYNC_NODE_NAME, --node-name
+  kPeers,            ///< peers, SYNC_PEERS (comma between), --peer (repeated)
+  kBindAddress,      ///< bind_address, SYNC_BIND, --bind
+};
+inline constexpr std::size_t kConfigKeys = 9;
+
+struct Config {
+  DatabaseUrl database_url;  ///< holds the password
+  Secret registration_key;
+  std::uint16_t port = kDefaultSyncPort;
+  std::chrono::milliseconds interval{30000};  ///< the safety net between exchanges; live peers hear of writes at once
+  LogLevel log_level = LogLevel::kInfo;
+  std::filesystem::path data_dir = "data/sync";
+  std::string node_name;           ///< default: the host's name
+  std::vector<std::string> peers;  ///< "host:port", checked, without duplicates
+  std::string bind_address = "0.0.0.0";
+
+  std::filesystem::path config_file;               ///< empty if there was none
+  std::vector<std::string> warnings;               ///< for the log; no secrets
+  std::array<std::string, kConfigKeys> sources{};  ///< "default", "mbsync.toml:3", "environment", "--port"
+
+  [[nodiscard]] const std::string& source(ConfigKey key) const { return sources[static_cast<std::size_t>(key)]; }
+  [[nodiscard]] std::filesystem::path log_file() const { return data_dir / "sync-service.log"; }
+};
+
+struct ConfigFile {
+  std::filesystem::path path;
+  std::string text;
+  bool readable_by_others = false;
+};
+
+struct ConfigSources {
+  std::optional<ConfigFile> toml;
+  std::optional<ConfigFile> service_env;
+  std::map<std::string, std::string> environment;
+  std::vector<std::pair<ConfigKey, std::string>> flags;  ///< in the order given; kPeers may come several times
+  std::string host_name;
+};
+
+/// What the caller cannot do without.
+enum class ConfigNeeds {
+  kDatabase,  ///< DATABASE_URL: commands that look at the database
+  kNode,      ///< and SYNC_REGISTRATION_KEY: whatever talks to peers
+};
+
+/// `config` for anything unknown, of the wrong type or out of range, with file and line or the name of the variable or
+/// flag, and the allowed values. No message holds a secret.
+Result<Config> load_config(const ConfigSources& sources, ConfigNeeds needs);
+
+/// Reads `config_file` (it must exist), or mbsync.toml in the current directory if there is one, service.env beside it,
+/// the environment, and the host's name.
+Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem::path>& config_file,
+                                            std::vector<std::pair<ConfigKey, std::string>> flags);
+
+struct EffectiveSetting {
+  std::string name;   ///< as in mbsync.toml
+  std::string value;  ///< secrets masked
+  std::string source;
+};
+
+/// Every setting in the order of ConfigKey, for people.
+std::vector<EffectiveSetting> effective_settings(const Config& config);
+
+}  // namespace mbsync

@@ -1,0 +1,18 @@
+// A node at work: captures, serves its peers, pulls from them, forgets, until it is asked to stop.
+#pragma once
+
+#include <stop_token>
+
+#include "config.h"
+#include "result.h"
+
+namespace mbsync {
+
+/// Runs until SIGINT or SIGTERM (success), or until something fails that waiting cannot mend: a `config` error of
+/// database, key or port. A database that is away or still starting is waited for. Stops within 5 seconds at any moment.
+Result<void> run_node(const Config& config);
+
+/// The same with a stop of the caller's own.
+Result<void> run_node(const Config& config, const std::stop_token& stop);
+
+}  // namespace mbsync

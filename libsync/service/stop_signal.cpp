@@ -1,0 +1,31 @@
+#include "stop_signal.h"
+
+#include <ctime>
+
+namespace mbsync {
+
+StopSignal::StopSignal() {
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGINT);
+  sigaddset(&wanted, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &wanted, &previous_);
+  waiter_ = std::jthread([this, wanted](const std::stop_token& done) {
+    constexpr timespec kLook{0, 100'000'000};  // how soon the destructor gets its thread back
+    while (!done.stop_requested()) {
+      const int signal = sigtimedwait(&wanted, nullptr, &kLook);
+      if (signal > 0) {
+        signal_ = signal;
+        source_.request_stop();
+      }
+    }
+  });
+}
+
+StopSignal::~StopSignal() {
+  waiter_.request_stop();
+  waiter_.join();
+  pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+}
+
+}  // namespace mbsync

@@ -1,0 +1,36 @@
+// Every interval and bound of the run loop, with its unit and its reason.
+#pragma once
+
+#include <chrono>
+
+namespace mbsync {
+
+using std::chrono::milliseconds;
+
+/// How often the database is asked for captured writes while there are some: the floor of the time from a commit here
+/// to its arrival at a peer. One asks in about 40 microseconds.
+inline constexpr milliseconds kPollBusy{5};
+/// The same when nothing has been written for kPollCalmAfter. A person does not notice 25 ms; the database does not
+/// notice 40 short statements a second.
+inline constexpr milliseconds kPollCalm{25};
+inline constexpr milliseconds kPollCalmAfter{2000};
+
+/// How long captured writes may wait for a peer to pull them before they are sealed without one. Longer saves
+/// transactions, shorter keeps mbsync.capture small when every peer is away.
+inline constexpr milliseconds kSealAfter{1000};
+/// How often stable writes are looked for, if any report has changed.
+inline constexpr milliseconds kForgetEvery{1000};
+/// How often tables, columns and triggers are compared with what is captured; also done at once when a table turns out
+/// to have changed.
+inline constexpr milliseconds kRefreshEvery{10'000};
+
+/// Waiting after a failure, doubled each time: first and longest. A machine that comes back is seen within the longest.
+inline constexpr milliseconds kBackoffFirst{200};
+inline constexpr milliseconds kBackoffMax{5000};
+
+/// How often an answer that is here already is tried again when rows are locked, and how long between (times the number
+/// of tries so far). Together some 20 seconds; then it is pulled afresh.
+inline constexpr int kApplyTries = 40;
+inline constexpr milliseconds kApplyPause{25};
+
+}  // namespace mbsync

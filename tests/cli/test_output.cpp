@@ -1,0 +1,50 @@
+#include <catch2/catch.hpp>
+#include <sstream>
+
+#include "exit_code.h"
+#include "output.h"
+
+using namespace mbsync;
+
+TEST_CASE("output: columns are aligned by characters") {
+  CHECK(format_table({"peer", "state"}, {{"Kasse \xc3\xa4\xc3\xb6", "live"}, {"b"}, {"", "away"}}) ==
+        "peer      state\n"
+        "Kasse \xc3\xa4\xc3\xb6  live\n"
+        "b\n"
+        "          away");
+  CHECK(format_table({"peer"}, {}) == "peer");
+}
+
+TEST_CASE("output: results and talk go different ways") {
+  std::ostringstream results;
+  std::ostringstream talk;
+  Output text{false, results, talk};
+  text.result("line", {{"a", 1}});
+  text.hint("note");
+  text.error({ErrorKind::kConfig, "message", "hint"});
+  text.error({ErrorKind::kConfig, "message", ""});
+  CHECK(results.str() == "line\n");
+  CHECK(talk.str() == "note\nmbsync: message\n  what to do: hint\nmbsync: message\n");
+
+  results.str("");
+  talk.str("");
+  Output json{true, results, talk};
+  json.result("line", {{"a", 1}});
+  json.error({ErrorKind::kInDoubt, "message", "hint"});
+  CHECK(results.str() ==
+        "{\n  \"a\": 1\n}\n"
+        "{\n  \"error\": {\n    \"kind\": \"in_doubt\",\n    \"message\": \"message\",\n    \"hint\": \"hint\"\n  "
+        "}\n}\n");
+}
+
+TEST_CASE("exit codes: one for every kind of error") {
+  CHECK(exit_code_for(ErrorKind::kConfig) == ExitCode::kConfig);
+  for (const ErrorKind kind :
+       {ErrorKind::kTransient, ErrorKind::kInDoubt, ErrorKind::kRejected, ErrorKind::kConflict}) {
+    CHECK(exit_code_for(kind) == ExitCode::kDatabase);
+  }
+  for (const ErrorKind kind :
+       {ErrorKind::kCorrupt, ErrorKind::kNotFound, ErrorKind::kCancelled, ErrorKind::kInternal}) {
+    CHECK(exit_code_for(kind) == ExitCode::kFailure);
+  }
+}
