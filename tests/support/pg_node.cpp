@@ -1,0 +1,62 @@
+#include "pg_node.h"
+
+#include <stdexcept>
+
+#include "database_url.h"
+
+namespace mbsync::test {
+namespace {
+
+template <typename T>
+T must(Result<T> result) {
+  if (!result) {
+    throw std::runtime_error(result.error().text());
+  }
+  if constexpr (!std::is_void_v<T>) {
+    return std::move(*result);
+  }
+}
+
+}  // namespace
+
+PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& schema)
+    : cluster_(cluster), database_(std::move(database)) {
+  cluster_.create_database(database_);
+  if (!schema.empty()) {
+    cluster_.execute(database_, schema);
+  }
+  store_ = std::make_unique<PgStore>(must(parse_database_url(cluster_.url(database_))), database_);
+}
+
+PrepareReport PgNode::prepare() { return must(store_->prepare()); }
+
+Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
+  const auto request = must(store_->make_request(std::chrono::milliseconds{0}));
+  must(other.store_->accept(request));
+  auto session = must(store_->open_pull(other.database_));
+  auto* sink = must(session->begin());
+  if (auto answered = other.store_->answer(request, *sink); !answered) {
+    return answered.error();
+  }
+  return session->apply();
+}
+
+ApplyOutcome PgNode::pull(PgNode& other) { return must(try_pull(other)); }
+
+std::string PgNode::rows(const std::string& table) {
+  return scalar("SELECT coalesce(string_agg(r::text, E'\\n' ORDER BY r::text COLLATE \"C\"), '') FROM " + table + " r");
+}
+
+void exchange(std::initializer_list<PgNode*> nodes, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    for (auto* to : nodes) {
+      for (auto* from : nodes) {
+        if (to != from) {
+          to->pull(*from);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace mbsync::test

@@ -1,0 +1,41 @@
+// A node without a network: a database, its store, and pulls from other such nodes through the same sinks that the wire
+// uses. Throws on any error, so that a test fails where it happens.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "pg_store.h"
+#include "temp_cluster.h"
+
+namespace mbsync::test {
+
+class PgNode {
+ public:
+  /// Creates the database and runs `schema` in it. The node starts with prepare().
+  PgNode(TempCluster& cluster, std::string database, const std::string& schema);
+
+  PrepareReport prepare();
+  /// Pulls from `other`; repeats while rows are locked.
+  ApplyOutcome pull(PgNode& other);
+  /// One pull, whose error is handed out.
+  Result<ApplyOutcome> try_pull(PgNode& other);
+
+  void execute(const std::string& sql) { cluster_.execute(database_, sql); }
+  [[nodiscard]] std::string scalar(const std::string& sql) { return cluster_.scalar(database_, sql); }
+  [[nodiscard]] PgStore& store() { return *store_; }
+  [[nodiscard]] const std::string& database() const { return database_; }
+  [[nodiscard]] std::string url() const { return cluster_.url(database_); }
+  /// All rows of a table in one text, for comparison.
+  [[nodiscard]] std::string rows(const std::string& table);
+
+ private:
+  TempCluster& cluster_;
+  std::string database_;
+  std::unique_ptr<PgStore> store_;
+};
+
+/// Everybody pulls from everybody, `rounds` times.
+void exchange(std::initializer_list<PgNode*> nodes, int rounds = 2);
+
+}  // namespace mbsync::test
