@@ -7,6 +7,7 @@
 #include <set>
 
 #include "merge_rows.h"
+#include "pull_reader.h"
 #include "reference_check.h"
 #include "seal.h"
 #include "table_sql.h"
@@ -20,6 +21,12 @@ constexpr std::int64_t kManyRows = 500;
 // How long apply waits for a row that an application transaction holds before it gives everything back and tries again.
 // Below PostgreSQL's deadlock_timeout (1 s by default), so that in a deadlock the application is never the victim.
 constexpr const char* kRowLockTimeout = "300ms";
+
+VersionVector without(NodeId node, const VersionVector& vector) {
+  auto counters = vector.counters();
+  counters.erase(node);
+  return VersionVector(std::move(counters));
+}
 
 std::string join_names(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ", ")); }
 
@@ -65,13 +72,14 @@ Result<ApplyRole> find_apply_role(PgConnection& db) {
 }
 
 struct PullStage::Impl {
-  Impl(PgConnection& connection, const Schema& tables, Member node, ApplyRole apply_role)
-      : db(connection), schema(tables), self(std::move(node)), role(apply_role) {}
+  Impl(PgConnection& connection, const Schema& tables, Member node, ApplyRole apply_role, VersionVector asked)
+      : db(connection), schema(tables), self(std::move(node)), role(apply_role), asked_seen(std::move(asked)) {}
 
   PgConnection& db;
   const Schema& schema;
   Member self;
   ApplyRole role;
+  VersionVector asked_seen;
   PullHeader header;
   std::map<int, StagedTable> staged;
   StagedTable* open = nullptr;  // the table whose COPY is under way
@@ -306,8 +314,8 @@ struct PullStage::Impl {
                    "this database was restored from an older backup or is a copy; it must join again with a new identity"};
     }
 
-    const MergeContext context{self, header, versions->seen};
-    std::set<NodeId> others;
+    const MergeContext context{self, header, asked_seen, versions->seen};
+    std::set<NodeId> others;  // members besides the two
     for (const auto& list : {fleet->members, header.members}) {
       for (const auto& member : list) {
         if (member.id != self.id && member.id != header.sender.id) {
@@ -316,6 +324,17 @@ struct PullStage::Impl {
       }
     }
     const bool forget_at_once = others.empty();
+
+    // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out of
+    // date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes. And
+    // a node that is new to this fleet has to take the fleet's rows before it can give its own.
+    const bool moved_on = header.full && !without(self.id, asked_seen).covers(without(self.id, versions->seen));
+    const bool not_joined = !others.empty() && holds_only_own(header.seen, header.sender.id) &&
+                            !holds_only_own(versions->seen, self.id);
+    if (!header.seen.covers(versions->forgotten) || moved_on || not_joined) {
+      report.outdated = true;
+      return report;
+    }
 
     for (auto* entry : order) {
       const auto where = entry->table->display();
@@ -349,10 +368,8 @@ struct PullStage::Impl {
       }
     }
 
-    report.changed = !order.empty() || *sealed > 0;
     if (!versions->seen.covers(header.seen)) {
       MBSYNC_TRY(raise_seen(db, header.seen));
-      report.changed = true;
     }
     auto forgotten = header.forgotten;
     if (forget_at_once && !order.empty()) {
@@ -386,8 +403,8 @@ struct PullStage::Impl {
   }
 };
 
-PullStage::PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role)
-    : impl_(std::make_unique<Impl>(db, schema, self, role)) {}
+PullStage::PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role, VersionVector asked_seen)
+    : impl_(std::make_unique<Impl>(db, schema, self, role, std::move(asked_seen))) {}
 
 PullStage::~PullStage() {
   if (impl_->open != nullptr) {
@@ -456,7 +473,7 @@ Result<ApplyReport> PullStage::apply() {
   auto& db = impl_->db;
   MBSYNC_TRY(impl_->begin_apply());
   auto report = impl_->merge();
-  if (!report) {
+  if (!report || report->outdated) {
     db.rollback();
     return report;
   }

@@ -20,14 +20,17 @@ struct ApplyReport {
   std::int64_t rows = 0;       ///< rows in the answer
   std::int64_t merged = 0;     ///< of those, rows with writes on both sides
   std::int64_t conflicts = 0;  ///< columns in which siblings differed
-  bool changed = false;        ///< anything was written but reports
+  /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing was
+  /// changed; ask again.
+  bool outdated = false;
 };
 
 /// Receives one answer in temporary tables of `db`'s session. The schema and the connection must outlive it. After an
 /// error, and when it goes out of scope unapplied, nothing of the answer is left.
 class PullStage : public PullSink {
  public:
-  PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role);
+  /// `asked_seen`: the vector of the request that this answers.
+  PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role, VersionVector asked_seen);
   ~PullStage() override;
   PullStage(const PullStage&) = delete;
   PullStage& operator=(const PullStage&) = delete;

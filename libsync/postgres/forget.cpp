@@ -10,7 +10,7 @@
 
 namespace mbsync {
 
-Result<std::int64_t> forget(PgConnection& db, NodeId self) {
+Result<std::int64_t> forget(PgConnection& db, NodeId self, const std::vector<VersionVector>& floors) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
   const auto run = [&]() -> Result<std::int64_t> {
     const auto versions = read_versions(db);
@@ -21,7 +21,10 @@ Result<std::int64_t> forget(PgConnection& db, NodeId self) {
     for (const auto& member : fleet->members) {
       members.insert(member.id);
     }
-    const auto stable = stable_vector(self, versions->seen, members, fleet->reports);
+    auto stable = stable_vector(self, versions->seen, members, fleet->reports);
+    for (const auto& floor : floors) {
+      stable = common(stable, floor);
+    }
     if (stable.empty()) {
       return 0;
     }

@@ -222,9 +222,14 @@ class Judge {
 
   Result<void> judge(const Row& row) {
     const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
-    // A row without live writes that the fleet has forgotten about, and writes here that the fleet has not seen.
-    if (context_.header.full && row.theirs.writes.empty() && row.their_row && !merged.writes.empty()) {
-      const auto base = settle_on_base(merged, row.my_row, *row.their_row);
+    // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
+    if (context_.header.full) {
+      RowState own;
+      RowState fleet;
+      for (const auto& entry : merged.writes) {
+        (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
+      }
+      const auto base = settle_on_base(own, row.my_row, fleet, row.their_row);
       for (const auto column : base.conflicts) {
         add_base_conflict(row, base, column);
       }
@@ -361,6 +366,13 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
   const TableSql sql(table);
   const auto local = fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND c.key IN (SELECT m_key FROM {})",
                                  table.id, staged.name);
+  // Another answer may have been applied since this one was asked for. A write that is covered here and not live any more
+  // was overwritten or forgotten, and the values that came with it are out of date.
+  if (!context.asked_seen.covers(context.mine_seen)) {
+    MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} s WHERE s.m_origin IS NOT NULL AND {} AND NOT EXISTS "
+                                   "(SELECT FROM mbsync.change c WHERE c.tab = {} AND c.key = s.m_key)",
+                                   staged.name, covered_by(context.mine_seen, "s", "m_"), table.id)));
+  }
   const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL{}) OR EXISTS ({})", staged.name,
                                        staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
   MBSYNC_TRY(any);

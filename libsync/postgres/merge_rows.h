@@ -22,7 +22,8 @@ struct StagedTable {
 struct MergeContext {
   Member self;
   PullHeader header;         ///< of the answer
-  VersionVector mine_seen;   ///< after sealing
+  VersionVector asked_seen;  ///< what this node had when it asked
+  VersionVector mine_seen;   ///< what it has now, after sealing
 };
 
 struct MergeCounts {

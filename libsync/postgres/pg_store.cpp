@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <functional>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -21,6 +22,9 @@
 
 namespace mbsync {
 namespace {
+
+// How often a peer that waits hears that its own writes have arrived, if there is nothing else to tell it.
+constexpr std::chrono::milliseconds kReportEvery{1000};
 
 constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
 constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
@@ -47,6 +51,8 @@ void describe(const Schema& schema, bool replica, PrepareReport& report) {
 }  // namespace
 
 struct PgStore::Impl {
+  class Pull;
+
   DatabaseUrl url;
   std::string node_name;
 
@@ -60,6 +66,9 @@ struct PgStore::Impl {
   bool interrupted = false;
   std::vector<std::unique_ptr<PgConnection>> idle;
   std::set<PgConnection*> busy;
+  /// Per pull under way: what its peer was known to hold when it was asked. See forget().
+  std::map<const Pull*, VersionVector> floors;
+  std::map<NodeId, std::chrono::steady_clock::time_point> last_answer;
 
   std::mutex engine_mutex;          // one seal, read, apply or forget at a time
   std::mutex guard_mutex;           // guards `guard`
@@ -201,60 +210,76 @@ struct PgStore::Impl {
   }
 };
 
-namespace {
-
-class PgPullSession : public PullSession {
+// Asks and applies in a session of its own, whose staging tables live from pull to pull.
+class PgStore::Impl::Pull : public PullSession {
  public:
-  using Engine = std::function<Result<void>(PgConnection&, const std::function<Result<void>()>&)>;
-
-  PgPullSession(std::function<std::shared_ptr<const Schema>()> schema, std::function<Result<void>(PgConnection&)> applied,
-                Engine engine, std::unique_ptr<PgConnection> db, std::function<void(PgConnection*)> release, Member self,
-                ApplyRole role)
-      : schema_of_(std::move(schema)),
-        applied_(std::move(applied)),
-        engine_(std::move(engine)),
-        db_(std::move(db)),
-        release_(std::move(release)),
-        self_(std::move(self)),
-        role_(role) {}
-  ~PgPullSession() override {
+  Pull(Impl& store, std::unique_ptr<PgConnection> db) : store_(store), db_(std::move(db)) {}
+  ~Pull() override {
     stage_.reset();
-    release_(db_.get());
+    const std::lock_guard lock(store_.state_mutex);
+    store_.floors.erase(this);
+    store_.busy.erase(db_.get());
   }
-  PgPullSession(const PgPullSession&) = delete;
-  PgPullSession& operator=(const PgPullSession&) = delete;
+  Pull(const Pull&) = delete;
+  Pull& operator=(const Pull&) = delete;
 
-  Result<PullSink*> begin() override {
+  Result<PullRequest> ask(std::chrono::milliseconds wait) override {
     stage_.reset();
-    schema_ = schema_of_();
-    stage_ = std::make_unique<PullStage>(*db_, *schema_, self_, role_);
-    return static_cast<PullSink*>(stage_.get());
+    Versions versions;
+    Fleet fleet;
+    // Under the engine's lock, so that nothing is forgotten between reading the report and holding on to it.
+    MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
+      auto now = read_versions(*db_);
+      MBSYNC_TRY(now);
+      versions = std::move(*now);
+      auto known = read_fleet(*db_);
+      MBSYNC_TRY(known);
+      fleet = std::move(*known);
+      const std::lock_guard lock(store_.state_mutex);
+      store_.floors[this] = fleet.reports[peer_];
+      return {};
+    }));
+    ApplyRole role;
+    Member self;
+    {
+      const std::lock_guard lock(store_.state_mutex);
+      schema_ = store_.schema;
+      role = store_.role;
+      self = store_.self;
+    }
+    stage_ = std::make_unique<PullStage>(*db_, *schema_, self, role, versions.seen);
+    return PullRequest{self, std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(),
+                       now_micros()};
   }
+
+  PullSink& sink() override { return *stage_; }
 
   Result<ApplyOutcome> apply() override {
     ApplyOutcome outcome;
-    MBSYNC_TRY(engine_(*db_, [&]() -> Result<void> {
+    MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
       const auto report = stage_->apply();
       MBSYNC_TRY(report);
-      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, stage_->received().ask_again};
-      return applied_(*db_);
+      const auto& header = stage_->received();
+      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, report->outdated || header.ask_again};
+      if (report->outdated) {
+        return {};
+      }
+      peer_ = header.sender.id;
+      store_.publish_sealed();
+      return store_.read_seen(*db_);
     }));
+    const std::lock_guard lock(store_.state_mutex);
+    store_.floors.erase(this);
     return outcome;
   }
 
  private:
-  std::function<std::shared_ptr<const Schema>()> schema_of_;
-  std::function<Result<void>(PgConnection&)> applied_;
-  Engine engine_;
+  Impl& store_;
   std::unique_ptr<PgConnection> db_;
-  std::function<void(PgConnection*)> release_;
-  Member self_;
-  ApplyRole role_;
+  NodeId peer_;  // who answered last time
   std::shared_ptr<const Schema> schema_;
   std::unique_ptr<PullStage> stage_;
 };
-
-}  // namespace
 
 PgStore::PgStore(DatabaseUrl url, std::string node_name) : impl_(std::make_unique<Impl>()) {
   impl_->url = std::move(url);
@@ -326,8 +351,11 @@ Result<bool> PgStore::poll() {
 
 bool PgStore::wait_for_news(const PullRequest& request, std::chrono::milliseconds patience) {
   std::unique_lock lock(impl_->state_mutex);
+  // Its own writes are no news to the asker; but now and then it should hear that they have arrived, to forget them.
   auto asker = request.seen;
-  asker.advance(Dot{request.sender.id, std::numeric_limits<std::int64_t>::max()});  // its own writes are no news to it
+  if (std::chrono::steady_clock::now() - impl_->last_answer[request.sender.id] < kReportEvery) {
+    asker.advance(Dot{request.sender.id, std::numeric_limits<std::int64_t>::max()});
+  }
   return impl_->news.wait_for(lock, patience, [&] {
     return impl_->interrupted || impl_->captures_pending || !asker.covers(impl_->seen);
   });
@@ -366,43 +394,23 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
     MBSYNC_TRY(read_pull(**db, *schema, self, request, sink));
     MBSYNC_TRY((*db)->commit());
     impl_->publish_sealed();
+    {
+      const std::lock_guard lock(impl_->state_mutex);
+      impl_->last_answer[request.sender.id] = std::chrono::steady_clock::now();
+    }
     return impl_->read_seen(**db);
   });
-}
-
-Result<PullRequest> PgStore::make_request(std::chrono::milliseconds wait) {
-  auto db = impl_->lease("request");
-  MBSYNC_TRY(db);
-  auto versions = read_versions(**db);
-  MBSYNC_TRY(versions);
-  auto fleet = read_fleet(**db);
-  MBSYNC_TRY(fleet);
-  return PullRequest{impl_->current_self(),    std::move(versions->seen), std::move(fleet->members),
-                     std::move(fleet->reports), wait.count(),              now_micros()};
 }
 
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {
   auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer));
   MBSYNC_TRY(session);
-  auto* impl = impl_.get();
-  const std::lock_guard lock(impl->state_mutex);
-  if (impl->interrupted) {
+  const std::lock_guard lock(impl_->state_mutex);
+  if (impl_->interrupted) {
     return Impl::cancelled();
   }
-  impl->busy.insert(session->get());
-  return std::unique_ptr<PullSession>(std::make_unique<PgPullSession>(
-      [impl] { return impl->current_schema(); },
-      [impl](PgConnection& db) {
-        impl->publish_sealed();
-        return impl->read_seen(db);
-      },
-      [impl](PgConnection& db, const std::function<Result<void>()>& work) { return impl->with_engine(db, work); },
-      std::move(*session),
-      [impl](PgConnection* db) {
-        const std::lock_guard state(impl->state_mutex);
-        impl->busy.erase(db);
-      },
-      impl->self, impl->role));
+  impl_->busy.insert(session->get());
+  return std::unique_ptr<PullSession>(std::make_unique<Impl::Pull>(*impl_, std::move(*session)));
 }
 
 Result<std::int64_t> PgStore::seal_pending() {
@@ -429,7 +437,14 @@ Result<std::int64_t> PgStore::forget_stable() {
   std::int64_t removed = 0;
   const auto self = impl_->current_self();
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
-    const auto done = forget(**db, self.id);
+    std::vector<VersionVector> floors;
+    {
+      const std::lock_guard lock(impl_->state_mutex);
+      for (const auto& [pull, floor] : impl_->floors) {
+        floors.push_back(floor);
+      }
+    }
+    const auto done = forget(**db, self.id, floors);
     MBSYNC_TRY(done);
     removed = *done;
     return {};

@@ -32,7 +32,7 @@ struct ApplyOutcome {
   std::int64_t rows = 0;
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
-  bool ask_again = false;  ///< the peer wants the next request without a wait (PullHeader::ask_again)
+  bool ask_again = false;  ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
 };
 
 /// What status shows; read in one go, without the engine's lock.
@@ -53,13 +53,16 @@ struct StoreStatus {
   std::vector<MemberStatus> members;
 };
 
-/// Receives and applies the answers of one peer. One thread.
+/// Asks one peer, receives and applies its answers. One thread.
 class PullSession {
  public:
   virtual ~PullSession() = default;
-  /// Begins a new answer; the sink is good until the next begin().
-  virtual Result<PullSink*> begin() = 0;
-  /// Applies the answer that begin()'s sink has received whole. After `transient` it may be called again.
+  /// The next request; its answer may take `wait` when there is nothing new. Until it has been applied or given up (next
+  /// ask(), or the end of the session), nothing is forgotten that the peer may not have had when it answers.
+  virtual Result<PullRequest> ask(std::chrono::milliseconds wait) = 0;
+  /// Where the answer goes; good until the next ask().
+  virtual PullSink& sink() = 0;
+  /// Applies the answer that the sink has received whole. After `transient` it may be called again.
   virtual Result<ApplyOutcome> apply() = 0;
 };
 
@@ -88,7 +91,6 @@ class PgStore {
   Result<void> accept(const PullRequest& request);
   Result<void> answer(const PullRequest& request, PullSink& sink);
 
-  Result<PullRequest> make_request(std::chrono::milliseconds wait);
   Result<std::unique_ptr<PullSession>> open_pull(const std::string& peer);
 
   /// Seals what nobody has pulled, so that many writes of a row become one.

@@ -213,6 +213,11 @@ class Reader {
 
 }  // namespace
 
+bool holds_only_own(const VersionVector& seen, NodeId node) {
+  return std::all_of(seen.counters().begin(), seen.counters().end(),
+                     [&](const auto& entry) { return entry.first == node; });
+}
+
 std::string writes_json(std::string_view alias) {
   // Whole seconds and the rest apart: extract(epoch) is a double before PostgreSQL 14 and would lose microseconds.
   return fmt::format(
@@ -231,12 +236,24 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   request.seen.advance(Dot{asked.sender.id, versions->seen.counter(asked.sender.id)});
   auto fleet = read_fleet(db);
   MBSYNC_TRY(fleet);
-  const bool full = !request.seen.covers(versions->forgotten);
+  // A newcomer's rows cannot be siblings of writes that some members have forgotten and others have not: it gets every
+  // row and puts its own on top (CONFLICTS.md C9). Only two nodes that are both alone meet as equals.
+  const bool newcomer = holds_only_own(request.seen, asked.sender.id);
+  const bool others = std::any_of(fleet->members.begin(), fleet->members.end(),
+                                  [&](const Member& m) { return m.id != self.id && m.id != asked.sender.id; });
+  const bool full = !request.seen.covers(versions->forgotten) || (newcomer && others);
   fleet->reports[self.id] = versions->seen;
   if (full && request.wait_ms > 0) {
     MBSYNC_TRY(sink.header(PullHeader{self, request.seen, std::move(fleet->members), std::move(fleet->reports), false,
                                       now_micros(), {}, true}));
     return sink.footer(PullFooter{});
+  }
+  if (full && !newcomer) {
+    return Error{ErrorKind::kRejected,
+                 fmt::format("{} lacks writes that {} and its fleet have forgotten, but is no newcomer either",
+                             asked.sender.name, self.name),
+                 "two fleets cannot be merged, nor can a member that was removed come back, without joining anew: drop "
+                 "schema mbsync on the machine that is to give way and start it again"};
   }
   MBSYNC_TRY(sink.header(
       PullHeader{self, versions->seen, std::move(fleet->members), std::move(fleet->reports), full, now_micros(),

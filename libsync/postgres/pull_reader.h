@@ -12,6 +12,9 @@ namespace mbsync {
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request,
                        PullSink& sink);
 
+/// Whether a node with this vector has never taken anything from another: it is new to any fleet.
+bool holds_only_own(const VersionVector& seen, NodeId node);
+
 /// All live writes of a row as one JSON text (an aggregate over rows of mbsync.change called `alias`), in the form that
 /// parse_wire_writes() reads.
 std::string writes_json(std::string_view alias);

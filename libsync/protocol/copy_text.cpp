@@ -60,11 +60,12 @@ char take_escape(std::string_view& text) {
   }
 }
 
-Result<Value> parse_field(std::string_view text) {
+/// Into `out`, which is NULL so far.
+Result<void> parse_field(std::string_view text, Value& out) {
   if (text == "\\N") {
-    return Value{};
+    return {};
   }
-  std::string field;
+  std::string& field = out.emplace();
   field.reserve(text.size());
   while (!text.empty()) {
     char c = text.front();
@@ -83,7 +84,7 @@ Result<Value> parse_field(std::string_view text) {
     }
     field.push_back(c);
   }
-  return Value{std::move(field)};
+  return {};
 }
 
 /// The letter that COPY TO writes after a backslash for this character, or 0 if it stands for itself.
@@ -124,11 +125,7 @@ Result<std::vector<Value>> parse_copy_line(std::string_view line) {
     while (end < line.size() && line[end] != '\t') {
       end += line[end] == '\\' && end + 1 < line.size() ? 2U : 1U;
     }
-    auto field = parse_field(line.substr(0, end));
-    if (!field) {
-      return field.error();
-    }
-    fields.push_back(std::move(*field));
+    MBSYNC_TRY(parse_field(line.substr(0, end), fields.emplace_back()));
     if (end == line.size()) {
       return fields;
     }

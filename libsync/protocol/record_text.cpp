@@ -29,12 +29,12 @@ bool needs_quotes(std::string_view value) {
          });
 }
 
-/// Reads one field from the front of `text`, up to the comma or bracket that ends it.
-Result<Value> take_field(std::string_view& text) {
+/// Reads one field from the front of `text`, up to the comma or bracket that ends it, into `out`, which is NULL so far.
+Result<void> take_field(std::string_view& text, Value& out) {
   if (!text.empty() && (text.front() == ',' || text.front() == ')')) {
-    return Value{};
+    return {};
   }
-  std::string field;
+  std::string& field = out.emplace();
   bool quoted = false;
   while (!text.empty() && (quoted || (text.front() != ',' && text.front() != ')'))) {
     const char c = text.front();
@@ -58,7 +58,7 @@ Result<Value> take_field(std::string_view& text) {
   if (text.empty()) {
     return corrupt("it ends too early");
   }
-  return Value{std::move(field)};
+  return {};
 }
 
 }  // namespace
@@ -74,11 +74,7 @@ Result<std::vector<Value>> parse_record(std::string_view text) {
     if (fields.size() == kColumnNumberMax) {
       return corrupt("too many fields");
     }
-    auto field = take_field(text);
-    if (!field) {
-      return field.error();
-    }
-    fields.push_back(std::move(*field));
+    MBSYNC_TRY(take_field(text, fields.emplace_back()));
     if (text.empty()) {
       return corrupt("it ends too early");
     }

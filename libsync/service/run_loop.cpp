@@ -145,16 +145,20 @@ class PeerLoop {
       MBSYNC_TRY(session);
       session_ = std::move(*session);
     }
-    auto sink = session_->begin();
-    MBSYNC_TRY(sink);
-    const auto request = shared_.store.make_request(wait_ ? interval_ : milliseconds{0});
+    const auto request = session_->ask(wait_ ? interval_ : milliseconds{0});
     MBSYNC_TRY(request);
-    MBSYNC_TRY(client_.pull(*request, **sink));
+    MBSYNC_TRY(client_.pull(*request, session_->sink()));
     for (int tries = 1;; ++tries) {
       const auto started = Clock::now();
       const auto applied = session_->apply();
       if (applied) {
-        wait_ = !applied->ask_again;
+        if (applied->ask_again) {
+          log_debug(kPeerDomain, "answer out of date, asking again peer={}", name_);
+          pause(kAskAgainPause);
+          wait_ = false;
+          return {};
+        }
+        wait_ = true;
         shared_.reports_changed = true;
         if (announcer_.is_news("")) {
           log_info(kPeerDomain, "in step peer={}", name_);

@@ -33,4 +33,7 @@ inline constexpr milliseconds kBackoffMax{5000};
 inline constexpr int kApplyTries = 40;
 inline constexpr milliseconds kApplyPause{25};
 
+/// Before an answer that was out of date is asked for again. A peer that has to join first takes a while.
+inline constexpr milliseconds kAskAgainPause{50};
+
 }  // namespace mbsync

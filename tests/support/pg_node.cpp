@@ -31,11 +31,10 @@ PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& sc
 PrepareReport PgNode::prepare() { return must(store_->prepare()); }
 
 Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
-  const auto request = must(store_->make_request(std::chrono::milliseconds{0}));
-  must(other.store_->accept(request));
   auto session = must(store_->open_pull(other.database_));
-  auto* sink = must(session->begin());
-  if (auto answered = other.store_->answer(request, *sink); !answered) {
+  const auto request = must(session->ask(std::chrono::milliseconds{0}));
+  must(other.store_->accept(request));
+  if (auto answered = other.store_->answer(request, session->sink()); !answered) {
     return answered.error();
   }
   return session->apply();
