@@ -7,9 +7,9 @@ namespace mbsync::detail {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition, std::string_view message);
 }
 
-#define MBSYNC_CHECK(condition, message)                                                \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
+#define MBSYNC_CHECK(condition, message)                                         \
+  do {                                                                           \
+    if (!(condition)) {                                                          \
       ::mbsync::detail::check_failed(__FILE__, __LINE__, #condition, (message)); \
-    }                                                                                   \
+    }                                                                            \
   } while (false)

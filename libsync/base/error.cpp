@@ -28,8 +28,12 @@ std::string_view to_string(ErrorKind kind) {
   return "internal";
 }
 
-std::string Error::text() const { return hint.empty() ? message : fmt::format("{} ({})", message, hint); }
+std::string Error::text() const {
+  return hint.empty() ? message : fmt::format("{} ({})", message, hint);
+}
 
-Error Error::in(std::string_view where) const { return Error{kind, fmt::format("{}: {}", where, message), hint}; }
+Error Error::in(std::string_view where) const {
+  return Error{kind, fmt::format("{}: {}", where, message), hint};
+}
 
 }  // namespace mbsync

@@ -6,7 +6,9 @@
 
 namespace mbsync {
 
-std::string to_string(NodeId id) { return fmt::format("{:016x}", id.value); }
+std::string to_string(NodeId id) {
+  return fmt::format("{:016x}", id.value);
+}
 
 std::optional<NodeId> parse_node_id(std::string_view text) {
   constexpr std::size_t kDigits = 16;

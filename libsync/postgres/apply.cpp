@@ -28,7 +28,9 @@ VersionVector without(NodeId node, const VersionVector& vector) {
   return VersionVector(std::move(counters));
 }
 
-std::string join_names(const std::vector<std::string>& names) { return fmt::format("{}", fmt::join(names, ", ")); }
+std::string join_names(const std::vector<std::string>& names) {
+  return fmt::format("{}", fmt::join(names, ", "));
+}
 
 // Parents before children, so that rows can be written under foreign keys that are checked at once; tables in a cycle
 // come in the order they were given.
@@ -124,7 +126,8 @@ struct PullStage::Impl {
       }
     }
     for (const auto& own : table.columns) {
-      if (std::none_of(wire.columns.begin(), wire.columns.end(), [&](const WireColumn& c) { return c.name == own.name; })) {
+      if (std::none_of(wire.columns.begin(), wire.columns.end(),
+                       [&](const WireColumn& c) { return c.name == own.name; })) {
         return differs(fmt::format("column \"{}\" is missing there", own.name));
       }
     }
@@ -139,7 +142,8 @@ struct PullStage::Impl {
     entry.table = &table;
     entry.name = fmt::format("pg_temp.stage_{}", table.id);
     const auto definition = fmt::format(
-        "m_key text COLLATE \"C\", m_origin bigint, m_counter bigint, m_at timestamptz, m_cols varbit, m_deleted boolean, "
+        "m_key text COLLATE \"C\", m_origin bigint, m_counter bigint, m_at timestamptz, m_cols varbit, m_deleted "
+        "boolean, "
         "m_kept text, m_writes text, m_slow boolean NOT NULL DEFAULT false, {}",
         TableSql(table).staged_definitions());
     return db.ensure_temporary_table(fmt::format("stage_{}", table.id), definition);
@@ -163,8 +167,9 @@ struct PullStage::Impl {
   Result<void> renumber_bits(const StagedTable& entry) {
     const auto width = entry.table->width;
     if (entry.renumber.empty()) {
-      MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} SET m_cols = rpad(m_cols::text, {1}, '0')::varbit WHERE length(m_cols) <> {1}",
-                                     entry.name, width)));
+      MBSYNC_TRY(db.exec(
+          fmt::format("UPDATE {0} SET m_cols = rpad(m_cols::text, {1}, '0')::varbit WHERE length(m_cols) <> {1}",
+                      entry.name, width)));
       return {};
     }
     std::vector<std::string> bits(width, "B'0'");
@@ -174,16 +179,18 @@ struct PullStage::Impl {
       bits[ours] = fmt::format("substring(p.cols FROM {} FOR 1)", theirs + 1);
       highest = std::max(highest, theirs);
     }
-    MBSYNC_TRY(db.exec(fmt::format(
-        "UPDATE {0} s SET m_cols = {1} FROM (SELECT ctid AS place, rpad(m_cols::text, {2}, '0')::varbit AS cols FROM {0}) p "
-        "WHERE p.place = s.ctid AND s.m_cols IS NOT NULL",
-        entry.name, fmt::join(bits, " || "), highest + 1)));
+    MBSYNC_TRY(
+        db.exec(fmt::format("UPDATE {0} s SET m_cols = {1} FROM (SELECT ctid AS place, rpad(m_cols::text, {2}, "
+                            "'0')::varbit AS cols FROM {0}) p "
+                            "WHERE p.place = s.ctid AND s.m_cols IS NOT NULL",
+                            entry.name, fmt::join(bits, " || "), highest + 1)));
     return {};
   }
 
   Result<void> begin_apply() {
     MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
-    std::string settings = fmt::format("SET LOCAL lock_timeout = '{}'; SET LOCAL mbsync.applying = 'on'", kRowLockTimeout);
+    std::string settings =
+        fmt::format("SET LOCAL lock_timeout = '{}'; SET LOCAL mbsync.applying = 'on'", kRowLockTimeout);
     if (role.replica) {
       settings += "; SET LOCAL session_replication_role = replica";
     } else {
@@ -195,15 +202,16 @@ struct PullStage::Impl {
 
   Result<void> lock_rows(const StagedTable& entry) {
     const TableSql sql(*entry.table);
-    MBSYNC_TRY(db.exec(fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} s JOIN {} t ON {} FOR NO KEY UPDATE OF t) locked",
-                                   entry.name, entry.table->quoted(), sql.key_match("t", "s.m_key"))));
+    MBSYNC_TRY(
+        db.exec(fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} s JOIN {} t ON {} FOR NO KEY UPDATE OF t) locked",
+                            entry.name, entry.table->quoted(), sql.key_match("t", "s.m_key"))));
     return {};
   }
 
   Result<void> delete_rows(const StagedTable& entry) {
     const TableSql sql(*entry.table);
-    MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted AND {}", entry.table->quoted(), entry.name,
-                                   sql.key_match("t", "s.m_key"))));
+    MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted AND {}", entry.table->quoted(),
+                                   entry.name, sql.key_match("t", "s.m_key"))));
     return {};
   }
 
@@ -223,8 +231,9 @@ struct PullStage::Impl {
                                     assignments, entry.name, match);
     if (header.full || assignments.empty()) {
       // A full answer mostly holds rows that are the same here already.
-      const auto present = db.exec(fmt::format("SELECT count(*) FROM {} s JOIN {} t ON {} WHERE s.m_deleted IS NOT TRUE",
-                                               entry.name, table.quoted(), match));
+      const auto present =
+          db.exec(fmt::format("SELECT count(*) FROM {} s JOIN {} t ON {} WHERE s.m_deleted IS NOT TRUE", entry.name,
+                              table.quoted(), match));
       MBSYNC_TRY(present);
       updated = (*present)[0][0].as<std::int64_t>();
     }
@@ -238,8 +247,8 @@ struct PullStage::Impl {
         // Values of a unique column moved from row to row; one row at a time they collide, taken out together they do
         // not. Safe only where deleting fires no foreign key's action.
         MBSYNC_TRY(db.exec("ROLLBACK TO SAVEPOINT rows"));
-        MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted IS NOT TRUE AND {}", table.quoted(),
-                                       entry.name, match)));
+        MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted IS NOT TRUE AND {}",
+                                       table.quoted(), entry.name, match)));
         updated = 0;
       } else {
         MBSYNC_TRY(done);
@@ -250,8 +259,8 @@ struct PullStage::Impl {
     if (updated == expected) {
       return {};
     }
-    // Somebody may insert the same key at this moment; a deferrable key or an INSERT rule cannot be an arbiter, and then
-    // the key itself reports it.
+    // Somebody may insert the same key at this moment; a deferrable key or an INSERT rule cannot be an arbiter, and
+    // then the key itself reports it.
     std::string arbiter;
     if (!table.key_is_deferrable && !table.has_insert_rule) {
       std::vector<std::string> key;
@@ -308,10 +317,11 @@ struct PullStage::Impl {
     const auto fleet = read_fleet(db);
     MBSYNC_TRY(fleet);
     if (header.seen.counter(self.id) > versions->seen.counter(self.id)) {
-      return Error{ErrorKind::kRejected,
-                   fmt::format("{} has seen writes of this node up to {}, but this database only remembers {}",
-                               header.sender.name, header.seen.counter(self.id), versions->seen.counter(self.id)),
-                   "this database was restored from an older backup or is a copy; it must join again with a new identity"};
+      return Error{
+          ErrorKind::kRejected,
+          fmt::format("{} has seen writes of this node up to {}, but this database only remembers {}",
+                      header.sender.name, header.seen.counter(self.id), versions->seen.counter(self.id)),
+          "this database was restored from an older backup or is a copy; it must join again with a new identity"};
     }
 
     const MergeContext context{self, header, asked_seen, versions->seen};
@@ -325,12 +335,12 @@ struct PullStage::Impl {
     }
     const bool forget_at_once = others.empty();
 
-    // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out of
-    // date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes. And
-    // a node that is new to this fleet has to take the fleet's rows before it can give its own.
+    // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out
+    // of date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes.
+    // And a node that is new to this fleet has to take the fleet's rows before it can give its own.
     const bool moved_on = header.full && !without(self.id, asked_seen).covers(without(self.id, versions->seen));
-    const bool not_joined = !others.empty() && holds_only_own(header.seen, header.sender.id) &&
-                            !holds_only_own(versions->seen, self.id);
+    const bool not_joined =
+        !others.empty() && holds_only_own(header.seen, header.sender.id) && !holds_only_own(versions->seen, self.id);
     if (!header.seen.covers(versions->forgotten) || moved_on || not_joined) {
       report.outdated = true;
       return report;
@@ -386,7 +396,8 @@ struct PullStage::Impl {
     std::vector<Member> heard = header.members;
     heard.push_back(header.sender);
     for (const auto& member : heard) {
-      if (std::find(fleet.members.begin(), fleet.members.end(), member) == fleet.members.end() && member.id != self.id) {
+      if (std::find(fleet.members.begin(), fleet.members.end(), member) == fleet.members.end() &&
+          member.id != self.id) {
         news.push_back(member);
       }
     }
@@ -403,7 +414,8 @@ struct PullStage::Impl {
   }
 };
 
-PullStage::PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role, VersionVector asked_seen)
+PullStage::PullStage(PgConnection& db, const Schema& schema, const Member& self, ApplyRole role,
+                     VersionVector asked_seen)
     : impl_(std::make_unique<Impl>(db, schema, self, role, std::move(asked_seen))) {}
 
 PullStage::~PullStage() {
@@ -415,9 +427,10 @@ PullStage::~PullStage() {
 
 Result<void> PullStage::header(const PullHeader& header) {
   if (header.sender.id == impl_->self.id) {
-    return Error{ErrorKind::kRejected, fmt::format("the peer \"{}\" has this node's identity {}", header.sender.name,
-                                                   to_string(header.sender.id)),
-                 "one of the two databases is a copy of the other and must get an identity of its own"};
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("the peer \"{}\" has this node's identity {}", header.sender.name, to_string(header.sender.id)),
+        "one of the two databases is a copy of the other and must get an identity of its own"};
   }
   impl_->header = header;
   return prepare_merge(impl_->db);
@@ -442,7 +455,9 @@ Result<void> PullStage::table(const TableHeader& wire) {
   return {};
 }
 
-Result<void> PullStage::rows(std::string_view copy_text) { return impl_->db.copy_in(copy_text); }
+Result<void> PullStage::rows(std::string_view copy_text) {
+  return impl_->db.copy_in(copy_text);
+}
 
 Result<void> PullStage::table_end(std::int64_t rows) {
   auto& entry = *impl_->open;
@@ -484,6 +499,8 @@ Result<ApplyReport> PullStage::apply() {
   return report;
 }
 
-const PullHeader& PullStage::received() const { return impl_->header; }
+const PullHeader& PullStage::received() const {
+  return impl_->header;
+}
 
 }  // namespace mbsync

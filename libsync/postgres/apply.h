@@ -12,7 +12,8 @@ namespace mbsync {
 
 /// How apply keeps the application's constraints and triggers out of its way.
 struct ApplyRole {
-  bool replica = false;  ///< may set session_replication_role: constraints and triggers are bypassed, keys checked after
+  bool replica =
+      false;  ///< may set session_replication_role: constraints and triggers are bypassed, keys checked after
 };
 Result<ApplyRole> find_apply_role(PgConnection& db);
 
@@ -20,8 +21,8 @@ struct ApplyReport {
   std::int64_t rows = 0;       ///< rows in the answer
   std::int64_t merged = 0;     ///< of those, rows with writes on both sides
   std::int64_t conflicts = 0;  ///< columns in which siblings differed
-  /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing was
-  /// changed; ask again.
+  /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing
+  /// was changed; ask again.
   bool outdated = false;
 };
 
@@ -42,9 +43,9 @@ class PullStage : public PullSink {
   Result<void> footer(const PullFooter& footer) override;
 
   /// Merges what was staged, in one transaction. The caller holds the engine's lock. Locks the rows concerned, seals,
-  /// lets rows without local writes go straight to the tables, judges the others (core), checks foreign keys, raises the
-  /// vector. Errors: `transient` (lock, deadlock, connection: try again later), `conflict` (a key that both sides gave to
-  /// different rows, a reference without its row), `in_doubt` (ask the vector).
+  /// lets rows without local writes go straight to the tables, judges the others (core), checks foreign keys, raises
+  /// the vector. Errors: `transient` (lock, deadlock, connection: try again later), `conflict` (a key that both sides
+  /// gave to different rows, a reference without its row), `in_doubt` (ask the vector).
   Result<ApplyReport> apply();
 
   [[nodiscard]] const PullHeader& received() const;

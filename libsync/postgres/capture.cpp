@@ -50,7 +50,8 @@ std::string functions_sql(const Table& table) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
     return fmt::format(
-        "INSERT INTO mbsync.capture (tab, op, at, image) SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM {} r",
+        "INSERT INTO mbsync.capture (tab, op, at, image) SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM "
+        "{} r",
         table.id, rows);
   };
   std::string all;
@@ -63,33 +64,33 @@ std::string functions_sql(const Table& table) {
   // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
   // write.
   const auto first_key = PgConnection::quote_name(table.columns[table.key[0]].name);
-  all += function_sql(
-      table, "update", sql.row_settings(),
-      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
-                  "SELECT {0}, CASE WHEN n.{1} IS NULL THEN 'D' WHEN o.{1} IS NULL THEN 'I' ELSE 'U' END, "
-                  "CASE WHEN n.{1} IS NULL THEN {2} ELSE {3} END, {4}, clock_timestamp(), "
-                  "CASE WHEN n.{1} IS NULL THEN {5} END "
-                  "FROM old_rows o FULL JOIN new_rows n ON {6}",
-                  table.id, first_key, sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
-                  sql.record("o"), sql.key_equal("o", "n")),
-      raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
+  all +=
+      function_sql(table, "update", sql.row_settings(),
+                   fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
+                               "SELECT {0}, CASE WHEN n.{1} IS NULL THEN 'D' WHEN o.{1} IS NULL THEN 'I' ELSE 'U' END, "
+                               "CASE WHEN n.{1} IS NULL THEN {2} ELSE {3} END, {4}, clock_timestamp(), "
+                               "CASE WHEN n.{1} IS NULL THEN {5} END "
+                               "FROM old_rows o FULL JOIN new_rows n ON {6}",
+                               table.id, first_key, sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
+                               sql.record("o"), sql.key_equal("o", "n")),
+                   raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
   all += function_sql(table, "delete", sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
                                   "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o",
                                   table.id, sql.key_text("o"), sql.record("o")),
                       raw("old_rows"));
-  // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by itself.
+  // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by
+  // itself.
   const auto truncate = [&](const std::string& what) {
     return fmt::format("EXECUTE format({}, TG_TABLE_SCHEMA, TG_TABLE_NAME)", what);
   };
-  all += function_sql(
-      table, "truncate", sql.row_settings(),
-      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                           "SELECT {}, 'D', {}, clock_timestamp(), {} FROM %I.%I o$rows$",
-                           table.id, sql.key_text("o"), sql.record("o"))),
-      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, at, image) "
-                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM %I.%I r$rows$",
-                           table.id)));
+  all += function_sql(table, "truncate", sql.row_settings(),
+                      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                                           "SELECT {}, 'D', {}, clock_timestamp(), {} FROM %I.%I o$rows$",
+                                           table.id, sql.key_text("o"), sql.record("o"))),
+                      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, at, image) "
+                                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM %I.%I r$rows$",
+                                           table.id)));
   return all;
 }
 
@@ -140,13 +141,15 @@ struct Trigger {
 std::string trigger_sql(const Table& table, const Trigger& trigger) {
   static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
   static constexpr const char* kClauses[] = {
-      "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows", "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+      "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
+      "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
       "AFTER DELETE ON {} REFERENCING OLD TABLE AS old_rows", "BEFORE TRUNCATE ON {}"};
   const auto name = kTriggerNames[trigger.event];
-  return fmt::format("DROP TRIGGER IF EXISTS {0} ON {1}; CREATE TRIGGER {0} {2} FOR EACH STATEMENT EXECUTE FUNCTION "
-                     "mbsync.capture_{3}_{4}();\n",
-                     name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), table.id,
-                     kEvents[trigger.event]);
+  return fmt::format(
+      "DROP TRIGGER IF EXISTS {0} ON {1}; CREATE TRIGGER {0} {2} FOR EACH STATEMENT EXECUTE FUNCTION "
+      "mbsync.capture_{3}_{4}();\n",
+      name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), table.id,
+      kEvents[trigger.event]);
 }
 
 Result<void> register_table(PgConnection& db, Table& table) {
@@ -168,7 +171,8 @@ Result<void> register_table(PgConnection& db, Table& table) {
 Result<void> register_tables(PgConnection& db, Schema& schema) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
   const auto run = [&]() -> Result<void> {
-    const auto tables = db.exec("SELECT id, schema_name, table_name, width, adopted, fingerprint FROM mbsync.synced_table");
+    const auto tables =
+        db.exec("SELECT id, schema_name, table_name, width, adopted, fingerprint FROM mbsync.synced_table");
     MBSYNC_TRY(tables);
     const auto columns = db.exec("SELECT tab, number, name FROM mbsync.synced_column WHERE NOT dropped");
     MBSYNC_TRY(columns);
@@ -239,18 +243,21 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
       auto number = entry.highest;
       for (const auto& name : fresh) {
         ++number;
-        std::find_if(table.columns.begin(), table.columns.end(), [&](const Column& c) { return c.name == name; })->number =
-            number;
+        std::find_if(table.columns.begin(), table.columns.end(), [&](const Column& c) {
+          return c.name == name;
+        })->number = number;
       }
       table.width = number + 1;
       if (!fresh.empty()) {
-        MBSYNC_TRY(db.exec("INSERT INTO mbsync.synced_column (tab, number, name) "
-                           "SELECT $1::int, $2::int + place, name FROM unnest($3::text[]) WITH ORDINALITY n(name, place)",
-                           {std::to_string(table.id), std::to_string(entry.highest), array_literal(fresh)}));
+        MBSYNC_TRY(
+            db.exec("INSERT INTO mbsync.synced_column (tab, number, name) "
+                    "SELECT $1::int, $2::int + place, name FROM unnest($3::text[]) WITH ORDINALITY n(name, place)",
+                    {std::to_string(table.id), std::to_string(entry.highest), array_literal(fresh)}));
       }
       if (!gone.empty()) {
-        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_column SET dropped = true WHERE tab = $1::int AND name = ANY ($2::text[])",
-                           {std::to_string(table.id), array_literal(gone)}));
+        MBSYNC_TRY(
+            db.exec("UPDATE mbsync.synced_column SET dropped = true WHERE tab = $1::int AND name = ANY ($2::text[])",
+                    {std::to_string(table.id), array_literal(gone)}));
       }
       // Columns travel in the order of their numbers; the key keeps pointing at its columns.
       std::vector<std::string> key_names;
@@ -263,14 +270,16 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
         table.key[i] = static_cast<std::size_t>(table.find(key_names[i]) - table.columns.data());
       }
       if (!fresh.empty() || !gone.empty()) {
-        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET width = $2::int, all_columns = $3::varbit, key_columns = $4::text[] "
-                           "WHERE id = $1::int",
-                           {std::to_string(table.id), std::to_string(table.width), TableSql(table).all_bits(),
-                            array_literal(key_names)}));
+        MBSYNC_TRY(db.exec(
+            "UPDATE mbsync.synced_table SET width = $2::int, all_columns = $3::varbit, key_columns = $4::text[] "
+            "WHERE id = $1::int",
+            {std::to_string(table.id), std::to_string(table.width), TableSql(table).all_bits(),
+             array_literal(key_names)}));
         // Bit strings of one table all have the same length.
-        MBSYNC_TRY(db.exec("UPDATE mbsync.change SET cols = cols || repeat('0', $2::int - length(cols))::varbit "
-                           "WHERE tab = $1::int AND length(cols) < $2::int",
-                           {std::to_string(table.id), std::to_string(table.width)}));
+        MBSYNC_TRY(
+            db.exec("UPDATE mbsync.change SET cols = cols || repeat('0', $2::int - length(cols))::varbit "
+                    "WHERE tab = $1::int AND length(cols) < $2::int",
+                    {std::to_string(table.id), std::to_string(table.width)}));
       }
     }
     return {};
@@ -348,11 +357,11 @@ Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
     const auto run = [&]() -> Result<std::int64_t> {
       const auto counter = next_counter(db, self);
       MBSYNC_TRY(counter);
-      const auto adopted = db.exec(fmt::format(
-          "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
-          "SELECT {0}, k.key, {1}, {2}, '-infinity', B'{3}', false FROM (SELECT {4} AS key FROM {5} t) k "
-          "WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND c.key = k.key)",
-          table.id, self.value, *counter, sql.all_bits(), sql.key_text("t"), table.quoted()));
+      const auto adopted = db.exec(
+          fmt::format("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
+                      "SELECT {0}, k.key, {1}, {2}, '-infinity', B'{3}', false FROM (SELECT {4} AS key FROM {5} t) k "
+                      "WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND c.key = k.key)",
+                      table.id, self.value, *counter, sql.all_bits(), sql.key_text("t"), table.quoted()));
       MBSYNC_TRY(adopted);
       MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.synced_table SET adopted = true WHERE id = {}", table.id)));
       return static_cast<std::int64_t>(adopted->affected_rows());

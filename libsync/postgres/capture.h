@@ -11,7 +11,7 @@ namespace mbsync {
 Result<void> register_tables(PgConnection& db, Schema& schema);
 
 struct CaptureReport {
-  int installed = 0;  ///< tables whose triggers were made or brought up to date
+  int installed = 0;                 ///< tables whose triggers were made or brought up to date
   std::vector<std::string> waiting;  ///< tables that an application transaction holds; tried again next time
 };
 

@@ -73,8 +73,8 @@ PgConnection::~PgConnection() = default;
 
 Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url, std::string_view purpose) {
   try {
-    auto impl = std::make_unique<Impl>(
-        fmt::format("{} fallback_application_name='mbsync {}'", url.to_conninfo(), purpose));
+    auto impl =
+        std::make_unique<Impl>(fmt::format("{} fallback_application_name='mbsync {}'", url.to_conninfo(), purpose));
     // A session that libpqxx opens again behind our back would lack the settings below.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -146,10 +146,11 @@ void PgConnection::rollback() {
   }
 }
 
-bool PgConnection::in_transaction() const { return PQtransactionStatus(impl_->raw()) != PQTRANS_IDLE; }
+bool PgConnection::in_transaction() const {
+  return PQtransactionStatus(impl_->raw()) != PQTRANS_IDLE;
+}
 
-Result<void> PgConnection::copy_out(const std::string& sql,
-                                    const std::function<Result<void>(std::string_view)>& sink) {
+Result<void> PgConnection::copy_out(const std::string& sql, const std::function<Result<void>(std::string_view)>& sink) {
   PGconn* raw = impl_->raw();
   {
     const std::unique_ptr<PGresult, decltype(&PQclear)> start(PQexec(raw, sql.c_str()), &PQclear);
@@ -262,9 +263,13 @@ void PgConnection::cancel() noexcept {
   PQcancel(impl_->cancel_handle.get(), reason, sizeof reason);
 }
 
-bool PgConnection::broken() const { return PQstatus(impl_->raw()) != CONNECTION_OK; }
+bool PgConnection::broken() const {
+  return PQstatus(impl_->raw()) != CONNECTION_OK;
+}
 
-int PgConnection::server_version() const { return PQserverVersion(impl_->raw()); }
+int PgConnection::server_version() const {
+  return PQserverVersion(impl_->raw());
+}
 
 std::string PgConnection::quote(std::string_view text) const {
   return impl_->session->quote(std::string(text));

@@ -29,15 +29,17 @@ Result<std::int64_t> forget(PgConnection& db, NodeId self, const std::vector<Ver
       return 0;
     }
     // One look at the index tells whether there is anything; the anti-join is for when there is.
-    const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE {})", covered_by(stable, "c", "")));
+    const auto any =
+        db.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE {})", covered_by(stable, "c", "")));
     MBSYNC_TRY(any);
     if (!(*any)[0][0].as<bool>()) {
       return 0;
     }
-    const auto removed = db.exec(fmt::format(
-        "DELETE FROM mbsync.change c WHERE {} AND NOT EXISTS (SELECT FROM mbsync.change d WHERE d.tab = c.tab AND d.key = c.key "
-        "AND NOT {})",
-        covered_by(stable, "c", ""), covered_by(stable, "d", "")));
+    const auto removed =
+        db.exec(fmt::format("DELETE FROM mbsync.change c WHERE {} AND NOT EXISTS (SELECT FROM mbsync.change d WHERE "
+                            "d.tab = c.tab AND d.key = c.key "
+                            "AND NOT {})",
+                            covered_by(stable, "c", ""), covered_by(stable, "d", "")));
     MBSYNC_TRY(removed);
     MBSYNC_TRY(raise_forgotten(db, stable));
     return static_cast<std::int64_t>(removed->affected_rows());

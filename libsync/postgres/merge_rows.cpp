@@ -129,13 +129,14 @@ class Judge {
     const auto first_key = table_.key[0];
     return fmt::format(
         "SELECT s.m_key, s.m_origin, s.m_counter, CASE WHEN s.m_at > '-infinity' THEN "
-        "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM s.m_at)::bigint % "
+        "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM "
+        "s.m_at)::bigint % "
         "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN t.{2} IS NOT NULL THEN {3} END, "
         "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key) "
         "FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
-        first_key + 1, fmt::join(fields, ", "), PgConnection::quote_name(table_.columns[first_key].name), sql_.record("t"),
-        writes_json("c"), table_.id, staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
+        first_key + 1, fmt::join(fields, ", "), PgConnection::quote_name(table_.columns[first_key].name),
+        sql_.record("t"), writes_json("c"), table_.id, staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -346,15 +347,16 @@ class Judge {
 std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix) {
   std::string condition;
   for (const auto& [origin, counter] : vector.counters()) {
-    condition += fmt::format("{0}({1}.{2}origin = {3} AND {1}.{2}counter <= {4})", condition.empty() ? "" : " OR ", alias,
-                             prefix, origin.value, counter);
+    condition += fmt::format("{0}({1}.{2}origin = {3} AND {1}.{2}counter <= {4})", condition.empty() ? "" : " OR ",
+                             alias, prefix, origin.value, counter);
   }
   return condition.empty() ? "false" : fmt::format("({})", condition);
 }
 
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.exec(
-      "CREATE TEMPORARY TABLE IF NOT EXISTS new_change (tab int, key text, origin bigint, counter bigint, at_us bigint, "
+      "CREATE TEMPORARY TABLE IF NOT EXISTS new_change (tab int, key text, origin bigint, counter bigint, at_us "
+      "bigint, "
       "cols varbit, deleted boolean, kept text) ON COMMIT DELETE ROWS; "
       "CREATE TEMPORARY TABLE IF NOT EXISTS new_conflict (signature text, schema_name text, table_name text, key text, "
       "column_name text, rule text, winner jsonb, losers jsonb) ON COMMIT DELETE ROWS"));
@@ -364,27 +366,30 @@ Result<void> prepare_merge(PgConnection& db) {
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
   const auto& table = *staged.table;
   const TableSql sql(table);
-  const auto local = fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND c.key IN (SELECT m_key FROM {})",
-                                 table.id, staged.name);
-  // Another answer may have been applied since this one was asked for. A write that is covered here and not live any more
-  // was overwritten or forgotten, and the values that came with it are out of date.
+  const auto local =
+      fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND c.key IN (SELECT m_key FROM {})",
+                  table.id, staged.name);
+  // Another answer may have been applied since this one was asked for. A write that is covered here and not live any
+  // more was overwritten or forgotten, and the values that came with it are out of date.
   if (!context.asked_seen.covers(context.mine_seen)) {
-    MBSYNC_TRY(db.exec(fmt::format("DELETE FROM {} s WHERE s.m_origin IS NOT NULL AND {} AND NOT EXISTS "
-                                   "(SELECT FROM mbsync.change c WHERE c.tab = {} AND c.key = s.m_key)",
-                                   staged.name, covered_by(context.mine_seen, "s", "m_"), table.id)));
+    MBSYNC_TRY(
+        db.exec(fmt::format("DELETE FROM {} s WHERE s.m_origin IS NOT NULL AND {} AND NOT EXISTS "
+                            "(SELECT FROM mbsync.change c WHERE c.tab = {} AND c.key = s.m_key)",
+                            staged.name, covered_by(context.mine_seen, "s", "m_"), table.id)));
   }
-  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL{}) OR EXISTS ({})", staged.name,
-                                       staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
+  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL{}) OR EXISTS ({})",
+                                       staged.name, staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
     return MergeCounts{};
   }
 
-  // Equal rows on both sides, each with one write that the other has not seen: both writes stay live and agree, so there
-  // is nothing to judge. Two machines restored from one dump come here with every row they have.
+  // Equal rows on both sides, each with one write that the other has not seen: both writes stay live and agree, so
+  // there is nothing to judge. Two machines restored from one dump come here with every row they have.
   if (!context.header.full && staged.renumber.empty()) {
     MBSYNC_TRY(db.exec(fmt::format(
-        "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND c.key IN (SELECT m_key FROM {0}) "
+        "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND c.key IN "
+        "(SELECT m_key FROM {0}) "
         "GROUP BY c.key HAVING count(*) = 1 AND NOT bool_or(c.deleted OR c.kept IS NOT NULL OR {2})) w, {3} t "
         "WHERE w.key = s.m_key AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND NOT {4} AND {5} "
         "AND ROW({6})::record OPERATOR(pg_catalog.*=) ROW({7})::record "
@@ -392,29 +397,33 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
         "SELECT {1}, m_key, m_origin, m_counter, m_at, m_cols, false FROM same",
         staged.name, table.id, covered_by(context.header.seen, "c", ""), table.quoted(),
-        covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"), sql.staged_values("s"))));
+        covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"),
+        sql.staged_values("s"))));
   }
   MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL{}", staged.name,
                                  staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL")));
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow", staged.name,
-                                 local)));
+  MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow",
+                                 staged.name, local)));
 
   auto counts = Judge(db, staged, context).run();
   MBSYNC_TRY(counts);
-  MBSYNC_TRY(db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND c.key = s.m_key; "
-                                 "DELETE FROM {0} WHERE m_slow",
-                                 staged.name, table.id)));
+  MBSYNC_TRY(
+      db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND c.key = s.m_key; "
+                          "DELETE FROM {0} WHERE m_slow",
+                          staged.name, table.id)));
   return counts;
 }
 
 Result<void> store_merged(PgConnection& db) {
-  MBSYNC_TRY(db.exec(
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
-      "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', '-infinity'), cols, "
-      "deleted, kept FROM pg_temp.new_change; "
-      "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
-      "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM pg_temp.new_conflict "
-      "ON CONFLICT (id) DO NOTHING"));
+  MBSYNC_TRY(
+      db.exec("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
+              "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
+              "'-infinity'), cols, "
+              "deleted, kept FROM pg_temp.new_change; "
+              "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
+              "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM "
+              "pg_temp.new_conflict "
+              "ON CONFLICT (id) DO NOTHING"));
   return {};
 }
 

@@ -1,5 +1,5 @@
-// The rows of an answer that need a decision, because there are writes to them on both sides: read in batches, judged by
-// the core, written back into the staging table as what they are to become.
+// The rows of an answer that need a decision, because there are writes to them on both sides: read in batches, judged
+// by the core, written back into the staging table as what they are to become.
 #pragma once
 
 #include <map>

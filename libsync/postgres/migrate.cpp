@@ -29,9 +29,10 @@ Result<MigrationReport> migrate(PgConnection& db) {
       MBSYNC_TRY(db.exec(std::string(kMigrations[static_cast<std::size_t>(step)])));
     }
     if (report.from < known) {
-      MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.settings (name, value) VALUES ('schema_version', '{0}') "
-                                     "ON CONFLICT (name) DO UPDATE SET value = '{0}'",
-                                     known)));
+      MBSYNC_TRY(
+          db.exec(fmt::format("INSERT INTO mbsync.settings (name, value) VALUES ('schema_version', '{0}') "
+                              "ON CONFLICT (name) DO UPDATE SET value = '{0}'",
+                              known)));
     }
     report.to = known;
     return report;
@@ -41,7 +42,8 @@ Result<MigrationReport> migrate(PgConnection& db) {
     db.rollback();
     auto error = report.error().in("preparing schema mbsync");
     if (error.kind == ErrorKind::kConfig && error.message.find("permission denied for database") != std::string::npos) {
-      error.hint = "as an administrator of the database run: GRANT CREATE ON DATABASE <database> TO <role of DATABASE_URL>";
+      error.hint =
+          "as an administrator of the database run: GRANT CREATE ON DATABASE <database> TO <role of DATABASE_URL>";
     }
     return error;
   }

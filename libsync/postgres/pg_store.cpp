@@ -30,7 +30,8 @@ constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
 constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
 
 std::int64_t now_micros() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 void describe(const Schema& schema, bool replica, PrepareReport& report) {
@@ -70,8 +71,8 @@ struct PgStore::Impl {
   std::map<const Pull*, VersionVector> floors;
   std::map<NodeId, std::chrono::steady_clock::time_point> last_answer;
 
-  std::mutex engine_mutex;          // one seal, read, apply or forget at a time
-  std::mutex guard_mutex;           // guards `guard`
+  std::mutex engine_mutex;  // one seal, read, apply or forget at a time
+  std::mutex guard_mutex;   // guards `guard`
   std::unique_ptr<PgConnection> guard;
 
   static Error cancelled() { return Error{ErrorKind::kCancelled, "mbsync is stopping", ""}; }
@@ -236,7 +237,8 @@ class PgStore::Impl::Pull : public PullSession {
       MBSYNC_TRY(known);
       fleet = std::move(*known);
       const std::lock_guard lock(store_.state_mutex);
-      store_.floors[this] = fleet.reports[peer_];
+      const auto known_to_hold = fleet.reports.find(peer_);
+      store_.floors[this] = known_to_hold == fleet.reports.end() ? VersionVector() : known_to_hold->second;
       return {};
     }));
     ApplyRole role;
@@ -248,8 +250,8 @@ class PgStore::Impl::Pull : public PullSession {
       self = store_.self;
     }
     stage_ = std::make_unique<PullStage>(*db_, *schema_, self, role, versions.seen);
-    return PullRequest{self, std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(),
-                       now_micros()};
+    return PullRequest{
+        self, std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(), now_micros()};
   }
 
   PullSink& sink() override { return *stage_; }
@@ -331,7 +333,9 @@ Result<PrepareReport> PgStore::refresh() {
   return report;
 }
 
-Member PgStore::self() const { return impl_->current_self(); }
+Member PgStore::self() const {
+  return impl_->current_self();
+}
 
 Result<bool> PgStore::poll() {
   const std::lock_guard lock(impl_->guard_mutex);
@@ -356,9 +360,8 @@ bool PgStore::wait_for_news(const PullRequest& request, std::chrono::millisecond
   if (std::chrono::steady_clock::now() - impl_->last_answer[request.sender.id] < kReportEvery) {
     asker.advance(Dot{request.sender.id, std::numeric_limits<std::int64_t>::max()});
   }
-  return impl_->news.wait_for(lock, patience, [&] {
-    return impl_->interrupted || impl_->captures_pending || !asker.covers(impl_->seen);
-  });
+  return impl_->news.wait_for(
+      lock, patience, [&] { return impl_->interrupted || impl_->captures_pending || !asker.covers(impl_->seen); });
 }
 
 Result<void> PgStore::accept(const PullRequest& request) {
@@ -367,16 +370,16 @@ Result<void> PgStore::accept(const PullRequest& request) {
     return Error{ErrorKind::kTransient, "this node is still starting", "try again in a moment"};
   }
   if (request.sender.id == impl_->self.id) {
-    return Error{ErrorKind::kRejected,
-                 fmt::format("both nodes have the identity {}", to_string(request.sender.id)),
+    return Error{ErrorKind::kRejected, fmt::format("both nodes have the identity {}", to_string(request.sender.id)),
                  "one of the two databases is a copy of the other and must get an identity of its own"};
   }
   if (request.seen.counter(impl_->self.id) > impl_->seen.counter(impl_->self.id)) {
-    return Error{ErrorKind::kRejected,
-                 fmt::format("{} has seen writes of {} that its database no longer remembers", request.sender.name,
-                             impl_->self.name),
-                 fmt::format("the database of {} was restored from an older backup; it must join again with a new identity",
-                             impl_->self.name)};
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("{} has seen writes of {} that its database no longer remembers", request.sender.name,
+                    impl_->self.name),
+        fmt::format("the database of {} was restored from an older backup; it must join again with a new identity",
+                    impl_->self.name)};
   }
   return {};
 }
@@ -474,7 +477,8 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kRepeatableRead));
   StoreStatus status;
   const auto facts = db.exec(
-      "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM mbsync.capture), "
+      "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM "
+      "mbsync.capture), "
       "(SELECT count(*) FROM mbsync.change), (SELECT count(*) FROM mbsync.conflict)");
   MBSYNC_TRY(facts);
   status.schema_version = (*facts)[0][0].as<int>(0);

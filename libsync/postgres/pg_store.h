@@ -18,13 +18,13 @@
 namespace mbsync {
 
 struct PrepareReport {
-  bool created = false;  ///< there was no schema mbsync before
-  int tables = 0;        ///< that take part
-  int triggers_installed = 0;                     ///< tables whose capture was made or renewed
-  std::vector<std::string> waiting;               ///< tables whose triggers wait for an application transaction to end
+  bool created = false;              ///< there was no schema mbsync before
+  int tables = 0;                    ///< that take part
+  int triggers_installed = 0;        ///< tables whose capture was made or renewed
+  std::vector<std::string> waiting;  ///< tables whose triggers wait for an application transaction to end
   std::vector<std::pair<std::string, std::string>> refused;  ///< table, why it does not take part
-  std::int64_t rows_adopted = 0;                  ///< rows from before mbsync that take part now
-  bool bypasses_constraints = false;              ///< apply may set session_replication_role
+  std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now
+  bool bypasses_constraints = false;                         ///< apply may set session_replication_role
   std::vector<std::string> application_triggers;  ///< "table: trigger" that will fire on apply, if it may not
 };
 
@@ -39,16 +39,16 @@ struct ApplyOutcome {
 struct StoreStatus {
   Member self;
   int schema_version = 0;
-  std::int64_t captures = 0;      ///< writes not sealed yet
-  std::int64_t live_writes = 0;   ///< writes that some member may still lack
+  std::int64_t captures = 0;     ///< writes not sealed yet
+  std::int64_t live_writes = 0;  ///< writes that some member may still lack
   std::int64_t conflicts = 0;
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {
     Member member;
     bool self = false;
-    std::string last_seen;            ///< ISO time, or empty
-    std::int64_t behind_writes = 0;   ///< live writes here that the member has not reported to hold
+    std::string last_seen;           ///< ISO time, or empty
+    std::int64_t behind_writes = 0;  ///< live writes here that the member has not reported to hold
   };
   std::vector<MemberStatus> members;
 };
@@ -57,8 +57,8 @@ struct StoreStatus {
 class PullSession {
  public:
   virtual ~PullSession() = default;
-  /// The next request; its answer may take `wait` when there is nothing new. Until it has been applied or given up (next
-  /// ask(), or the end of the session), nothing is forgotten that the peer may not have had when it answers.
+  /// The next request; its answer may take `wait` when there is nothing new. Until it has been applied or given up
+  /// (next ask(), or the end of the session), nothing is forgotten that the peer may not have had when it answers.
   virtual Result<PullRequest> ask(std::chrono::milliseconds wait) = 0;
   /// Where the answer goes; good until the next ask().
   virtual PullSink& sink() = 0;

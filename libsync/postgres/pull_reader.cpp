@@ -22,7 +22,8 @@ constexpr std::int64_t kBigCompressedBytes = 32 << 10;
 constexpr std::int64_t kPieceBytes = 256 << 10;
 
 std::int64_t now_micros() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 // Writes of `alias` that the asker lacks, so that the index over (origin, counter) finds them.
@@ -85,8 +86,8 @@ class Reader {
                                      sql.key_match("t", "w.key")),
                          "w.deleted AND NOT " + exists(table), *big));
     } else {
-      const auto which = fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id,
-                                     lacking_f);
+      const auto which =
+          fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id, lacking_f);
       // A live row that is not there was removed with triggers switched off; verify finds such rows, sync cannot.
       MBSYNC_TRY(rows_of(table, sql, "w.key",
                          fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, which), table.quoted(),
@@ -125,9 +126,10 @@ class Reader {
       const auto name = "t." + PgConnection::quote_name(column.name);
       const bool sized = !column.user_type && (column.type == "text" || column.type == "bytea" ||
                                                column.type.starts_with("character varying"));
-      sizes += fmt::format(" + CASE WHEN {0} IS NULL THEN 0 ELSE {1} END", name,
-                           sized ? fmt::format("octet_length({})", name)
-                                 : fmt::format("pg_column_size({})::bigint * {}", name, kBigRowBytes / kBigCompressedBytes));
+      sizes +=
+          fmt::format(" + CASE WHEN {0} IS NULL THEN 0 ELSE {1} END", name,
+                      sized ? fmt::format("octet_length({})", name)
+                            : fmt::format("pg_column_size({})::bigint * {}", name, kBigRowBytes / kBigCompressedBytes));
     }
     return fmt::format("coalesce({}, false) OR 0::bigint{} > {}", condition, sizes, kBigRowBytes);
   }
@@ -135,7 +137,8 @@ class Reader {
   Result<void> rows_of(const Table& table, const TableSql& sql, const std::string& key, const std::string& from,
                        const std::string& where, const std::string& big) {
     const auto head = head_columns(table.id, key);
-    const auto plain_head = fmt::format(fmt::runtime(head), fmt::arg("kept", "CASE WHEN NOT w.complex THEN w.kept END"));
+    const auto plain_head =
+        fmt::format(fmt::runtime(head), fmt::arg("kept", "CASE WHEN NOT w.complex THEN w.kept END"));
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {}, {} {} WHERE {} AND ({}) IS NOT TRUE) TO STDOUT", plain_head,
                                         sql.columns("t"), from, where, big),
                             [&](std::string_view line) {
@@ -185,7 +188,8 @@ class Reader {
   Result<void> pieces(const std::string& value, const std::string& from, const std::string& where) {
     return db_.copy_out(
         fmt::format("COPY (SELECT CASE WHEN NOT x.absent THEN encode(substr(x.bytes, i * {0} + 1, {0}), 'hex') END "
-                    "FROM (SELECT convert_to(concat({1}), 'UTF8') AS bytes, num_nulls({1}) = 1 AS absent {2} WHERE {3} OFFSET 0) x, "
+                    "FROM (SELECT convert_to(concat({1}), 'UTF8') AS bytes, num_nulls({1}) = 1 AS absent {2} WHERE {3} "
+                    "OFFSET 0) x, "
                     "LATERAL generate_series(0, greatest(octet_length(x.bytes) - 1, 0) / {0}) i) TO STDOUT",
                     kPieceBytes, value, from, where),
         [&](std::string_view line) -> Result<void> {
@@ -222,7 +226,8 @@ std::string writes_json(std::string_view alias) {
   // Whole seconds and the rest apart: extract(epoch) is a double before PostgreSQL 14 and would lose microseconds.
   return fmt::format(
       "json_agg(json_build_array({0}.origin, {0}.counter, CASE WHEN {0}.at > '-infinity' THEN "
-      "extract(epoch FROM date_trunc('second', {0}.at))::bigint * 1000000 + extract(microseconds FROM {0}.at)::bigint % 1000000 "
+      "extract(epoch FROM date_trunc('second', {0}.at))::bigint * 1000000 + extract(microseconds FROM {0}.at)::bigint "
+      "% 1000000 "
       "END, {0}.cols::text, {0}.deleted, {0}.kept) ORDER BY {0}.origin, {0}.counter)::text",
       alias);
 }
@@ -244,8 +249,8 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   const bool full = !request.seen.covers(versions->forgotten) || (newcomer && others);
   fleet->reports[self.id] = versions->seen;
   if (full && request.wait_ms > 0) {
-    MBSYNC_TRY(sink.header(PullHeader{self, request.seen, std::move(fleet->members), std::move(fleet->reports), false,
-                                      now_micros(), {}, true}));
+    MBSYNC_TRY(sink.header(PullHeader{
+        self, request.seen, std::move(fleet->members), std::move(fleet->reports), false, now_micros(), {}, true}));
     return sink.footer(PullFooter{});
   }
   if (full && !newcomer) {
@@ -255,9 +260,8 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
                  "two fleets cannot be merged, nor can a member that was removed come back, without joining anew: drop "
                  "schema mbsync on the machine that is to give way and start it again"};
   }
-  MBSYNC_TRY(sink.header(
-      PullHeader{self, versions->seen, std::move(fleet->members), std::move(fleet->reports), full, now_micros(),
-                 versions->forgotten, false}));
+  MBSYNC_TRY(sink.header(PullHeader{self, versions->seen, std::move(fleet->members), std::move(fleet->reports), full,
+                                    now_micros(), versions->forgotten, false}));
 
   const auto counts = db.exec(fmt::format("SELECT c.tab, count(*) FROM mbsync.change c WHERE {} GROUP BY c.tab",
                                           lacking("c", versions->seen, request.seen)));
@@ -281,11 +285,13 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   }
   // The asker will count everything up to `seen` as received, so what cannot be read must not be passed over.
   for (const auto& [tab, rows] : lacking_rows) {
-    const bool known = std::any_of(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == tab; });
+    const bool known =
+        std::any_of(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == tab; });
     if (!known) {
       return Error{ErrorKind::kRejected,
                    fmt::format("{} unsent writes belong to a table that no longer takes part (number {} in "
-                               "mbsync.synced_table)", rows, tab),
+                               "mbsync.synced_table)",
+                               rows, tab),
                    "`mbsync status` says why; give the table a key again, or drop it"};
     }
   }

@@ -6,8 +6,8 @@
 
 namespace mbsync {
 
-/// In the open REPEATABLE READ transaction, after seal(): writes everything into `sink` that `request.seen` lacks, row by
-/// row with all its live writes (join needs them all), and the row's values. If writes were forgotten that the asker
+/// In the open REPEATABLE READ transaction, after seal(): writes everything into `sink` that `request.seen` lacks, row
+/// by row with all its live writes (join needs them all), and the row's values. If writes were forgotten that the asker
 /// lacks, every row of every table is sent. Streams; at most one piece of a value is held in memory.
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request,
                        PullSink& sink);

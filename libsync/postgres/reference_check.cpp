@@ -22,10 +22,11 @@ std::string dangling(const ForeignKey& reference) {
 }
 
 Error violation(const Table& table, const ForeignKey& reference, std::string_view key) {
-  return Error{ErrorKind::kConflict,
-               fmt::format("row {} of table {} refers to a row of {}.{} that was deleted on the other side (constraint \"{}\")",
-                           key, table.display(), reference.schema, reference.table, reference.name),
-               "nothing was changed; restore the referenced row or remove the reference on either machine"};
+  return Error{
+      ErrorKind::kConflict,
+      fmt::format("row {} of table {} refers to a row of {}.{} that was deleted on the other side (constraint \"{}\")",
+                  key, table.display(), reference.schema, reference.table, reference.name),
+      "nothing was changed; restore the referenced row or remove the reference on either machine"};
 }
 
 }  // namespace
@@ -34,8 +35,9 @@ Result<void> check_references(PgConnection& db, const Schema& schema, const Stag
   const auto& table = *staged.table;
   const TableSql sql(table);
   for (const auto& reference : table.foreign_keys) {
-    const auto found = db.exec(fmt::format("SELECT s.m_key FROM {} s JOIN {} t ON {} WHERE s.m_deleted IS NOT TRUE AND {} LIMIT 1",
-                                           staged.name, table.quoted(), sql.key_match("t", "s.m_key"), dangling(reference)));
+    const auto found =
+        db.exec(fmt::format("SELECT s.m_key FROM {} s JOIN {} t ON {} WHERE s.m_deleted IS NOT TRUE AND {} LIMIT 1",
+                            staged.name, table.quoted(), sql.key_match("t", "s.m_key"), dangling(reference)));
     MBSYNC_TRY(found);
     if (!found->empty()) {
       return violation(table, reference, (*found)[0][0].c_str());
@@ -51,8 +53,8 @@ Result<void> check_references(PgConnection& db, const Schema& schema, const Stag
       if (reference.schema != table.schema || reference.table != table.name) {
         continue;
       }
-      const auto found = db.exec(fmt::format("SELECT {} FROM {} t WHERE {} LIMIT 1", TableSql(child).key_text("t"), child.quoted(),
-                                             dangling(reference)));
+      const auto found = db.exec(fmt::format("SELECT {} FROM {} t WHERE {} LIMIT 1", TableSql(child).key_text("t"),
+                                             child.quoted(), dangling(reference)));
       MBSYNC_TRY(found);
       if (!found->empty()) {
         return violation(child, reference, (*found)[0][0].c_str());

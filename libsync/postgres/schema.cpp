@@ -83,28 +83,63 @@ using Oid = std::uint32_t;
 
 // Types whose `=` is true for identical values only (given a deterministic collation).
 const std::set<Oid>& exact_types() {
-  static const std::set<Oid> types{16 /*bool*/,   17 /*bytea*/,      18 /*"char"*/,       19 /*name*/,    20 /*int8*/,
-                                   21 /*int2*/,   23 /*int4*/,       25 /*text*/,         26 /*oid*/,     1043 /*varchar*/,
-                                   1082 /*date*/, 1083 /*time*/,     1114 /*timestamp*/,  1184,           1266 /*timetz*/,
-                                   1560 /*bit*/,  1562 /*varbit*/,   2950 /*uuid*/,       869 /*inet*/,   650 /*cidr*/,
-                                   829 /*macaddr*/, 774 /*macaddr8*/};
+  static const std::set<Oid> types{16 /*bool*/,        17 /*bytea*/,
+                                   18 /*"char"*/,      19 /*name*/,
+                                   20 /*int8*/,        21 /*int2*/,
+                                   23 /*int4*/,        25 /*text*/,
+                                   26 /*oid*/,         1043 /*varchar*/,
+                                   1082 /*date*/,      1083 /*time*/,
+                                   1114 /*timestamp*/, 1184,
+                                   1266 /*timetz*/,    1560 /*bit*/,
+                                   1562 /*varbit*/,    2950 /*uuid*/,
+                                   869 /*inet*/,       650 /*cidr*/,
+                                   829 /*macaddr*/,    774 /*macaddr8*/};
   return types;
 }
 
 // Which settings a type's text form depends on; all of them for the types that are made of others.
 std::uint32_t settings_of(Oid type) {
-  static const std::map<Oid, std::uint32_t> known{
-      {16, 0},   {18, 0},   {19, 0},   {20, 0},   {21, 0},   {23, 0},   {25, 0},   {26, 0},   {114, 0},  {1042, 0},
-      {1043, 0}, {1560, 0}, {1562, 0}, {1700, 0}, {2950, 0}, {869, 0},  {650, 0},  {829, 0},  {774, 0},  {3802, 0},
-      {1083, 0}, {1266, 0}, {17, kByteaOutput},   {700, kFloatDigits},  {701, kFloatDigits},  {790, kMonetary},
-      {1082, kDateStyle},   {1114, kDateStyle},   {1184, kDateStyle | kTimeZone},             {1186, kIntervalStyle}};
+  static const std::map<Oid, std::uint32_t> known{{16, 0},
+                                                  {18, 0},
+                                                  {19, 0},
+                                                  {20, 0},
+                                                  {21, 0},
+                                                  {23, 0},
+                                                  {25, 0},
+                                                  {26, 0},
+                                                  {114, 0},
+                                                  {1042, 0},
+                                                  {1043, 0},
+                                                  {1560, 0},
+                                                  {1562, 0},
+                                                  {1700, 0},
+                                                  {2950, 0},
+                                                  {869, 0},
+                                                  {650, 0},
+                                                  {829, 0},
+                                                  {774, 0},
+                                                  {3802, 0},
+                                                  {1083, 0},
+                                                  {1266, 0},
+                                                  {17, kByteaOutput},
+                                                  {700, kFloatDigits},
+                                                  {701, kFloatDigits},
+                                                  {790, kMonetary},
+                                                  {1082, kDateStyle},
+                                                  {1114, kDateStyle},
+                                                  {1184, kDateStyle | kTimeZone},
+                                                  {1186, kIntervalStyle}};
   const auto place = known.find(type);
   return place == known.end() ? kAllSettings : place->second;
 }
 
-Oid to_oid(const pqxx::field& field) { return static_cast<Oid>(std::stoul(field.c_str())); }
+Oid to_oid(const pqxx::field& field) {
+  return static_cast<Oid>(std::stoul(field.c_str()));
+}
 
-bool to_bool(const pqxx::field& field) { return field.c_str()[0] == 't'; }
+bool to_bool(const pqxx::field& field) {
+  return field.c_str()[0] == 't';
+}
 
 }  // namespace
 
@@ -112,7 +147,9 @@ std::string Table::quoted() const {
   return fmt::format("{}.{}", PgConnection::quote_name(schema), PgConnection::quote_name(name));
 }
 
-std::string Table::display() const { return fmt::format("{}.{}", schema, name); }
+std::string Table::display() const {
+  return fmt::format("{}.{}", schema, name);
+}
 
 const Column* Table::find(std::string_view column) const {
   for (const auto& candidate : columns) {
@@ -173,8 +210,8 @@ Result<Schema> read_schema(PgConnection& db) {
     column.user_type = domain || !type.builtin || !plain;
     constexpr Oid kNumeric = 1700;
     constexpr Oid kBpchar = 1042;
-    column.exact = to_bool(row["deterministic"]) &&
-                   (exact_types().contains(base) || type.kind == 'e' || ((base == kNumeric || base == kBpchar) && modifier >= 0));
+    column.exact = to_bool(row["deterministic"]) && (exact_types().contains(base) || type.kind == 'e' ||
+                                                     ((base == kNumeric || base == kBpchar) && modifier >= 0));
     column.settings = type.kind == 'e' ? 0 : settings_of(base);
     entry.names[std::stoi(row["attnum"].c_str())] = column.name;
     entry.table.columns.push_back(std::move(column));
@@ -188,7 +225,11 @@ Result<Schema> read_schema(PgConnection& db) {
   for (const auto& row : *foreign_keys) {
     auto& list = found[to_oid(row["conrelid"])].table.foreign_keys;
     if (list.empty() || list.back().name != row["conname"].c_str()) {
-      list.push_back(ForeignKey{row["conname"].c_str(), row["nspname"].c_str(), row["relname"].c_str(), {}, {},
+      list.push_back(ForeignKey{row["conname"].c_str(),
+                                row["nspname"].c_str(),
+                                row["relname"].c_str(),
+                                {},
+                                {},
                                 to_bool(row["condeferrable"])});
     }
     list.back().columns.emplace_back(row["child"].c_str());
@@ -248,7 +289,9 @@ Result<Schema> read_schema(PgConnection& db) {
     }
     const auto key = best.find(oid);
     if (key == best.end()) {
-      refuse("has no primary key and no unique index over NOT NULL columns, so its rows cannot be told apart; add a primary key");
+      refuse(
+          "has no primary key and no unique index over NOT NULL columns, so its rows cannot be told apart; add a "
+          "primary key");
       continue;
     }
     std::erase_if(table.columns, [](const Column& column) { return column.generated; });

@@ -25,8 +25,8 @@ enum Setting : std::uint32_t {
 struct Column {
   ColumnNumber number = 0;  ///< mbsync's own; 0 until the registry has given it one
   std::string name;
-  std::string type;       ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
-  std::string collation;  ///< quoted and qualified, for columns that have one; else empty
+  std::string type;        ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
+  std::string collation;   ///< quoted and qualified, for columns that have one; else empty
   bool user_type = false;  ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
                            ///< staging table stands in the way of a migration that drops the type
   bool exact = false;      ///< `=` is identity. Not so for numeric without scale (1.0, 1.00), float (-0), citext ...
@@ -50,18 +50,18 @@ struct Table {
   int id = 0;  ///< mbsync.synced_table.id; 0 until registered
   std::string schema;
   std::string name;
-  std::vector<Column> columns;       ///< what travels, in the order of their numbers; no generated ones
-  std::vector<std::size_t> key;      ///< indexes into `columns`, in index order
-  bool key_is_deferrable = false;    ///< then it is no arbiter for ON CONFLICT
-  bool has_toast = false;            ///< may hold values too large for one piece
-  bool has_insert_rule = false;      ///< an INSERT rule makes ON CONFLICT an error
+  std::vector<Column> columns;     ///< what travels, in the order of their numbers; no generated ones
+  std::vector<std::size_t> key;    ///< indexes into `columns`, in index order
+  bool key_is_deferrable = false;  ///< then it is no arbiter for ON CONFLICT
+  bool has_toast = false;          ///< may hold values too large for one piece
+  bool has_insert_rule = false;    ///< an INSERT rule makes ON CONFLICT an error
   bool partitioned = false;
   std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;
   std::vector<std::string> user_triggers;  ///< the application's own, by name
-  std::size_t width = 0;             ///< characters in this table's bit strings (mbsync.synced_table.width)
-  bool adopted = false;              ///< rows from before mbsync have been given a write
-  std::string fingerprint;           ///< of the capture functions that are in place
+  std::size_t width = 0;                   ///< characters in this table's bit strings (mbsync.synced_table.width)
+  bool adopted = false;                    ///< rows from before mbsync have been given a write
+  std::string fingerprint;                 ///< of the capture functions that are in place
 
   [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
   [[nodiscard]] std::string display() const;  ///< schema.table for people

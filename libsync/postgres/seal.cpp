@@ -26,12 +26,13 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
       continue;  // stays until the table is back, or is dropped with it
     }
     const TableSql sql(*table);
-    const auto done = db.exec(fmt::format(
-        "WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
-        "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, raw.image::json) r) "
-        "INSERT INTO mbsync.capture (tab, op, key, at, image) "
-        "SELECT {0}, 'D', key, at, image FROM rows UNION ALL SELECT {0}, 'I', key, at, NULL FROM rows",
-        id, sql.key_text("r"), sql.record("r"), table->quoted()));
+    const auto done = db.exec(
+        fmt::format("WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
+                    "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, "
+                    "raw.image::json) r) "
+                    "INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                    "SELECT {0}, 'D', key, at, image FROM rows UNION ALL SELECT {0}, 'I', key, at, NULL FROM rows",
+                    id, sql.key_text("r"), sql.record("r"), table->quoted()));
     if (!done) {
       return done.error().in(fmt::format("table {} has changed", table->display()));
     }
@@ -51,13 +52,15 @@ Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
       continue;
     }
     const TableSql sql(*table);
-    MBSYNC_TRY(db.exec(fmt::format("UPDATE pg_temp.sealing s SET deleted = NOT EXISTS (SELECT FROM {1} t WHERE {2}) "
-                                   "WHERE s.tab = {0} AND s.inserts > 0 AND s.deletes > 0",
-                                   id, table->quoted(), sql.key_match("t", "s.key"))));
+    MBSYNC_TRY(
+        db.exec(fmt::format("UPDATE pg_temp.sealing s SET deleted = NOT EXISTS (SELECT FROM {1} t WHERE {2}) "
+                            "WHERE s.tab = {0} AND s.inserts > 0 AND s.deletes > 0",
+                            id, table->quoted(), sql.key_match("t", "s.key"))));
   }
   // Came and went between two seals: nobody has ever heard of it.
-  MBSYNC_TRY(db.exec("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes "
-                     "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND c.key = s.key)"));
+  MBSYNC_TRY(
+      db.exec("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes "
+              "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND c.key = s.key)"));
   return {};
 }
 
@@ -80,10 +83,12 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
     MBSYNC_TRY(take_apart_raw(db, schema));
   }
 
-  MBSYNC_TRY(db.exec(
-      "CREATE TEMPORARY TABLE IF NOT EXISTS sealing (tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols varbit NOT NULL, "
-      "at timestamptz NOT NULL, inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, image text) "
-      "ON COMMIT DELETE ROWS; DELETE FROM pg_temp.sealing"));
+  MBSYNC_TRY(
+      db.exec("CREATE TEMPORARY TABLE IF NOT EXISTS sealing (tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols "
+              "varbit NOT NULL, "
+              "at timestamptz NOT NULL, inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, "
+              "image text) "
+              "ON COMMIT DELETE ROWS; DELETE FROM pg_temp.sealing"));
   const auto taken = db.exec(
       "WITH taken AS (DELETE FROM mbsync.capture WHERE op <> 'R' RETURNING tab, op, key, cols, at, image) "
       "INSERT INTO pg_temp.sealing "
@@ -118,7 +123,8 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
       "AND position(B'1' IN c.cols & s.cols) > 0; "
       "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
-      "SELECT s.tab, s.key, {}, {}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM pg_temp.sealing s",
+      "SELECT s.tab, s.key, {}, {}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM pg_temp.sealing "
+      "s",
       self.value, *counter));
   MBSYNC_TRY(sealed);
   return static_cast<std::int64_t>(sealed->affected_rows());

@@ -7,13 +7,17 @@
 namespace mbsync {
 namespace {
 
-std::string quote(std::string_view name) { return PgConnection::quote_name(name); }
+std::string quote(std::string_view name) {
+  return PgConnection::quote_name(name);
+}
 
 std::string column_of(std::string_view row, const Column& column) {
   return fmt::format("{}.{}", row, quote(column.name));
 }
 
-bool starts_with(std::string_view text, std::string_view start) { return text.starts_with(start); }
+bool starts_with(std::string_view text, std::string_view start) {
+  return text.starts_with(start);
+}
 
 // Types for which a cast to text is the output function itself, and cheaper than concat().
 bool casts_plainly(const Column& column) {

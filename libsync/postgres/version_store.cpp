@@ -6,22 +6,23 @@ namespace mbsync {
 
 Result<Member> ensure_self(PgConnection& db, const std::string& name) {
   // The unique index over is_self lets two first starts at once end with one identity.
-  MBSYNC_TRY(db.exec("INSERT INTO mbsync.node (id, name, is_self) "
-                     "SELECT ('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & "
-                     "9223372036854775807, $1, true "
-                     "ON CONFLICT (is_self) WHERE is_self DO UPDATE SET name = excluded.name "
-                     "WHERE node.name <> excluded.name",
-                     {name}));
+  MBSYNC_TRY(
+      db.exec("INSERT INTO mbsync.node (id, name, is_self) "
+              "SELECT ('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & "
+              "9223372036854775807, $1, true "
+              "ON CONFLICT (is_self) WHERE is_self DO UPDATE SET name = excluded.name "
+              "WHERE node.name <> excluded.name",
+              {name}));
   const auto row = db.exec("SELECT id, name FROM mbsync.node WHERE is_self");
   MBSYNC_TRY(row);
   return Member{NodeId{(*row)[0][0].as<std::int64_t>()}, (*row)[0][1].c_str()};
 }
 
 Result<std::int64_t> next_counter(PgConnection& db, NodeId self) {
-  const auto row = db.exec(
-      fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES ({}, 1) "
-                  "ON CONFLICT (origin) DO UPDATE SET counter = v.counter + 1 RETURNING counter",
-                  self.value));
+  const auto row =
+      db.exec(fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES ({}, 1) "
+                          "ON CONFLICT (origin) DO UPDATE SET counter = v.counter + 1 RETURNING counter",
+                          self.value));
   MBSYNC_TRY(row);
   return (*row)[0][0].as<std::int64_t>();
 }
@@ -67,17 +68,19 @@ Result<void> raise_seen(PgConnection& db, const VersionVector& seen) {
   if (seen.empty()) {
     return {};
   }
-  MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES {} "
-                                 "ON CONFLICT (origin) DO UPDATE SET counter = excluded.counter "
-                                 "WHERE v.counter < excluded.counter",
-                                 values_of(seen))));
+  MBSYNC_TRY(
+      db.exec(fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES {} "
+                          "ON CONFLICT (origin) DO UPDATE SET counter = excluded.counter "
+                          "WHERE v.counter < excluded.counter",
+                          values_of(seen))));
   return {};
 }
 
 Result<void> raise_forgotten(PgConnection& db, const VersionVector& stable) {
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.version_vector v SET forgotten = s.counter FROM (VALUES {}) s(origin, counter) "
-                                 "WHERE v.origin = s.origin AND v.forgotten < s.counter",
-                                 values_of(stable))));
+  MBSYNC_TRY(db.exec(
+      fmt::format("UPDATE mbsync.version_vector v SET forgotten = s.counter FROM (VALUES {}) s(origin, counter) "
+                  "WHERE v.origin = s.origin AND v.forgotten < s.counter",
+                  values_of(stable))));
   return {};
 }
 
@@ -85,19 +88,21 @@ Result<void> raise_report(PgConnection& db, NodeId node, const VersionVector& re
   if (report.empty()) {
     return {};
   }
-  MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.report AS r (node, origin, counter) "
-                                 "SELECT {}, v.origin, v.counter FROM (VALUES {}) v(origin, counter) "
-                                 "ON CONFLICT (node, origin) DO UPDATE SET counter = excluded.counter "
-                                 "WHERE r.counter < excluded.counter",
-                                 node.value, values_of(report))));
+  MBSYNC_TRY(
+      db.exec(fmt::format("INSERT INTO mbsync.report AS r (node, origin, counter) "
+                          "SELECT {}, v.origin, v.counter FROM (VALUES {}) v(origin, counter) "
+                          "ON CONFLICT (node, origin) DO UPDATE SET counter = excluded.counter "
+                          "WHERE r.counter < excluded.counter",
+                          node.value, values_of(report))));
   return {};
 }
 
 Result<void> store_members(PgConnection& db, const std::vector<Member>& members) {
   for (const auto& member : members) {
-    MBSYNC_TRY(db.exec("INSERT INTO mbsync.node AS n (id, name) VALUES ($1::bigint, $2) "
-                       "ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE n.name <> excluded.name AND NOT n.is_self",
-                       {std::to_string(member.id.value), member.name}));
+    MBSYNC_TRY(
+        db.exec("INSERT INTO mbsync.node AS n (id, name) VALUES ($1::bigint, $2) "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE n.name <> excluded.name AND NOT n.is_self",
+                {std::to_string(member.id.value), member.name}));
   }
   return {};
 }

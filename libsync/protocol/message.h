@@ -47,8 +47,8 @@ struct PullHeader {
   /// The answer holds every row of every table, since the asker lacks writes that the fleet has forgotten.
   bool full = false;
   std::int64_t sent_at_us = 0;
-  /// How far the sender has forgotten writes that everybody had. Whoever joins with its states inherits that: a write may
-  /// go here because it is gone there.
+  /// How far the sender has forgotten writes that everybody had. Whoever joins with its states inherits that: a write
+  /// may go here because it is gone there.
   VersionVector forgotten;
   /// The asker waited, and what it said it had may be out of date by now; a full answer for nothing would be a pity.
   /// Nothing follows, and `seen` is what the asker sent: it should ask again without waiting.

@@ -32,7 +32,7 @@ struct LogDomain {
 };
 
 inline constexpr std::size_t kLogFileBytesMax = std::size_t{10} * 1024 * 1024;  ///< then a new file is begun
-inline constexpr std::size_t kLogFilesKept = 5;                    ///< beside the one being written
+inline constexpr std::size_t kLogFilesKept = 5;                                 ///< beside the one being written
 
 struct LogOptions {
   LogLevel level = LogLevel::kInfo;

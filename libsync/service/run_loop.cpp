@@ -83,8 +83,8 @@ class Answers : public PullService {
   Result<void> accept(const PullRequest& request, std::string_view remote_address) override {
     auto accepted = shared_.store.accept(request);
     if (!accepted && accepted.error().kind != ErrorKind::kTransient) {
-      log_warning(kPeerDomain, "request refused from={} peer={} reason={}", remote_address, log_value(request.sender.name),
-                  log_value(accepted.error().text()));
+      log_warning(kPeerDomain, "request refused from={} peer={} reason={}", remote_address,
+                  log_value(request.sender.name), log_value(accepted.error().text()));
     }
     return accepted;
   }
@@ -173,7 +173,8 @@ class PeerLoop {
       if (applied.error().kind != ErrorKind::kTransient || tries == kApplyTries || stop.stop_requested()) {
         return applied.error();
       }
-      log_debug(kPeerDomain, "trying again peer={} tries={} reason={}", name_, tries, log_value(applied.error().text()));
+      log_debug(kPeerDomain, "trying again peer={} tries={} reason={}", name_, tries,
+                log_value(applied.error().text()));
       pause(kApplyPause * tries);
     }
   }
@@ -277,12 +278,14 @@ class Node {
       }
     }
     for (const auto& table : report.waiting) {
-      log_warning(kDomain, "table waits for its triggers, an application transaction holds it table={}", log_value(table));
+      log_warning(kDomain, "table waits for its triggers, an application transaction holds it table={}",
+                  log_value(table));
     }
     if (first_ && !report.bypasses_constraints) {
-      log_warning(kDomain,
-                  "the database role may not set session_replication_role: rows are applied in foreign-key order and the "
-                  "application's triggers fire; GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) changes that");
+      log_warning(
+          kDomain,
+          "the database role may not set session_replication_role: rows are applied in foreign-key order and the "
+          "application's triggers fire; GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) changes that");
       for (const auto& trigger : report.application_triggers) {
         log_warning(kDomain, "application trigger will fire on apply trigger={}", log_value(trigger));
       }
@@ -368,7 +371,8 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
   std::error_code error;
   std::filesystem::create_directories(config.data_dir, error);
   if (error) {
-    return Error{ErrorKind::kConfig, fmt::format("cannot make directory \"{}\": {}", config.data_dir.string(), error.message()),
+    return Error{ErrorKind::kConfig,
+                 fmt::format("cannot make directory \"{}\": {}", config.data_dir.string(), error.message()),
                  "set SYNC_DATA_DIR to a directory that this user may write"};
   }
   return Node(config, stop).run();

@@ -47,7 +47,9 @@ TEST_CASE("rows written on one node arrive on the other, and back", "[sync]") {
   b.prepare();
 
   a.execute("INSERT INTO \"Customer\" VALUES ('c1', 'a@b.c', 'Ada \"the\" Ä')");
-  a.execute("INSERT INTO \"Order\" VALUES ('00000000-0000-0000-0000-000000000001', 'c1', 12.30, 'sent off', E'tab\\t back\\\\ nl\\n', now())");
+  a.execute(
+      "INSERT INTO \"Order\" VALUES ('00000000-0000-0000-0000-000000000001', 'c1', 12.30, 'sent off', E'tab\\t "
+      "back\\\\ nl\\n', now())");
   b.pull(a);
   CHECK(a.rows("\"Customer\"") == b.rows("\"Customer\""));
   CHECK(a.rows("\"Order\"") == b.rows("\"Order\""));
@@ -70,7 +72,8 @@ TEST_CASE("rows written on one node arrive on the other, and back", "[sync]") {
 TEST_CASE("rows that are there before mbsync take part; equal ones are no conflict", "[sync]") {
   PgNode a(cluster(), fresh_name(), kShop);
   PgNode b(cluster(), fresh_name(), kShop);
-  const char* same = "INSERT INTO \"Customer\" SELECT 'c' || i, i || '@x.y', 'name ' || i FROM generate_series(1, 1000) i";
+  const char* same =
+      "INSERT INTO \"Customer\" SELECT 'c' || i, i || '@x.y', 'name ' || i FROM generate_series(1, 1000) i";
   a.execute(same);
   b.execute(same);
   a.execute("INSERT INTO \"Customer\" VALUES ('only a', 'a', 'A')");
@@ -87,7 +90,8 @@ TEST_CASE("rows that are there before mbsync take part; equal ones are no confli
   check_forgotten({&a, &b});
 }
 
-TEST_CASE("concurrent changes of different columns both survive; of one column the later wins and the other is kept", "[sync]") {
+TEST_CASE("concurrent changes of different columns both survive; of one column the later wins and the other is kept",
+          "[sync]") {
   PgNode a(cluster(), fresh_name(), kShop);
   PgNode b(cluster(), fresh_name(), kShop);
   a.prepare();
@@ -186,8 +190,10 @@ TEST_CASE("values of a unique column that move between rows arrive", "[sync]") {
   b.prepare();
   a.execute("INSERT INTO \"Customer\" VALUES ('c1', 'one', 'x'), ('c2', 'two', 'y')");
   exchange({&a, &b});
-  a.execute("BEGIN; UPDATE \"Customer\" SET email = NULL WHERE id = 'c1'; UPDATE \"Customer\" SET email = 'one' WHERE id = 'c2'; "
-            "UPDATE \"Customer\" SET email = 'two' WHERE id = 'c1'; COMMIT");
+  a.execute(
+      "BEGIN; UPDATE \"Customer\" SET email = NULL WHERE id = 'c1'; UPDATE \"Customer\" SET email = 'one' WHERE id = "
+      "'c2'; "
+      "UPDATE \"Customer\" SET email = 'two' WHERE id = 'c1'; COMMIT");
   b.pull(a);
   CHECK(b.rows("\"Customer\"") == "(c1,two,x)\n(c2,one,y)");
 }
@@ -203,7 +209,9 @@ TEST_CASE("a key that is changed is a delete and an insert; a swap of keys too",
   a.execute("UPDATE t SET a = 5 WHERE a = 1");
   b.pull(a);
   CHECK(b.rows("t") == "(2,\"\",2)\n(5,\"x,\"\"y\"\"\",1)");
-  a.execute("BEGIN; UPDATE t SET a = 9 WHERE a = 2; UPDATE t SET a = 2, b = '' WHERE a = 5; UPDATE t SET a = 5, b = 'x,\"y\"' WHERE a = 9; COMMIT");
+  a.execute(
+      "BEGIN; UPDATE t SET a = 9 WHERE a = 2; UPDATE t SET a = 2, b = '' WHERE a = 5; UPDATE t SET a = 5, b = "
+      "'x,\"y\"' WHERE a = 9; COMMIT");
   exchange({&a, &b});
   CHECK(a.rows("t") == b.rows("t"));
   CHECK(b.scalar("SELECT v FROM t WHERE a = 2") == "1");
@@ -221,7 +229,8 @@ TEST_CASE("TRUNCATE deletes every row on the other side", "[sync]") {
   CHECK(b.scalar("SELECT count(*) FROM \"Customer\"") == "0");
 }
 
-TEST_CASE("a migration that drops a column the triggers name never breaks the application, and no row is missed", "[sync]") {
+TEST_CASE("a migration that drops a column the triggers name never breaks the application, and no row is missed",
+          "[sync]") {
   const char* schema = "CREATE TABLE t (id int PRIMARY KEY, gone text, kept text)";
   PgNode a(cluster(), fresh_name(), schema);
   PgNode b(cluster(), fresh_name(), schema);
@@ -230,7 +239,9 @@ TEST_CASE("a migration that drops a column the triggers name never breaks the ap
   a.execute("INSERT INTO t SELECT i, 'g', 'k' FROM generate_series(1, 5) i");
   exchange({&a, &b});
   a.execute("ALTER TABLE t DROP COLUMN gone; ALTER TABLE t ADD COLUMN fresh int DEFAULT 7");
-  a.execute("UPDATE t SET kept = 'changed meanwhile' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (9, 'new', 1)");
+  a.execute(
+      "UPDATE t SET kept = 'changed meanwhile' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (9, "
+      "'new', 1)");
   const auto refused = b.try_pull(a);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message.find("public.t") != std::string::npos);

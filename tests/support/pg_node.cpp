@@ -28,7 +28,9 @@ PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& sc
   store_ = std::make_unique<PgStore>(must(parse_database_url(cluster_.url(database_))), database_);
 }
 
-PrepareReport PgNode::prepare() { return must(store_->prepare()); }
+PrepareReport PgNode::prepare() {
+  return must(store_->prepare());
+}
 
 Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
   auto session = must(store_->open_pull(other.database_));
@@ -40,7 +42,9 @@ Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
   return session->apply();
 }
 
-ApplyOutcome PgNode::pull(PgNode& other) { return must(try_pull(other)); }
+ApplyOutcome PgNode::pull(PgNode& other) {
+  return must(try_pull(other));
+}
 
 std::string PgNode::rows(const std::string& table) {
   return scalar("SELECT coalesce(string_agg(r::text, E'\\n' ORDER BY r::text COLLATE \"C\"), '') FROM " + table + " r");
