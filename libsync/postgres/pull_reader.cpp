@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <map>
 
@@ -20,6 +21,8 @@ constexpr std::int64_t kBigRowBytes = 1 << 20;
 // Compressed values of types whose size cannot be asked for; pglz shrinks to a ninetieth at best.
 constexpr std::int64_t kBigCompressedBytes = 32 << 10;
 constexpr std::int64_t kPieceBytes = 256 << 10;
+// From here on it pays to ask first whether any row has several writes.
+constexpr std::int64_t kManyRows = 500;
 
 std::int64_t now_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -48,6 +51,14 @@ std::string writes_sql(int tab, const std::string& which) {
       tab, which);
 }
 
+// The same where no row has more than one write: nothing to group, and that is nearly all traffic.
+std::string single_writes_sql(int tab, const std::string& which) {
+  return fmt::format(
+      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, false AS complex "
+      "FROM mbsync.change c WHERE c.tab = {} AND {})",
+      tab, which);
+}
+
 std::string head_columns(int tab, std::string_view key) {
   return fmt::format(
       "{1}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
@@ -61,7 +72,9 @@ class Reader {
  public:
   Reader(PgConnection& db, PullSink& sink) : db_(db), sink_(sink) {}
 
-  Result<void> table(const Table& table, bool full, const std::string& lacking_f) {
+  /// `lacking` makes the condition that picks the writes which the asker lacks, for a given alias of mbsync.change.
+  Result<void> table(const Table& table, bool full, std::int64_t lacking_rows,
+                     const std::function<std::string(std::string_view)>& lacking) {
     const TableSql sql(table);
     TableHeader header{table.schema, table.name, {}, {}, {}};
     for (const auto index : table.key) {
@@ -86,13 +99,26 @@ class Reader {
                                      sql.key_match("t", "w.key")),
                          "w.deleted AND NOT " + exists(table), *big));
     } else {
-      const auto which =
-          fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id, lacking_f);
+      auto writes = writes_sql(
+          table.id,
+          fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id, lacking("f")));
+      if (lacking_rows > kManyRows) {
+        const auto several = db_.exec(fmt::format(
+            "SELECT EXISTS (SELECT FROM mbsync.change f WHERE f.tab = {0} AND {1} AND f.kept IS NOT NULL AND NOT "
+            "f.deleted) OR "
+            "EXISTS (SELECT FROM mbsync.change f JOIN mbsync.change d ON d.tab = f.tab AND d.key = f.key "
+            "WHERE f.tab = {0} AND d.tab = {0} AND {1} AND (d.origin <> f.origin OR d.counter <> f.counter))",
+            table.id, lacking("f")));
+        MBSYNC_TRY(several);
+        if (!(*several)[0][0].as<bool>()) {
+          writes = single_writes_sql(table.id, lacking("c"));
+        }
+      }
       // A live row that is not there was removed with triggers switched off; verify finds such rows, sync cannot.
-      MBSYNC_TRY(rows_of(table, sql, "w.key",
-                         fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, which), table.quoted(),
-                                     sql.key_match("t", "w.key")),
-                         "(w.deleted OR " + exists(table) + ")", *big));
+      MBSYNC_TRY(
+          rows_of(table, sql, "w.key",
+                  fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes, table.quoted(), sql.key_match("t", "w.key")),
+                  "(w.deleted OR " + exists(table) + ")", *big));
     }
     MBSYNC_TRY(sink_.table_end(rows_));
     total_rows_ += rows_;
@@ -109,7 +135,12 @@ class Reader {
 
   // "false" unless the table has anything out of line at all; asking every row would cost more than reading it.
   Result<std::string> big_condition(const Table& table) {
-    std::string condition = fmt::format("octet_length(w.kept) > {}", kBigRowBytes);
+    const auto kept =
+        db_.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change WHERE tab = {} AND octet_length(kept) > {})",
+                             table.id, kBigRowBytes));
+    MBSYNC_TRY(kept);
+    const bool big_kept = (*kept)[0][0].as<bool>();
+    std::string condition = big_kept ? fmt::format("octet_length(w.kept) > {}", kBigRowBytes) : "false";
     if (!table.has_toast) {
       return condition;
     }
@@ -145,6 +176,9 @@ class Reader {
                               ++rows_;
                               return sink_.rows(line);
                             }));
+    if (big == "false") {
+      return {};
+    }
     const auto keys = db_.exec(fmt::format("SELECT {} {} WHERE {} AND ({}) IS TRUE", key, from, where, big));
     MBSYNC_TRY(keys);
     for (const auto& row : *keys) {
@@ -278,7 +312,9 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   Reader reader(db, sink);
   for (const auto& table : schema.tables) {
     if (full || lacking_rows.contains(table.id)) {
-      if (auto read = reader.table(table, full, lacking("f", versions->seen, request.seen)); !read) {
+      const auto rows = lacking_rows.find(table.id);
+      const auto condition = [&](std::string_view alias) { return lacking(alias, versions->seen, request.seen); };
+      if (auto read = reader.table(table, full, rows == lacking_rows.end() ? 0 : rows->second, condition); !read) {
         return read.error().in(fmt::format("reading table {}", table.display()));
       }
     }

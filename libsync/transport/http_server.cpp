@@ -189,7 +189,8 @@ void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Res
   if (const auto accepted = service->accept(*parsed, request.remote_addr); !accepted) {
     return refuse(response, accepted.error());
   }
-  auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, stop_check());
+  auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, stop_check(),
+                                                 [this] { return crowded(); });
   response.status = 200;
   response.set_chunked_content_provider(kAnswerType, [exchange](std::size_t /*offset*/, httplib::DataSink& sink) {
     const PullExchange::Wire wire{[&sink](std::string_view bytes) { return sink.write(bytes.data(), bytes.size()); },
@@ -330,7 +331,9 @@ void HttpServer::Impl::serve(const Connection& connection) {
                    stop_check());
   for (std::size_t left = tuning::kRequestsPerConnectionMax; left > 0 && wait_for_request(stream); --left) {
     stream.limit_reads(tuning::kHttpHeadBytesMax + tuning::kRequestBytesMax);
-    if (!front.serve(stream, left == 1) || stream.failure() || stream.exhausted()) {
+    const bool usable = front.serve(stream, left == 1 || crowded());
+    // When others wait, its peer has to queue again, or it would keep this thread with one pull after the other.
+    if (!usable || stream.failure() || stream.exhausted() || crowded()) {
       break;
     }
   }
@@ -351,7 +354,7 @@ bool HttpServer::Impl::wait_for_request(TlsStream& stream) {
       case Waited::kTimeout:
         break;
     }
-    if (now - begun >= tuning::kKeepAliveTimeout || (now - begun >= tuning::kIdleWhenCrowded && crowded())) {
+    if (now - begun >= tuning::kKeepAliveTimeout || (now - begun >= tuning::kPatienceWhenCrowded && crowded())) {
       return false;
     }
   }

@@ -80,11 +80,12 @@ Result<void> ask(PullService& service, const PullRequest& request, Spool& spool,
 }  // namespace
 
 PullExchange::PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory,
-                           StopCheck stopped)
+                           StopCheck stopped, StopCheck crowded)
     : service_(&service),
       request_(std::move(request)),
       spool_directory_(std::move(spool_directory)),
-      stopped_(std::move(stopped)) {}
+      stopped_(std::move(stopped)),
+      crowded_(std::move(crowded)) {}
 
 bool PullExchange::run(const Wire& wire) {
   next_ping_ = steady_clock::now() + tuning::kPingInterval;
@@ -104,12 +105,16 @@ bool PullExchange::run(const Wire& wire) {
 
 bool PullExchange::wait_for_news(const Wire& wire) {
   const auto patience = std::min(milliseconds{request_.wait_ms}, tuning::kWaitMax);
-  const auto deadline = steady_clock::now() + patience;
+  const auto begun = steady_clock::now();
+  const auto deadline = begun + patience;
   for (;;) {
     if (stopped_()) {
       return false;
     }
     const auto now = steady_clock::now();
+    if (now - begun >= tuning::kPatienceWhenCrowded && crowded_()) {
+      return true;
+    }
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - now);
     if (left <= milliseconds{0} || service_->wait(request_, std::min(left, tuning::kWaitSlice))) {
       return true;

@@ -20,8 +20,9 @@ class PullExchange {
     std::function<bool()> open;                  ///< false: the asker has hung up
   };
 
-  /// Borrows the service; `stopped` tells that the server is stopping.
-  PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory, StopCheck stopped);
+  /// Borrows the service; `stopped` tells that the server is stopping, `crowded` that others wait for this thread.
+  PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory, StopCheck stopped,
+               StopCheck crowded);
 
   /// Returns once everything is sent: the answer, or a refusal in its place. False: the asker has gone, or the answer
   /// broke off; the connection is of no use any more.
@@ -39,6 +40,7 @@ class PullExchange {
   PullRequest request_;
   std::filesystem::path spool_directory_;
   StopCheck stopped_;
+  StopCheck crowded_;
   Deadline next_ping_;
   bool gone_ = false;
 };
