@@ -2,8 +2,16 @@
 
 namespace mbsync {
 
-ExitCode exit_code_for(ErrorKind kind) {
-  switch (kind) {
+ExitCode exit_code_for(const Error& error) {
+  switch (error.area) {
+    case ErrorArea::kDatabase:
+      return ExitCode::kDatabase;
+    case ErrorArea::kPort:
+      return ExitCode::kPort;
+    case ErrorArea::kOther:
+      break;
+  }
+  switch (error.kind) {
     case ErrorKind::kConfig:
       return ExitCode::kConfig;
     case ErrorKind::kTransient:

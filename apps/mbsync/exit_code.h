@@ -18,7 +18,7 @@ enum class ExitCode : int {
 
 /// Peers that fail never end a command, they are tried again; so what can be tried again and still ended one was the
 /// database.
-ExitCode exit_code_for(ErrorKind kind);
+ExitCode exit_code_for(const Error& error);
 
 /// The table for --help.
 std::string exit_code_help();

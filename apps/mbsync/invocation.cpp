@@ -65,7 +65,7 @@ int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocat
     return static_cast<int>(ExitCode::kOk);
   }
   Output{invocation.json, std::cout, std::cerr}.error(result.error());
-  return static_cast<int>(exit_code_for(result.error().kind));
+  return static_cast<int>(exit_code_for(result.error()));
 }
 
 }  // namespace mbsync

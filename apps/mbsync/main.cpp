@@ -1,6 +1,7 @@
 // The mbsync command. One file per subcommand in commands/.
 #include "commands/keygen.h"
 #include "commands/run.h"
+#include "commands/status.h"
 #include "commands/version.h"
 #include "invocation.h"
 
@@ -10,6 +11,7 @@ int main(int argc, char** argv) {
   mbsync::Invocation invocation;
   app.require_subcommand(1);
   mbsync::add_run(app, invocation);
+  mbsync::add_status(app, invocation);
   mbsync::add_keygen(app, invocation);
   mbsync::add_version(app, invocation);
   return mbsync::invoke(app, argc, argv, invocation);

@@ -33,7 +33,13 @@ std::string Error::text() const {
 }
 
 Error Error::in(std::string_view where) const {
-  return Error{kind, fmt::format("{}: {}", where, message), hint};
+  return Error{kind, fmt::format("{}: {}", where, message), hint, area};
+}
+
+Error Error::about(ErrorArea what) const {
+  auto error = *this;
+  error.area = what;
+  return error;
 }
 
 }  // namespace mbsync

@@ -19,6 +19,9 @@ enum class ErrorKind {
   kInternal,   ///< a bug in mbsync
 };
 
+/// Which outside thing an error is about, where a script has to tell them apart (the exit codes of mbsync).
+enum class ErrorArea { kOther, kDatabase, kPort };
+
 /// Lower-case word for logs and JSON: "transient", "in_doubt", ...
 std::string_view to_string(ErrorKind kind);
 
@@ -26,9 +29,12 @@ struct Error {
   ErrorKind kind = ErrorKind::kInternal;
   std::string message;  ///< lower case, values quoted, no secrets
   std::string hint;     ///< what to do next; may be empty
+  ErrorArea area = ErrorArea::kOther;
 
   /// "message" or "message (hint)".
   [[nodiscard]] std::string text() const;
+
+  [[nodiscard]] Error about(ErrorArea what) const;
 
   /// The same error with "where: " in front of its message.
   [[nodiscard]] Error in(std::string_view where) const;

@@ -91,11 +91,11 @@ Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url,
                              "permission denied"}) {
       if (error.message.find(sign) != std::string::npos && error.message.find(".s.PGSQL") == std::string::npos) {
         return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, error.message),
-                     "check DATABASE_URL"};
+                     "check DATABASE_URL", ErrorArea::kDatabase};
       }
     }
     return Error{ErrorKind::kTransient, fmt::format("database {}: {}", url.display, error.message),
-                 "is the PostgreSQL server running and reachable?"};
+                 "is the PostgreSQL server running and reachable?", ErrorArea::kDatabase};
   }
 }
 

@@ -209,7 +209,9 @@ class Node {
     options.spool_directory = config_.data_dir;
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
     HttpServer server(options, *key, answers);
-    MBSYNC_TRY(server.start());
+    if (auto started = server.start(); !started) {
+      return started.error().about(ErrorArea::kPort);
+    }
     log_info(kDomain, "listening address={} port={}", config_.bind_address, server.port());
 
     std::vector<std::unique_ptr<PeerLoop>> peers;
@@ -249,7 +251,7 @@ class Node {
       }
       const auto& error = prepared.error();
       if (error.kind != ErrorKind::kTransient && error.kind != ErrorKind::kInDoubt) {
-        failure_ = error;
+        failure_ = error.about(ErrorArea::kDatabase);
         return false;
       }
       if (announcer.is_news(error.text())) {

@@ -38,13 +38,15 @@ TEST_CASE("output: results and talk go different ways") {
 }
 
 TEST_CASE("exit codes: one for every kind of error") {
-  CHECK(exit_code_for(ErrorKind::kConfig) == ExitCode::kConfig);
+  CHECK(exit_code_for(Error{ErrorKind::kConfig, "", ""}) == ExitCode::kConfig);
+  CHECK(exit_code_for(Error{ErrorKind::kConfig, "", ""}.about(ErrorArea::kDatabase)) == ExitCode::kDatabase);
+  CHECK(exit_code_for(Error{ErrorKind::kConfig, "", ""}.about(ErrorArea::kPort)) == ExitCode::kPort);
   for (const ErrorKind kind :
        {ErrorKind::kTransient, ErrorKind::kInDoubt, ErrorKind::kRejected, ErrorKind::kConflict}) {
-    CHECK(exit_code_for(kind) == ExitCode::kDatabase);
+    CHECK(exit_code_for(Error{kind, "", ""}) == ExitCode::kDatabase);
   }
   for (const ErrorKind kind :
        {ErrorKind::kCorrupt, ErrorKind::kNotFound, ErrorKind::kCancelled, ErrorKind::kInternal}) {
-    CHECK(exit_code_for(kind) == ExitCode::kFailure);
+    CHECK(exit_code_for(Error{kind, "", ""}) == ExitCode::kFailure);
   }
 }

@@ -1,0 +1,88 @@
+#include "commands/status.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "pg_store.h"
+
+namespace mbsync {
+namespace {
+
+nlohmann::ordered_json as_json(const StoreStatus& status) {
+  nlohmann::ordered_json document{
+      {"node", {{"id", to_string(status.self.id)}, {"name", status.self.name}}},
+      {"schema_version", status.schema_version},
+      {"pending_captures", status.captures},
+      {"live_writes", status.live_writes},
+      {"conflicts", status.conflicts},
+      {"members", nlohmann::ordered_json::array()},
+      {"tables", status.tables},
+      {"not_synchronised", nlohmann::ordered_json::array()},
+  };
+  for (const auto& entry : status.members) {
+    document["members"].push_back(
+        {{"id", to_string(entry.member.id)},
+         {"name", entry.member.name},
+         {"self", entry.self},
+         {"last_seen", entry.last_seen.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(entry.last_seen)},
+         {"behind_writes", entry.behind_writes}});
+  }
+  for (const auto& [table, reason] : status.refused) {
+    document["not_synchronised"].push_back({{"table", table}, {"reason", reason}});
+  }
+  return document;
+}
+
+std::string as_text(const StoreStatus& status) {
+  std::string text = fmt::format("Node {} ({})\n\n", status.self.name, to_string(status.self.id));
+  text += fmt::format("Tables synchronised:     {}\n", status.tables.size());
+  text += fmt::format("Writes not yet sealed:   {}\n", status.captures);
+  text += fmt::format("Writes kept for peers:   {}\n", status.live_writes);
+  text += fmt::format("Conflicts on record:     {}\n", status.conflicts);
+  std::vector<std::vector<std::string>> members;
+  for (const auto& entry : status.members) {
+    if (!entry.self) {
+      members.push_back({entry.member.name, to_string(entry.member.id), std::to_string(entry.behind_writes),
+                         entry.last_seen.empty() ? "never" : entry.last_seen});
+    }
+  }
+  if (members.empty()) {
+    text += "\nNo other member is known yet.";
+  } else {
+    text += "\n" + format_table({"Member", "Id", "Writes behind", "Last asked"}, members);
+  }
+  if (!status.refused.empty()) {
+    text += "\n\nNot synchronised:";
+    for (const auto& [table, reason] : status.refused) {
+      text += fmt::format("\n  {} {}", table, reason);
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<ConfigOptions>();
+  CLI::App& command = *app.add_subcommand("status", "Show this node, its fleet, and the tables that do not take part");
+  add_config_options(command, *options);
+  command.add_flag("--json", invocation.json, "as JSON");
+  command.footer("\nExample:\n  DATABASE_URL=postgresql://shop:...@localhost/shop mbsync status --json\n");
+  command.callback([options, &invocation] {
+    invocation.action = [options](Output& output) { return run_status(*options, output); };
+  });
+}
+
+Result<void> run_status(const ConfigOptions& options, Output& output) {
+  const auto config = load_config(options, ConfigNeeds::kDatabase);
+  MBSYNC_TRY(config);
+  const auto status = PgStore::read_status(config->database_url);
+  if (!status) {
+    return status.error().about(ErrorArea::kDatabase);
+  }
+  output.result(as_text(*status), as_json(*status));
+  return {};
+}
+
+}  // namespace mbsync
