@@ -167,7 +167,14 @@ struct PgStore::Impl {
     MBSYNC_TRY(fresh);
     std::int64_t adopted_rows = 0;
     const auto node = current_self();
-    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> { return register_tables(db, *fresh); }));
+    // Numbers in the registry and numbers in use change together: an answer that was read with the old ones would leave
+    // a new column out and still count as complete.
+    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
+      MBSYNC_TRY(register_tables(db, *fresh));
+      const std::lock_guard lock(state_mutex);
+      schema = std::make_shared<const Schema>(*fresh);
+      return {};
+    }));
     const auto captured = install_capture(db, *fresh);
     MBSYNC_TRY(captured);
     MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
@@ -342,7 +349,8 @@ Result<bool> PgStore::poll() {
   if (!impl_->guard || impl_->guard->broken()) {
     return Error{ErrorKind::kTransient, "the connection to the database is lost", ""};
   }
-  const auto any = impl_->guard->exec("SELECT EXISTS (SELECT FROM mbsync.capture)");
+  // Rows kept whole (op R) wait until their table is understood again; they must not make anybody run in circles.
+  const auto any = impl_->guard->exec("SELECT EXISTS (SELECT FROM mbsync.capture WHERE op <> 'R')");
   MBSYNC_TRY(any);
   const bool pending = (*any)[0][0].as<bool>();
   if (pending) {

@@ -335,6 +335,7 @@ class Node {
         shared_.schema_suspect = false;
         if (auto refreshed = store_.refresh(); refreshed) {
           describe(*refreshed);
+          report(store_.seal_pending(), "sealing");  // rows that waited for their table to be understood again
         } else {
           report(refreshed, "looking at the tables");
         }
