@@ -167,6 +167,12 @@ struct PullStage::Impl {
   Result<void> renumber_bits(const StagedTable& entry) {
     const auto width = entry.table->width;
     if (entry.renumber.empty()) {
+      const auto length =
+          db.exec(fmt::format("SELECT length(m_cols) FROM {} WHERE m_cols IS NOT NULL LIMIT 1", entry.name));
+      MBSYNC_TRY(length);
+      if (length->empty() || (*length)[0][0].as<std::size_t>() == width) {
+        return {};  // one sender, one length
+      }
       MBSYNC_TRY(db.exec(
           fmt::format("UPDATE {0} SET m_cols = rpad(m_cols::text, {1}, '0')::varbit WHERE length(m_cols) <> {1}",
                       entry.name, width)));
@@ -224,6 +230,16 @@ struct PullStage::Impl {
     const auto expected = (*living)[0][0].as<std::int64_t>();
     if (expected == 0) {
       return {};
+    }
+    // UPDATE cannot set such a column; where it differs, a row was deleted and inserted anew under the same key.
+    for (const auto& column : table.columns) {
+      const auto place = static_cast<std::size_t>(&column - table.columns.data());
+      const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
+      if (column.identity_always && !key && role.replica) {
+        MBSYNC_TRY(
+            db.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted IS NOT TRUE AND {} AND t.{} <> s.v{}",
+                                table.quoted(), entry.name, match, PgConnection::quote_name(column.name), place + 1)));
+      }
     }
     std::int64_t updated = 0;
     const auto assignments = sql.staged_assignments("s");
@@ -368,7 +384,14 @@ struct PullStage::Impl {
     }
     for (const auto* entry : order) {
       if (auto done = write_rows(*entry); !done) {
-        return done.error().in(fmt::format("writing table {}", entry->table->display()));
+        auto error = done.error().in(fmt::format("writing table {}", entry->table->display()));
+        if (error.kind == ErrorKind::kConflict) {
+          error.hint = fmt::format(
+              "a row from {} and a row here cannot stand together; nothing was changed; change or "
+              "remove one of the two, on either machine, and it goes on by itself",
+              header.sender.name);
+        }
+        return error;
       }
     }
     // Without a concurrent write here, the sender's consistent cut is consistent here too.
@@ -433,7 +456,7 @@ Result<void> PullStage::header(const PullHeader& header) {
         "one of the two databases is a copy of the other and must get an identity of its own"};
   }
   impl_->header = header;
-  return prepare_merge(impl_->db);
+  return {};
 }
 
 Result<void> PullStage::table(const TableHeader& wire) {

@@ -28,22 +28,32 @@ std::string settings_clause(std::uint32_t settings) {
   return clause;
 }
 
+// In dollar quotes that nothing in `text` ends, whatever a column may be called.
+std::string dollar_quoted(const std::string& text, std::string_view word) {
+  std::string tag = fmt::format("${}$", word);
+  for (int number = 1; text.find(tag) != std::string::npos; ++number) {
+    tag = fmt::format("${}{}$", word, number);
+  }
+  return tag + text + tag;
+}
+
 // SECURITY DEFINER: roles of the application write to its tables without any right in schema mbsync, and cannot forge
 // entries. The inner block: when a column that the function names has been dropped or renamed, class 42 errors are
 // caught and the rows kept whole, so that a migration never makes the application's writes fail.
 std::string function_sql(const Table& table, std::string_view event, std::uint32_t settings,
                          const std::string& statement, const std::string& fallback) {
-  return fmt::format(
-      "CREATE OR REPLACE FUNCTION mbsync.capture_{0}_{1}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{2} AS "
-      "$capture$\n"
-      "BEGIN\n"
+  const auto body = fmt::format(
+      "\nBEGIN\n"
       "  IF current_setting('mbsync.applying', true) = 'on' THEN RETURN NULL; END IF;\n"
-      "  BEGIN\n    {3};\n"
-      "  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN\n    {4};\n"
+      "  BEGIN\n    {};\n"
+      "  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN\n    {};\n"
       "  END;\n"
       "  RETURN NULL;\n"
-      "END $capture$;\n",
-      table.id, event, settings_clause(settings), statement, fallback);
+      "END ",
+      statement, fallback);
+  return fmt::format(
+      "CREATE OR REPLACE FUNCTION mbsync.capture_{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{} AS {};\n",
+      table.id, event, settings_clause(settings), dollar_quoted(body, "capture"));
 }
 
 std::string functions_sql(const Table& table) {
@@ -62,18 +72,17 @@ std::string functions_sql(const Table& table) {
                       raw("new_rows"));
   // FULL JOIN: an update of the key is a delete and an insert; and it can only be planned as a hash or merge join, so a
   // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
-  // write.
-  const auto first_key = PgConnection::quote_name(table.columns[table.key[0]].name);
-  all +=
-      function_sql(table, "update", sql.row_settings(),
-                   fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
-                               "SELECT {0}, CASE WHEN n.{1} IS NULL THEN 'D' WHEN o.{1} IS NULL THEN 'I' ELSE 'U' END, "
-                               "CASE WHEN n.{1} IS NULL THEN {2} ELSE {3} END, {4}, clock_timestamp(), "
-                               "CASE WHEN n.{1} IS NULL THEN {5} END "
-                               "FROM old_rows o FULL JOIN new_rows n ON {6}",
-                               table.id, first_key, sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
-                               sql.record("o"), sql.key_equal("o", "n")),
-                   raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
+  // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
+  all += function_sql(
+      table, "update", sql.row_settings(),
+      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
+                  "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
+                  "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
+                  "CASE WHEN NOT {1} THEN {5} END "
+                  "FROM old_rows o FULL JOIN new_rows n ON {6}",
+                  table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
+                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o")),
+      raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
   all += function_sql(table, "delete", sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
                                   "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o",
@@ -81,15 +90,16 @@ std::string functions_sql(const Table& table) {
                       raw("old_rows"));
   // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by
   // itself.
-  const auto truncate = [&](const std::string& what) {
-    return fmt::format("EXECUTE format({}, TG_TABLE_SCHEMA, TG_TABLE_NAME)", what);
+  const auto truncate = [&](const std::string& insert) {
+    return fmt::format("EXECUTE {} || format('%I.%I r', TG_TABLE_SCHEMA, TG_TABLE_NAME)",
+                       dollar_quoted(insert + " FROM ", "rows"));
   };
   all += function_sql(table, "truncate", sql.row_settings(),
-                      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                                           "SELECT {}, 'D', {}, clock_timestamp(), {} FROM %I.%I o$rows$",
-                                           table.id, sql.key_text("o"), sql.record("o"))),
-                      truncate(fmt::format("$rows$INSERT INTO mbsync.capture (tab, op, at, image) "
-                                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM %I.%I r$rows$",
+                      truncate(fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                                           "SELECT {}, 'D', {}, clock_timestamp(), {}",
+                                           table.id, sql.key_text("r"), sql.record("r"))),
+                      truncate(fmt::format("INSERT INTO mbsync.capture (tab, op, at, image) "
+                                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text",
                                            table.id)));
   return all;
 }

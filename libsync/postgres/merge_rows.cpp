@@ -132,11 +132,11 @@ class Judge {
         "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM "
         "s.m_at)::bigint % "
         "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
-        "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN t.{2} IS NOT NULL THEN {3} END, "
+        "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN {3} END, "
         "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key) "
         "FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
-        first_key + 1, fmt::join(fields, ", "), PgConnection::quote_name(table_.columns[first_key].name),
-        sql_.record("t"), writes_json("c"), table_.id, staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
+        first_key + 1, fmt::join(fields, ", "), sql_.present("t"), sql_.record("t"), writes_json("c"), table_.id,
+        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -163,8 +163,8 @@ class Judge {
       auto bits = ColumnSet::parse(line[4].c_str());
       MBSYNC_TRY(bits);
       theirs.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
-                                 line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()}, *bits,
-                                 line[5].as<bool>(), text(line[6])});
+                                 line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
+                                 their_columns(*bits), line[5].as<bool>(), text(line[6])});
     }
     auto their_state = load(theirs, row.their_row, true);
     MBSYNC_TRY(their_state);
@@ -211,6 +211,23 @@ class Judge {
     }
     state.normalise();
     return state;
+  }
+
+  // m_cols was brought into our numbering as it was staged, m_kept was not; load() takes both in the sender's.
+  [[nodiscard]] ColumnSet their_columns(const ColumnSet& ours) const {
+    if (staged_.renumber.empty()) {
+      return ours;
+    }
+    ColumnSet columns;
+    if (ours.contains(kRowMark)) {
+      columns.insert(kRowMark);
+    }
+    for (const auto& [theirs, own] : staged_.renumber) {
+      if (ours.contains(own)) {
+        columns.insert(theirs);
+      }
+    }
+    return columns;
   }
 
   [[nodiscard]] ColumnNumber our_number(ColumnNumber theirs) const {
@@ -354,13 +371,12 @@ std::string covered_by(const VersionVector& vector, std::string_view alias, std:
 }
 
 Result<void> prepare_merge(PgConnection& db) {
-  MBSYNC_TRY(db.exec(
-      "CREATE TEMPORARY TABLE IF NOT EXISTS new_change (tab int, key text, origin bigint, counter bigint, at_us "
-      "bigint, "
-      "cols varbit, deleted boolean, kept text) ON COMMIT DELETE ROWS; "
-      "CREATE TEMPORARY TABLE IF NOT EXISTS new_conflict (signature text, schema_name text, table_name text, key text, "
-      "column_name text, rule text, winner jsonb, losers jsonb) ON COMMIT DELETE ROWS"));
-  return {};
+  MBSYNC_TRY(db.ensure_temporary_table("new_change",
+                                       "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
+                                       "deleted boolean, kept text"));
+  return db.ensure_temporary_table("new_conflict",
+                                   "signature text, schema_name text, table_name text, key text, column_name text, "
+                                   "rule text, winner jsonb, losers jsonb");
 }
 
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
@@ -423,7 +439,8 @@ Result<void> store_merged(PgConnection& db) {
               "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
               "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM "
               "pg_temp.new_conflict "
-              "ON CONFLICT (id) DO NOTHING"));
+              "ON CONFLICT (id) DO NOTHING; "
+              "DELETE FROM pg_temp.new_change; DELETE FROM pg_temp.new_conflict"));
   return {};
 }
 

@@ -31,7 +31,7 @@ struct MergeCounts {
   std::int64_t conflicts = 0;
 };
 
-/// Creates the session's temporary tables that merging writes into. Outside a transaction.
+/// Makes the session's temporary tables that merging writes into. Once a session, outside a transaction.
 Result<void> prepare_merge(PgConnection& db);
 
 /// Judges the table's rows that have writes on both sides. On return the staging table holds no such row any more but,

@@ -115,6 +115,7 @@ struct PgStore::Impl {
     }
     auto session = PgConnection::open(url, purpose);
     MBSYNC_TRY(session);
+    MBSYNC_TRY(prepare_sealing(**session));
     const std::lock_guard lock(state_mutex);
     if (interrupted) {
       return cancelled();
@@ -416,6 +417,8 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {
   auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer));
   MBSYNC_TRY(session);
+  MBSYNC_TRY(prepare_sealing(**session));
+  MBSYNC_TRY(prepare_merge(**session));
   const std::lock_guard lock(impl_->state_mutex);
   if (impl_->interrupted) {
     return Impl::cancelled();

@@ -15,7 +15,7 @@ std::string dangling(const ForeignKey& reference) {
     const auto child = PgConnection::quote_name(reference.columns[i]);
     const auto parent = PgConnection::quote_name(reference.referenced[i]);
     present += fmt::format("t.{} IS NOT NULL AND ", child);
-    equal += fmt::format("{}p.{} = t.{}", i == 0 ? "" : " AND ", parent, child);
+    equal += fmt::format("{}p.{} {} t.{}", i == 0 ? "" : " AND ", parent, reference.operators[i], child);
   }
   return fmt::format("{}NOT EXISTS (SELECT FROM {}.{} p WHERE {})", present, PgConnection::quote_name(reference.schema),
                      PgConnection::quote_name(reference.table), equal);

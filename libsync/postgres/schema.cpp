@@ -17,7 +17,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartitio
        EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
                 WHERE (i.inhrelid = c.oid OR i.inhparent = c.oid) AND p.relkind <> 'p') AS inherits,
        c.reltoastrelid <> 0 OR c.relkind = 'p' AS has_toast,
-       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '3') AS insert_rule
+       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3')) AS insert_rule
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync') AND n.nspname !~ '^pg_(toast|temp)'
@@ -43,7 +43,14 @@ constexpr const char* kKeys = R"sql(
 SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
        array_to_string(array(SELECT a.attnum FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY k(attnum, place)
                                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                              ORDER BY k.place), ' ') AS attnums
+                              ORDER BY k.place), ' ') AS attnums,
+       array_to_string(array(SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+                               FROM unnest(i.indclass[0:i.indnkeyatts - 1]) WITH ORDINALITY k(class, place)
+                               JOIN pg_opclass oc ON oc.oid = k.class
+                               JOIN pg_amop am ON am.amopfamily = oc.opcfamily AND am.amoplefttype = oc.opcintype
+                                              AND am.amoprighttype = oc.opcintype AND am.amopstrategy = 3
+                               JOIN pg_operator o ON o.oid = am.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+                              ORDER BY k.place), E'\n') AS operators
   FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relkind IN ('r', 'p')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
@@ -52,10 +59,12 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
 constexpr const char* kForeignKeys = R"sql(
-SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, u.child, u.parent
+SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, u.child, u.parent, u.operator
   FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
-       LATERAL (SELECT ca.attname AS child, pa.attname AS parent, k.place
-                  FROM unnest(f.conkey, f.confkey) WITH ORDINALITY k(child, parent, place)
+       LATERAL (SELECT ca.attname AS child, pa.attname AS parent, k.place,
+                       format('OPERATOR(%I.%s)', opn.nspname, o.oprname) AS operator
+                  FROM unnest(f.conkey, f.confkey, f.conpfeqop) WITH ORDINALITY k(child, parent, op, place)
+                  JOIN pg_operator o ON o.oid = k.op JOIN pg_namespace opn ON opn.oid = o.oprnamespace
                   JOIN pg_attribute ca ON ca.attrelid = f.conrelid AND ca.attnum = k.child
                   JOIN pg_attribute pa ON pa.attrelid = f.confrelid AND pa.attnum = k.parent) u
  WHERE f.contype = 'f' AND f.conparentid = 0
@@ -230,10 +239,12 @@ Result<Schema> read_schema(PgConnection& db) {
                                 row["relname"].c_str(),
                                 {},
                                 {},
+                                {},
                                 to_bool(row["condeferrable"])});
     }
     list.back().columns.emplace_back(row["child"].c_str());
     list.back().referenced.emplace_back(row["parent"].c_str());
+    list.back().operators.emplace_back(row["operator"].c_str());
   }
 
   // The best key of each table: the primary key, then the replica identity, then the fewest columns, then their names.
@@ -243,15 +254,20 @@ Result<Schema> read_schema(PgConnection& db) {
     bool identity = false;
     bool immediate = true;
     std::vector<std::string> names;
+    std::vector<std::string> operators;
     [[nodiscard]] auto rank() const { return std::tuple(!primary, !identity, names.size(), names); }
   };
   std::map<Oid, Key> best;
   for (const auto& row : *keys) {
     const Oid oid = to_oid(row["indrelid"]);
-    Key key{to_bool(row["indisprimary"]), to_bool(row["indisreplident"]), to_bool(row["indimmediate"]), {}};
+    Key key{to_bool(row["indisprimary"]), to_bool(row["indisreplident"]), to_bool(row["indimmediate"]), {}, {}};
     std::istringstream attnums(row["attnums"].c_str());
     for (int attnum = 0; attnums >> attnum;) {
       key.names.push_back(found[oid].names[attnum]);
+    }
+    std::istringstream operators(row["operators"].c_str());
+    for (std::string name; std::getline(operators, name);) {
+      key.operators.push_back(name);
     }
     const auto [place, fresh] = best.try_emplace(oid, key);
     if (!fresh && key.rank() < place->second.rank()) {
@@ -299,9 +315,11 @@ Result<Schema> read_schema(PgConnection& db) {
       refuse(fmt::format("has {} columns; mbsync moves up to {}", table.columns.size(), kColumnsMax));
       continue;
     }
-    for (const auto& name : key->second.names) {
+    const auto& [names, operators] = std::tie(key->second.names, key->second.operators);
+    for (std::size_t place = 0; place < names.size(); ++place) {
       for (std::size_t i = 0; i < table.columns.size(); ++i) {
-        if (table.columns[i].name == name) {
+        if (table.columns[i].name == names[place]) {
+          table.columns[i].equals = operators[place];
           table.key.push_back(i);
         }
       }

@@ -25,11 +25,12 @@ enum Setting : std::uint32_t {
 struct Column {
   ColumnNumber number = 0;  ///< mbsync's own; 0 until the registry has given it one
   std::string name;
-  std::string type;        ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
-  std::string collation;   ///< quoted and qualified, for columns that have one; else empty
-  bool user_type = false;  ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
-                           ///< staging table stands in the way of a migration that drops the type
-  bool exact = false;      ///< `=` is identity. Not so for numeric without scale (1.0, 1.00), float (-0), citext ...
+  std::string type;          ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
+  std::string collation;     ///< quoted and qualified, for columns that have one; else empty
+  bool user_type = false;    ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
+                             ///< staging table stands in the way of a migration that drops the type
+  bool exact = false;        ///< `=` is identity. Not so for numeric without scale (1.0, 1.00), float (-0), citext ...
+  std::string equals = "=";  ///< of a key column: its index's operator, which search_path need not reach
   std::uint32_t settings = 0;  ///< which session settings its text form depends on (bits of Setting)
   bool not_null = false;
   bool generated = false;        ///< computed by PostgreSQL: never sent, never written
@@ -42,6 +43,7 @@ struct ForeignKey {
   std::string table;
   std::vector<std::string> columns;
   std::vector<std::string> referenced;
+  std::vector<std::string> operators;  ///< between referenced and own column: "OPERATOR(public.=)"
   bool deferrable = false;
 };
 
@@ -54,7 +56,7 @@ struct Table {
   std::vector<std::size_t> key;    ///< indexes into `columns`, in index order
   bool key_is_deferrable = false;  ///< then it is no arbiter for ON CONFLICT
   bool has_toast = false;          ///< may hold values too large for one piece
-  bool has_insert_rule = false;    ///< an INSERT rule makes ON CONFLICT an error
+  bool has_insert_rule = false;    ///< a rule for INSERT or UPDATE makes ON CONFLICT an error
   bool partitioned = false;
   std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;

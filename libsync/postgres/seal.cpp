@@ -66,6 +66,13 @@ Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
 
 }  // namespace
 
+Result<void> prepare_sealing(PgConnection& db) {
+  return db.ensure_temporary_table(
+      "sealing",
+      "tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols varbit NOT NULL, at timestamptz NOT NULL, "
+      "inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, image text");
+}
+
 Result<void> plan_for(PgConnection& db, std::int64_t rows) {
   MBSYNC_TRY(db.exec(rows <= kFewRows ? "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
                                       : "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"));
@@ -83,12 +90,6 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
     MBSYNC_TRY(take_apart_raw(db, schema));
   }
 
-  MBSYNC_TRY(
-      db.exec("CREATE TEMPORARY TABLE IF NOT EXISTS sealing (tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols "
-              "varbit NOT NULL, "
-              "at timestamptz NOT NULL, inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, "
-              "image text) "
-              "ON COMMIT DELETE ROWS; DELETE FROM pg_temp.sealing"));
   const auto taken = db.exec(
       "WITH taken AS (DELETE FROM mbsync.capture WHERE op <> 'R' RETURNING tab, op, key, cols, at, image) "
       "INSERT INTO pg_temp.sealing "
@@ -127,7 +128,9 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       "s",
       self.value, *counter));
   MBSYNC_TRY(sealed);
-  return static_cast<std::int64_t>(sealed->affected_rows());
+  rows = static_cast<std::int64_t>(sealed->affected_rows());
+  MBSYNC_TRY(db.exec(rows > kFewRows ? "TRUNCATE pg_temp.sealing" : "DELETE FROM pg_temp.sealing"));
+  return rows;
 }
 
 }  // namespace mbsync

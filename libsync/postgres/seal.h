@@ -7,6 +7,10 @@
 
 namespace mbsync {
 
+/// Makes the temporary table that seal() works in; once a session, outside a transaction. Not ON COMMIT DELETE ROWS:
+/// PostgreSQL would then truncate it at every commit that touches any temporary table, at a millisecond each.
+Result<void> prepare_sealing(PgConnection& db);
+
 /// In the open transaction: takes what is visible in mbsync.capture, makes one write a row of it, advances the own
 /// counter, removes the overwritten columns from older writes of those rows (CONFLICTS.md C2). Commits of other
 /// sessions that are not visible yet are sealed next time; nothing depends on their order. The caller holds the

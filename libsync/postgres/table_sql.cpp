@@ -19,6 +19,10 @@ bool starts_with(std::string_view text, std::string_view start) {
   return text.starts_with(start);
 }
 
+bool is_numeric(std::string_view type) {
+  return type.starts_with("numeric") && !type.ends_with("[]");
+}
+
 // Types for which a cast to text is the output function itself, and cheaper than concat().
 bool casts_plainly(const Column& column) {
   return !column.user_type &&
@@ -34,7 +38,7 @@ std::string TableSql::key_part(std::string_view row, const Column& column) const
     return name + "::text";
   }
   // Equal keys must give equal text: 1.0 and 1.00 are one key, and so are 0 and -0.
-  if (!column.user_type && starts_with(column.type, "numeric") && !column.exact) {
+  if (!column.user_type && is_numeric(column.type) && !column.exact) {
     return fmt::format("trim_scale({})::text", name);
   }
   if (!column.user_type && (column.type == "double precision" || column.type == "real")) {
@@ -63,8 +67,8 @@ std::string TableSql::key_match(std::string_view row, std::string_view key) cons
     const auto part = table_.key.size() == 1 ? fmt::format("({})", key)
                                              : fmt::format("(({})::mbsync.key{}).k{}", key, table_.key.size(), i + 1);
     const auto collate = column.collation.empty() ? std::string() : fmt::format(" COLLATE {}", column.collation);
-    condition += fmt::format("{}{} = {}::{}{}", condition.empty() ? "" : " AND ", column_of(row, column), part,
-                             column.type, collate);
+    condition += fmt::format("{}{} {} {}::{}{}", condition.empty() ? "" : " AND ", column_of(row, column),
+                             column.equals, part, column.type, collate);
     exact = exact && column.exact;
   }
   // Where `=` takes different values for equal (citext, intervals), the text decides.
@@ -86,6 +90,11 @@ std::string TableSql::key_equal(std::string_view a, std::string_view b) const {
     }
   }
   return condition;
+}
+
+std::string TableSql::present(std::string_view row) const {
+  // IS NOT NULL would ask a composite value for its fields.
+  return fmt::format("{} IS DISTINCT FROM NULL", column_of(row, table_.columns[table_.key[0]]));
 }
 
 std::string TableSql::changed_columns(std::string_view before, std::string_view after) const {

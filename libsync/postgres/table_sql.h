@@ -19,6 +19,8 @@ class TableSql {
   [[nodiscard]] std::string key_match(std::string_view row, std::string_view key) const;
   /// Whether two rows have the same key; fit for a hash join.
   [[nodiscard]] std::string key_equal(std::string_view a, std::string_view b) const;
+  /// Whether there is a row called `row` at all, on the far side of an outer join.
+  [[nodiscard]] std::string present(std::string_view row) const;
   /// "t" or "f" for each column number from 1, as one text: what differs between two rows, byte for byte.
   [[nodiscard]] std::string changed_columns(std::string_view before, std::string_view after) const;
   /// The row as record text, field n - 1 for column number n.
