@@ -19,13 +19,17 @@ T must(Result<T> result) {
 
 }  // namespace
 
-PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& schema)
+PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& schema, const std::string& role)
     : cluster_(cluster), database_(std::move(database)) {
   cluster_.create_database(database_);
+  cluster_.execute(database_, "ALTER DATABASE \"" + database_ + "\" OWNER TO " + role);
   if (!schema.empty()) {
-    cluster_.execute(database_, schema);
+    cluster_.execute(database_, "SET ROLE " + role + "; " + schema);
   }
-  store_ = std::make_unique<PgStore>(must(parse_database_url(cluster_.url(database_))), database_);
+  auto url = cluster_.url(database_);
+  const std::string superuser = "postgres@";
+  url.replace(url.find(superuser), superuser.size(), role + "@");
+  store_ = std::make_unique<PgStore>(must(parse_database_url(url)), database_);
 }
 
 PrepareReport PgNode::prepare() {

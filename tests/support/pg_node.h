@@ -12,8 +12,9 @@ namespace mbsync::test {
 
 class PgNode {
  public:
-  /// Creates the database and runs `schema` in it. The node starts with prepare().
-  PgNode(TempCluster& cluster, std::string database, const std::string& schema);
+  /// Creates the database and runs `schema` in it. The node starts with prepare(). With `role`, which must exist, the
+  /// database and all in it belong to that role, and the node works with no more rights than it has.
+  PgNode(TempCluster& cluster, std::string database, const std::string& schema, const std::string& role = "postgres");
 
   PrepareReport prepare();
   /// Pulls from `other`; repeats while rows are locked.
