@@ -221,6 +221,14 @@ struct PullStage::Impl {
     return {};
   }
 
+  [[nodiscard]] bool is_referenced(const Table& table) const {
+    return std::any_of(schema.tables.begin(), schema.tables.end(), [&](const Table& child) {
+      return std::any_of(child.foreign_keys.begin(), child.foreign_keys.end(), [&](const ForeignKey& reference) {
+        return reference.schema == table.schema && reference.table == table.name;
+      });
+    });
+  }
+
   Result<void> write_rows(const StagedTable& entry) {
     const auto& table = *entry.table;
     const TableSql sql(table);
@@ -377,11 +385,21 @@ struct PullStage::Impl {
     if (report.merged > 0) {
       MBSYNC_TRY(store_merged(db));
     }
-    for (auto entry = order.rbegin(); entry != order.rend(); ++entry) {
-      if (auto done = delete_rows(**entry); !done) {
-        return done.error().in(fmt::format("deleting from table {}", (*entry)->table->display()));
+    // Deleting comes first, since a row that goes may hold a unique value that another one takes over. But where
+    // foreign keys are live, a deleted row would take those along that still refer to it here and are about to refer to
+    // another.
+    const auto remove = [&](bool first) -> Result<void> {
+      for (auto entry = order.rbegin(); entry != order.rend(); ++entry) {
+        if (first != (role.replica || !is_referenced(*(*entry)->table))) {
+          continue;
+        }
+        if (auto done = delete_rows(**entry); !done) {
+          return done.error().in(fmt::format("deleting from table {}", (*entry)->table->display()));
+        }
       }
-    }
+      return {};
+    };
+    MBSYNC_TRY(remove(true));
     for (const auto* entry : order) {
       if (auto done = write_rows(*entry); !done) {
         auto error = done.error().in(fmt::format("writing table {}", entry->table->display()));
@@ -394,6 +412,7 @@ struct PullStage::Impl {
         return error;
       }
     }
+    MBSYNC_TRY(remove(false));
     // Without a concurrent write here, the sender's consistent cut is consistent here too.
     if (role.replica && !header.seen.covers(versions->seen)) {
       for (const auto* entry : order) {

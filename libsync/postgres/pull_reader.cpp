@@ -59,13 +59,13 @@ std::string single_writes_sql(int tab, const std::string& which) {
       tab, which);
 }
 
-std::string head_columns(int tab, std::string_view key) {
+std::string head_columns(int tab, std::string_view key, std::string_view kept) {
   return fmt::format(
       "{1}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
       "CASE WHEN NOT w.complex THEN w.at END, CASE WHEN NOT w.complex THEN w.cols END, "
-      "CASE WHEN NOT w.complex THEN w.deleted END, {{kept}}, "
+      "CASE WHEN NOT w.complex THEN w.deleted END, {3}, "
       "CASE WHEN w.complex THEN (SELECT {2} FROM mbsync.change d WHERE d.tab = {0} AND d.key = w.key) END",
-      tab, key, writes_json("d"));
+      tab, key, writes_json("d"), kept);
 }
 
 class Reader {
@@ -97,7 +97,7 @@ class Reader {
       MBSYNC_TRY(rows_of(table, sql, "w.key",
                          fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true"), table.quoted(),
                                      sql.key_match("t", "w.key")),
-                         "w.deleted AND NOT " + exists(table), *big));
+                         "w.deleted AND NOT " + sql.present("t"), *big));
     } else {
       auto writes = writes_sql(
           table.id,
@@ -118,7 +118,7 @@ class Reader {
       MBSYNC_TRY(
           rows_of(table, sql, "w.key",
                   fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes, table.quoted(), sql.key_match("t", "w.key")),
-                  "(w.deleted OR " + exists(table) + ")", *big));
+                  "(w.deleted OR " + sql.present("t") + ")", *big));
     }
     MBSYNC_TRY(sink_.table_end(rows_));
     total_rows_ += rows_;
@@ -129,10 +129,6 @@ class Reader {
   [[nodiscard]] PullFooter footer() const { return PullFooter{tables_, total_rows_}; }
 
  private:
-  static std::string exists(const Table& table) {
-    return fmt::format("t.{} IS NOT NULL", PgConnection::quote_name(table.columns[table.key[0]].name));
-  }
-
   // "false" unless the table has anything out of line at all; asking every row would cost more than reading it.
   Result<std::string> big_condition(const Table& table) {
     const auto kept =
@@ -167,9 +163,7 @@ class Reader {
 
   Result<void> rows_of(const Table& table, const TableSql& sql, const std::string& key, const std::string& from,
                        const std::string& where, const std::string& big) {
-    const auto head = head_columns(table.id, key);
-    const auto plain_head =
-        fmt::format(fmt::runtime(head), fmt::arg("kept", "CASE WHEN NOT w.complex THEN w.kept END"));
+    const auto plain_head = head_columns(table.id, key, "CASE WHEN NOT w.complex THEN w.kept END");
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {}, {} {} WHERE {} AND ({}) IS NOT TRUE) TO STDOUT", plain_head,
                                         sql.columns("t"), from, where, big),
                             [&](std::string_view line) {
@@ -183,17 +177,16 @@ class Reader {
     MBSYNC_TRY(keys);
     for (const auto& row : *keys) {
       const auto one = fmt::format("{} AND {} = {}", where, key, db_.quote(row[0].c_str()));
-      MBSYNC_TRY(big_row(table, head, from, one));
+      MBSYNC_TRY(big_row(table, head_columns(table.id, key, "NULL"), from, one));
       ++rows_;
     }
     return {};
   }
 
-  Result<void> big_row(const Table& table, const std::string& head, const std::string& from, const std::string& where) {
+  Result<void> big_row(const Table& table, const std::string& slim, const std::string& from, const std::string& where) {
     // The head without its kept record, which may itself be large and is put in its place by pieces.
     constexpr std::size_t kKeptField = 6;
     std::vector<Value> fields;
-    const auto slim = fmt::format(fmt::runtime(head), fmt::arg("kept", "NULL"));
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {} {} WHERE {}) TO STDOUT", slim, from, where),
                             [&](std::string_view line) -> Result<void> {
                               auto parsed = parse_copy_line(line.substr(0, line.size() - 1));

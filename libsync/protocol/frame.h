@@ -23,8 +23,8 @@ enum class FrameType : std::uint8_t {
   kRefusal = 6,   ///< Refusal in place of the header or of the rest; nothing follows
 };
 
-inline constexpr std::size_t kFrameBytesMax = kMessageBytesMax;  ///< longest payload of any frame
-inline constexpr std::size_t kRowsFrameBytes = 256 * 1024;       ///< how large a kRows frame is made
+inline constexpr std::size_t kFrameBytesMax = kMessageBytesMax;          ///< longest payload of any frame
+inline constexpr std::size_t kRowsFrameBytes = std::size_t{256} * 1024;  ///< how large a kRows frame is made
 
 /// Appends one frame to `out`. The payload is at most kFrameBytesMax.
 void append_frame(std::string& out, FrameType type, std::string_view payload);

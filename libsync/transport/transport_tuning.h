@@ -57,17 +57,17 @@ inline constexpr std::uint64_t kPingsMax = 10'800;
 // --- sizes, bytes ----------------------------------------------------------------------------------------------------
 
 /// A request's first line and headers, or an answer's.
-inline constexpr std::size_t kHttpHeadBytesMax = 16 * 1024;
+inline constexpr std::size_t kHttpHeadBytesMax = std::size_t{16} * 1024;
 /// A request's body.
 inline constexpr std::size_t kRequestBytesMax = kMessageBytesMax;
 /// The body of an answer that is a refusal.
-inline constexpr std::size_t kRefusalBytesMax = 64 * 1024;
+inline constexpr std::size_t kRefusalBytesMax = std::size_t{64} * 1024;
 /// An answer after decompression: larger than any database this is meant for, so that a bomb ends somewhere.
 inline constexpr std::uint64_t kAnswerBytesMax = std::uint64_t{1} << 40;
 /// An answer up to this size (compressed) never touches the disk.
 inline constexpr std::size_t kSpoolMemoryBytes = 1 << 20;
 /// The piece in which a spooled answer is handed to HTTP, which copies it once.
-inline constexpr std::size_t kSendBytes = 128 * 1024;
+inline constexpr std::size_t kSendBytes = std::size_t{128} * 1024;
 
 /// zstd level of answers. Rows as text, on one core of a small server: level -1 331 MB/s to a fifth, level 1 274 MB/s
 /// to a seventh, level 3 165 MB/s to a seventh, level 6 51 MB/s to an eighth.

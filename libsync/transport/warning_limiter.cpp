@@ -37,7 +37,8 @@ std::optional<std::string> WarningLimiter::admit(std::string_view address, std::
   }
   if (entries_.size() >= addresses_max_) {
     const bool fresh = !rest_;
-    return admit_to(fresh ? rest_.emplace() : *rest_, fresh, address, what, now);
+    rest_ = rest_.value_or(Entry{});
+    return admit_to(*rest_, fresh, address, what, now);
   }
   return admit_to(entries_[std::string(address)], true, address, what, now);
 }

@@ -14,7 +14,7 @@ namespace {
 
 int histories() {
   const char* given = std::getenv("MBSYNC_HISTORIES");
-  return given == nullptr ? 12 : std::atoi(given);
+  return given == nullptr ? 6 : std::atoi(given);
 }
 
 // How many of the writes were taken; the others broke a constraint and changed nothing.

@@ -598,3 +598,33 @@ CREATE TRIGGER "My trigger" BEFORE INSERT ON "A child" FOR EACH ROW EXECUTE FUNC
   same();
   CHECK(a.scalar("SELECT count(*) FROM \"M middle\"") == "2");
 }
+
+TEST_CASE("an owner's apply never lets a deleted row take others along that refer to it no more", "[schemas]") {
+  shared_cluster().execute("postgres", "CREATE ROLE owner LOGIN");
+  const char* schema = R"sql(
+CREATE TABLE top (id int PRIMARY KEY, v text);
+CREATE TABLE mid (id int PRIMARY KEY, up int NOT NULL REFERENCES top ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE low (id int PRIMARY KEY, up int NOT NULL REFERENCES mid ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE strict (id int PRIMARY KEY, up int NOT NULL REFERENCES top ON DELETE RESTRICT ON UPDATE CASCADE);
+CREATE TABLE single (id int PRIMARY KEY, code text UNIQUE);
+)sql";
+  PgNode a(shared_cluster(), fresh_database_name(), schema, "owner");
+  PgNode b(shared_cluster(), fresh_database_name(), schema, "owner");
+  a.prepare();
+  b.prepare();
+  for (const char* sql :
+       {"INSERT INTO top VALUES (1, 'm1'), (2, 'm2'), (7, 'x'), (8, 'y'); INSERT INTO mid VALUES (1, 1), (2, 2); "
+        "INSERT INTO low VALUES (1, 1), (2, 2); INSERT INTO strict VALUES (1, 7); INSERT INTO single VALUES (1, 'c')",
+        "UPDATE mid SET up = 2 WHERE id = 1; DELETE FROM top WHERE id = 1", "UPDATE top SET id = 5 WHERE id = 2",
+        "UPDATE strict SET up = 8; DELETE FROM top WHERE id = 7", "UPDATE top SET id = 9 WHERE id = 8",
+        "UPDATE single SET id = 2", "DELETE FROM top WHERE id = 5"}) {
+    INFO(sql);
+    a.execute(sql);
+    b.pull(a);
+    for (const char* table : {"top", "mid", "low", "strict", "single"}) {
+      INFO(table);
+      CHECK(Pair::rows(a, table) == Pair::rows(b, table));
+    }
+  }
+  CHECK(b.scalar("SELECT count(*) FROM low") == "0");
+}

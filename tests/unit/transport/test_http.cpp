@@ -302,6 +302,33 @@ TEST_CASE("http: several peers at once, more than there are threads, all get the
   CHECK(good == kPeers);
 }
 
+TEST_CASE("http: more long polls than there are threads take turns") {
+  FakeService service;
+  RunningServer server(service);
+  std::atomic<int> good = 0;
+  std::vector<std::thread> peers;
+  const int count = static_cast<int>(tuning::kServerThreadsMax) + 6;
+  const auto begun = steady_clock::now();
+  for (int i = 0; i < count; ++i) {
+    peers.emplace_back([&] {
+      PeerClient client(server.address(), our_key());
+      const bool done = wait_until(milliseconds{20'000}, [&] {
+        RecordingSink sink;
+        return client.pull(some_request(milliseconds{30'000}), sink).has_value();
+      });
+      good += done ? 1 : 0;
+    });
+  }
+  // Nothing is new, yet the first are answered, so that the last are let in. Then all the others get their news.
+  CHECK(wait_until(milliseconds{15'000}, [&] { return service.accepts >= count; }));
+  service.announce();
+  for (auto& peer : peers) {
+    peer.join();
+  }
+  CHECK(good == count);
+  CHECK(steady_clock::now() - begun < milliseconds{20'000});
+}
+
 TEST_CASE("http: idle connections make room when others are waiting") {
   FakeService service;
   RunningServer server(service);

@@ -42,8 +42,9 @@ struct FakeWire {
 };
 
 PullExchange make(FakeService& service, milliseconds wait = {}, StopCheck stopped = never,
-                  const std::filesystem::path& directory = std::filesystem::temp_directory_path()) {
-  return PullExchange(service, some_request(wait), directory, std::move(stopped));
+                  const std::filesystem::path& directory = std::filesystem::temp_directory_path(),
+                  StopCheck crowded = never) {
+  return PullExchange(service, some_request(wait), directory, std::move(stopped), std::move(crowded));
 }
 
 }  // namespace
@@ -77,6 +78,17 @@ TEST_CASE("exchange: when the wait is over, the answer comes without news") {
   CHECK(make(service, milliseconds{300}).run(wire.wire()));
   CHECK(steady_clock::now() - begun >= milliseconds{300});
   CHECK(service.answers == 1);
+}
+
+TEST_CASE("exchange: when others wait for its thread, a long poll is answered soon") {
+  FakeService service;
+  FakeWire wire;
+  const auto begun = steady_clock::now();
+  CHECK(make(service, milliseconds{30'000}, never, std::filesystem::temp_directory_path(), [] {
+          return true;
+        }).run(wire.wire()));
+  CHECK(steady_clock::now() - begun < milliseconds{5'000});
+  CHECK(wire.outcome() == "ok");
 }
 
 TEST_CASE("exchange: pings go out during the wait and while the answer is made") {
