@@ -34,6 +34,11 @@ fs::path fresh_directory() {
   return path;
 }
 
+bool is_set(const char* variable) {
+  const char* given = std::getenv(variable);
+  return given != nullptr && *given != '\0' && std::string_view{given} != "0";
+}
+
 std::string fresh_database(const std::string& name) {
   static int number = 0;
   return fmt::format("{}_{}", name, ++number);
@@ -92,8 +97,7 @@ std::string differences(const std::vector<std::map<std::string, std::string>>& a
 }  // namespace
 
 bool long_form() {
-  const char* given = std::getenv("MBSYNC_LONG");
-  return given != nullptr && *given != '\0' && std::string_view{given} != "0";
+  return is_set("MBSYNC_LONG");
 }
 
 bool sanitized() {
@@ -162,6 +166,9 @@ void Node::start() {
                                                  {"SYNC_DATA_DIR", (directory_ / "data").string()},
                                                  {"SYNC_NODE_NAME", name_},
                                                  {"SYNC_BIND", "127.0.0.1"}};
+  if (is_set("MBSYNC_KEEP")) {
+    environment["LOG_LEVEL"] = "debug";
+  }
   for (const auto& [variable, value] : environment_) {
     environment[variable] = value;
   }
@@ -207,6 +214,12 @@ std::optional<int> Node::wait(milliseconds timeout) {
   return process_ ? process_->wait(timeout) : std::nullopt;
 }
 
+void Node::forget_peak() {
+  if (process_) {
+    process_->forget_peak();
+  }
+}
+
 std::string Node::log() const {
   std::ifstream file{log_file_, std::ios::binary};
   file.seekg(static_cast<std::streamoff>(log_start_));
@@ -246,6 +259,10 @@ Fleet::~Fleet() {
     }
   }
   nodes_.clear();
+  if (is_set("MBSYNC_KEEP")) {
+    fmt::print(stderr, "the logs are in {}\n", directory_.string());
+    return;
+  }
   std::error_code ignored;
   fs::remove_all(directory_, ignored);
 }

@@ -5,6 +5,7 @@
 //   MBSYNC_PROGRAM=/path/to/mbsync   another program than the one built here, for example an installed one
 //   MBSYNC_LONG=1                    the long forms of the tests
 //   MBSYNC_SEED=n                    replays what a test with chance in it did
+//   MBSYNC_KEEP=1                    leaves the nodes' logs, at level debug, and says where
 #pragma once
 
 #include <chrono>
@@ -71,6 +72,8 @@ class Node {
   /// Exit code, or 128 + signal; nothing if it still runs after `timeout`.
   [[nodiscard]] std::optional<int> wait(milliseconds timeout);
   [[nodiscard]] std::size_t peak_resident_kib() { return process_ ? process_->peak_resident_kib() : 0; }
+  /// The peak begins anew. Deriving the key takes 64 MiB at the start, which would hide what comes later.
+  void forget_peak();
 
   /// What the process started last has written.
   [[nodiscard]] std::string log() const;
@@ -103,6 +106,9 @@ class Fleet {
   /// One for all tests of the program, for those that leave the server alone.
   static TempCluster& shared_cluster();
   TempCluster& add_cluster(const TempClusterOptions& options = {});
+
+  /// Of the fleet's own; goes with it.
+  [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
   Node& add_node(TempCluster& cluster, const std::string& name, const std::string& schema = "");
   /// Each is told the other's address, by way of the link.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "fleet.h"
@@ -43,12 +44,17 @@ struct Pair {
   Fleet fleet;
   Node& a = fleet.add_node(Fleet::shared_cluster(), "a", schema());
   Node& b = fleet.add_node(Fleet::shared_cluster(), "b", schema());
+  std::size_t peak_at_start = 0;
 
   Pair() {
     fleet.connect(a, b);
     a.start();
     b.start();
     fleet.await_met({&a, &b});
+    for (Node* node : {&a, &b}) {
+      peak_at_start = std::max(peak_at_start, node->peak_resident_kib());
+      node->forget_peak();
+    }
   }
 
   /// Runs `sql` on a, waits for the other side to have as many rows, compares, and reports. The processes have done
@@ -69,6 +75,7 @@ struct Pair {
                        std::chrono::duration_cast<milliseconds>(committed - started).count(), took.count(),
                        kib_a / 1024, kib_b / 1024));
     if (!sanitized()) {
+      CHECK(peak_at_start < kResidentKibMax);
       CHECK(kib_a < kResidentKibMax);
       CHECK(kib_b < kResidentKibMax);
     }

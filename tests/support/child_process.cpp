@@ -257,6 +257,13 @@ std::size_t ChildProcess::peak_resident_kib() {
   return peak_kib_;
 }
 
+void ChildProcess::forget_peak() {
+  if (running()) {
+    std::ofstream{fmt::format("/proc/{}/clear_refs", pid_)} << "5";
+    peak_kib_ = 0;
+  }
+}
+
 Finished run_program(const std::filesystem::path& program, ChildOptions options, std::chrono::milliseconds timeout) {
   ChildProcess child{program, std::move(options)};
   const auto code = child.wait(timeout);

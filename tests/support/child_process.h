@@ -59,6 +59,8 @@ class ChildProcess {
   /// Peak resident memory (VmHWM). Once the child has ended: as last seen by running() or wait(), which look every few
   /// milliseconds.
   [[nodiscard]] std::size_t peak_resident_kib();
+  /// From now on the peak is that of the time that follows (as far as /proc/PID/clear_refs may be written).
+  void forget_peak();
 
  private:
   void reap(int status);
