@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -66,7 +67,7 @@ class Announcer {
   }
 
  private:
-  std::string last_;
+  std::optional<std::string> last_;  // nothing has been said yet, and then even "" is news
 };
 
 struct Shared {
