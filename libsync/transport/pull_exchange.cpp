@@ -115,7 +115,7 @@ bool PullExchange::wait_for_news(const Wire& wire) {
     if (now - begun >= tuning::kPatienceWhenCrowded && crowded_()) {
       return true;
     }
-    const auto left = std::chrono::duration_cast<milliseconds>(deadline - now);
+    const auto left = std::chrono::ceil<milliseconds>(deadline - now);
     if (left <= milliseconds{0} || service_->wait(request_, std::min(left, tuning::kWaitSlice))) {
       return true;
     }

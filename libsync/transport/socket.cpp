@@ -23,7 +23,6 @@
 namespace mbsync {
 namespace {
 
-using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
@@ -37,7 +36,7 @@ Error cancelled() {
 
 /// Never negative, and rounded up so that a wait does not spin through its last millisecond.
 milliseconds time_left(Deadline deadline) {
-  return std::max(milliseconds{0}, duration_cast<milliseconds>(deadline - steady_clock::now()) + milliseconds{1});
+  return std::max(milliseconds{0}, std::chrono::ceil<milliseconds>(deadline - steady_clock::now()));
 }
 
 void set_option(int fd, int level, int option, int value) {
