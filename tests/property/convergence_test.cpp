@@ -28,7 +28,7 @@ void check_noticed(Fault fault) {
 
 }  // namespace
 
-TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C9)") {
+TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C10)") {
   REQUIRE(check_histories("fleet converges", [] {
     const History history = *any_history();
     const std::string failure = failure_of(history);
@@ -60,6 +60,14 @@ TEST_CASE("fleet: if a joining node's writes are judged as siblings, nodes diffe
 
 TEST_CASE("fleet: if an answer that comes late puts back old rows, nodes differ (C1)") {
   check_noticed(Fault::kTakeStaleRows);
+}
+
+TEST_CASE("fleet: if writes that the application has not seen are reported, nodes differ (C10)") {
+  check_noticed(Fault::kReportUnseen);
+}
+
+TEST_CASE("fleet: if a local write overwrites what the application has not seen, nodes differ (C10)") {
+  check_noticed(Fault::kSealOverUnseen);
 }
 
 }  // namespace mbsync::sim

@@ -33,9 +33,9 @@ Value value_from(std::uint32_t digit) {
 StepKind kind_from(std::uint32_t digit) {
   // How many of 32 steps are of which kind.
   constexpr std::pair<StepKind, std::uint32_t> kShares[] = {
-      {StepKind::kWrite, 10},    {StepKind::kPull, 8}, {StepKind::kDelete, 3},  {StepKind::kForget, 3},
+      {StepKind::kWrite, 9},     {StepKind::kPull, 6}, {StepKind::kDelete, 3},  {StepKind::kForget, 3},
       {StepKind::kPullTwice, 1}, {StepKind::kAsk, 2},  {StepKind::kDeliver, 2}, {StepKind::kSeal, 1},
-      {StepKind::kPartition, 1}, {StepKind::kJoin, 1}};
+      {StepKind::kPartition, 1}, {StepKind::kJoin, 1}, {StepKind::kHold, 2},    {StepKind::kRelease, 1}};
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
       return kind;
@@ -87,6 +87,10 @@ const char* name_of(StepKind kind) {
       return "partition";
     case StepKind::kJoin:
       return "join";
+    case StepKind::kHold:
+      return "hold";
+    case StepKind::kRelease:
+      return "release";
   }
   return "";
 }
@@ -206,6 +210,7 @@ void Fleet::run(const Step& step) {
       deliver(step.node);
       break;
     case StepKind::kForget:
+      node.settle_unseen();
       node.forget();
       break;
     case StepKind::kPartition:
@@ -215,6 +220,12 @@ void Fleet::run(const Step& step) {
       if (connected(step.node, step.other)) {
         join_fleet(step.node, step.other);
       }
+      break;
+    case StepKind::kHold:
+      node.hold(step.key, step.values, at);
+      break;
+    case StepKind::kRelease:
+      node.release(step.key);
       break;
   }
 }
@@ -264,7 +275,8 @@ void Fleet::heal() {
   for (std::size_t node = 0; node < nodes_.size(); ++node) {
     deliver(node);
     join_fleet(node, 0);
-    nodes_[node].seal();
+    nodes_[node].release_all();
+    nodes_[node].settle_unseen();
   }
   // A chain carries a write by one node a round, if the round runs against it.
   for (std::size_t round = 0; round < nodes_.size(); ++round) {

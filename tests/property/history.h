@@ -12,7 +12,20 @@
 
 namespace mbsync::sim {
 
-enum class StepKind { kWrite, kDelete, kSeal, kPull, kPullTwice, kAsk, kDeliver, kForget, kPartition, kJoin };
+enum class StepKind {
+  kWrite,
+  kDelete,
+  kSeal,
+  kPull,
+  kPullTwice,
+  kAsk,
+  kDeliver,
+  kForget,
+  kPartition,
+  kJoin,
+  kHold,
+  kRelease
+};
 
 struct Step {
   StepKind kind;

@@ -55,6 +55,9 @@ Node::Node(NodeId id, std::vector<ColumnNumber> columns, const std::set<NodeId>&
 }
 
 void Node::write(Key key, const Values& values, WriteTime at) {
+  if (held_.contains(key)) {
+    return;  // waits for the transaction that holds the row, and is given up
+  }
   const bool inserted = !rows_.contains(key);
   Values& row = rows_[key];
   Captured captured{at, {kRowMark}, {}};
@@ -73,7 +76,7 @@ void Node::write(Key key, const Values& values, WriteTime at) {
 
 void Node::erase(Key key, WriteTime at) {
   const auto found = rows_.find(key);
-  if (found == rows_.end()) {
+  if (found == rows_.end() || held_.contains(key)) {
     return;
   }
   Captured captured{at, {kRowMark}, found->second};
@@ -82,6 +85,41 @@ void Node::erase(Key key, WriteTime at) {
   }
   rows_.erase(found);
   capture(key, std::move(captured));
+}
+
+void Node::hold(Key key, const Values& values, WriteTime at) {
+  held_.try_emplace(key, values, at);
+}
+
+void Node::release(Key key) {
+  const auto found = held_.find(key);
+  if (found != held_.end()) {
+    const auto [values, at] = found->second;
+    held_.erase(found);
+    write(key, values, at);
+  }
+}
+
+void Node::release_all() {
+  while (!held_.empty()) {
+    release(held_.begin()->first);
+  }
+}
+
+void Node::settle_unseen() {
+  seal();
+  std::vector<Key> keys;
+  for (const auto& [key, writes] : change_) {
+    const bool unseen =
+        std::any_of(writes.begin(), writes.end(), [](const StoredWrite& write) { return write.unseen; });
+    if (unseen && !held_.contains(key)) {
+      keys.push_back(key);
+    }
+  }
+  for (const Key key : keys) {
+    const RowState live = state(key);
+    store(key, live, settle(live, columns_, row(key), std::nullopt));
+  }
 }
 
 void Node::capture(Key key, Captured captured) {
@@ -105,7 +143,12 @@ void Node::seal() {
     std::vector<StoredWrite>& stored = change_[key];
     RowState state;
     std::set<Dot> kept;
+    std::vector<StoredWrite> unseen;
     for (const StoredWrite& older : stored) {
+      if (older.unseen && fault_ != Fault::kSealOverUnseen) {
+        unseen.push_back(older);
+        continue;
+      }
       state.writes.push_back({older.dot, older.at, older.columns, older.deleted, older.kept.value_or(Values{})});
       if (older.kept.has_value()) {
         kept.insert(older.dot);
@@ -123,23 +166,41 @@ void Node::seal() {
       }
       stored.push_back({live.dot, live.at, live.columns, live.deleted, std::move(values)});
     }
+    stored.insert(stored.end(), unseen.begin(), unseen.end());
+    std::sort(stored.begin(), stored.end(), [](const StoredWrite& a, const StoredWrite& b) { return a.dot < b.dot; });
   }
   capture_.clear();
   seen_.advance(dot);
 }
 
+VersionVector Node::report() const {
+  auto counters = seen_.counters();
+  for (const auto& [key, writes] : change_) {
+    for (const StoredWrite& write : writes) {
+      if (write.unseen && fault_ != Fault::kReportUnseen) {
+        auto& counter = counters[write.dot.origin];
+        counter = std::min(counter, write.dot.counter - 1);
+      }
+    }
+  }
+  return VersionVector(std::move(counters));
+}
+
 PullRequest Node::request() const {
-  return {id_, seen_, members_, reports_};
+  auto reports = reports_;
+  reports[id_] = report();
+  return {id_, seen_, members_, std::move(reports)};
 }
 
 PullAnswer Node::answer(const PullRequest& request) {
   seal();
-  learn(request.sender, request.seen, request.members, request.reports);
+  learn(request.sender, request.members, request.reports);
   // An asker that knows nobody is joining. Two nodes that are alone meet as equals, since nobody has forgotten
   // anything.
   const bool joining = request.members.size() == 1 && members_.size() > 2 && fault_ != Fault::kJoinAsSiblings;
   const bool full = joining || !request.seen.covers(forgotten_);
   PullAnswer answer{id_, seen_, members_, reports_, full, forgotten_, {}};
+  answer.reports[id_] = report();
   for (const auto& [key, writes] : change_) {
     const bool lacking = std::any_of(writes.begin(), writes.end(),
                                      [&request](const StoredWrite& write) { return !request.seen.covers(write.dot); });
@@ -156,6 +217,10 @@ PullAnswer Node::answer(const PullRequest& request) {
 }
 
 void Node::apply(const PullAnswer& answer) {
+  if (answer.full) {
+    release_all();  // a row without live writes cannot be set aside, so a joining node waits
+    settle_unseen();
+  }
   if (fault_ != Fault::kSealLate) {
     seal();
   }
@@ -177,7 +242,7 @@ void Node::apply(const PullAnswer& answer) {
   }
   seen_.merge(answer.seen);
   forgotten_.merge(answer.forgotten);
-  learn(answer.sender, answer.seen, answer.members, answer.reports);
+  learn(answer.sender, answer.members, answer.reports);
 }
 
 void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
@@ -185,6 +250,10 @@ void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answe
   const RowState theirs = read_back(shipped.writes, shipped.row);
   check_same_values(mine, theirs);
   const RowState merged = join(mine, seen_, theirs, answer.seen);
+  if (held_.contains(key)) {
+    set_aside(key, merged);
+    return;
+  }
   const bool blind = fault_ == Fault::kTakeStaleRows && mine.writes.empty();
   const Outcome outcome = settle(merged, columns_, blind ? shipped.row : row(key), shipped.row);
   if (fault_ == Fault::kNone && mine.writes.empty()) {
@@ -216,6 +285,9 @@ void Node::check_same_values(const RowState& mine, const RowState& theirs) const
 void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const {
   std::vector<StoredWrite> news;
   for (const StoredWrite& write : shipped.writes) {
+    if (write.unseen) {
+      return;  // the sender's row does not show it, so it is sent as a row that needs a decision
+    }
     if (!seen_.covers(write.dot)) {
       news.push_back(write);
     }
@@ -234,7 +306,10 @@ void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answ
   for (const Write& write : merged.writes) {
     (answer.seen.covers(write.dot) ? fleet : own).writes.push_back(write);
   }
-  const BaseOutcome settled = settle_on_base(own, row(key), fleet, shipped.row);
+  // The sender's row does not show what it has set aside.
+  const Outcome theirs = settle(fleet, columns_, shipped.row, std::nullopt);
+  const std::optional<Values> base = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
+  const BaseOutcome settled = settle_on_base(own, row(key), fleet, base);
   store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}});
 }
 
@@ -259,6 +334,27 @@ void Node::store(Key key, const RowState& state, const Outcome& outcome) {
   }
 }
 
+// The join as always, but the row stays as the application sees it: new writes are stored with their values beside it.
+void Node::set_aside(Key key, const RowState& merged) {
+  std::map<Dot, StoredWrite> known;
+  for (const StoredWrite& write : change_[key]) {
+    known.emplace(write.dot, write);
+  }
+  std::vector<StoredWrite> stored;
+  for (const Write& write : merged.writes) {
+    const auto mine = known.find(write.dot);
+    const bool unseen = mine == known.end() || mine->second.unseen;
+    const bool kept = unseen || mine->second.kept.has_value();
+    stored.push_back({write.dot, write.at, write.columns, write.deleted,
+                      kept ? std::optional<Values>(write.values) : std::nullopt, unseen});
+  }
+  if (stored.empty()) {
+    change_.erase(key);
+  } else {
+    change_[key] = std::move(stored);
+  }
+}
+
 void Node::pull(Node& other) {
   apply(other.answer(request()));
 }
@@ -271,6 +367,9 @@ void Node::check() const {
     if (writes.empty() || normal != live) {
       throw std::logic_error("a stored state is out of order");
     }
+    if (std::any_of(writes.begin(), writes.end(), [](const StoredWrite& write) { return write.unseen; })) {
+      continue;
+    }
     const Outcome outcome = settle(live, columns_, row(key), std::nullopt);
     if (outcome.exists != row(key).has_value() || (outcome.exists && outcome.values != row(key))) {
       throw std::logic_error("a row is not what its live writes make of it");
@@ -278,8 +377,7 @@ void Node::check() const {
   }
 }
 
-void Node::learn(NodeId sender, const VersionVector& seen, const std::set<NodeId>& members,
-                 const std::map<NodeId, VersionVector>& reports) {
+void Node::learn(NodeId sender, const std::set<NodeId>& members, const std::map<NodeId, VersionVector>& reports) {
   members_.insert(sender);
   if (fault_ != Fault::kReportsAlone) {
     members_.insert(members.begin(), members.end());
@@ -287,12 +385,11 @@ void Node::learn(NodeId sender, const VersionVector& seen, const std::set<NodeId
   for (const auto& [member, report] : reports) {
     reports_[member].merge(report);
   }
-  reports_[sender].merge(seen);
 }
 
 VersionVector Node::stable() const {
   if (fault_ != Fault::kForgetUnguarded) {
-    return stable_vector(id_, seen_, members_, reports_);
+    return common(stable_vector(id_, seen_, members_, reports_), report());
   }
   VersionVector stable = seen_;
   for (const NodeId member : members_) {

@@ -27,6 +27,8 @@ enum class Fault {
   kSealLate,         ///< does not seal before it applies an answer, so a fresh local write misses the join (C2)
   kJoinAsSiblings,   ///< judges a joining node's writes as siblings where the peer itself has forgotten nothing (C9)
   kTakeStaleRows,    ///< the fast path takes rows over even if all their writes have been seen before (C1)
+  kReportUnseen,     ///< reports what it has, writes that the application has not seen included (C10)
+  kSealOverUnseen,   ///< lets a local write overwrite what the application has not seen (C10)
 };
 
 /// One line of mbsync.change.
@@ -36,6 +38,7 @@ struct StoredWrite {
   ColumnSet columns;
   bool deleted = false;
   std::optional<Values> kept;  ///< nothing: the values stand in the row
+  bool unseen = false;         ///< came while the application held the row, and has not reached it yet (C10)
   bool operator==(const StoredWrite&) const = default;
 };
 
@@ -71,6 +74,14 @@ class Node {
   void write(Key key, const Values& values, WriteTime at);
   /// The application deletes the row, if there is one.
   void erase(Key key, WriteTime at);
+
+  /// An application transaction writes the row and stays open: nobody else can write it until release().
+  void hold(Key key, const Values& values, WriteTime at);
+  /// It commits.
+  void release(Key key);
+  void release_all();
+  /// Brings what came for held rows into those that are held no more.
+  void settle_unseen();
 
   /// Gives the captured writes their dot.
   void seal();
@@ -111,14 +122,16 @@ class Node {
   void apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer);
   void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const;
   void store(Key key, const RowState& state, const Outcome& outcome);
-  void learn(NodeId sender, const VersionVector& seen, const std::set<NodeId>& members,
-             const std::map<NodeId, VersionVector>& reports);
+  void set_aside(Key key, const RowState& merged);
+  [[nodiscard]] VersionVector report() const;
+  void learn(NodeId sender, const std::set<NodeId>& members, const std::map<NodeId, VersionVector>& reports);
   [[nodiscard]] VersionVector stable() const;
 
   NodeId id_;
   std::vector<ColumnNumber> columns_;
   Fault fault_;
   std::map<Key, Values> rows_;
+  std::map<Key, std::pair<Values, WriteTime>> held_;  ///< what their transactions have written
   std::map<Key, std::vector<Captured>> capture_;
   std::map<Key, std::vector<StoredWrite>> change_;
   VersionVector seen_;
