@@ -120,6 +120,11 @@ Result<pqxx::result> PgConnection::exec(const std::string& sql, const std::vecto
   }
 }
 
+Result<void> PgConnection::run(const std::string& sql) {
+  MBSYNC_TRY(exec(sql));
+  return {};
+}
+
 Result<void> PgConnection::begin(Isolation isolation) {
   const auto result = exec(isolation == Isolation::kRepeatableRead ? "BEGIN ISOLATION LEVEL REPEATABLE READ"
                                                                    : "BEGIN ISOLATION LEVEL READ COMMITTED");

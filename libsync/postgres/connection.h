@@ -30,6 +30,7 @@ class PgConnection {
   /// One or more statements; the result is the last one's.
   Result<pqxx::result> exec(const std::string& sql);
   Result<pqxx::result> exec(const std::string& sql, const std::vector<Value>& params);
+  Result<void> run(const std::string& sql);  ///< exec() where nobody asks for the result
 
   enum class Isolation { kReadCommitted, kRepeatableRead };
   Result<void> begin(Isolation isolation);

@@ -21,7 +21,7 @@ Result<std::int64_t> forget(PgConnection& db, NodeId self, const std::vector<Ver
     for (const auto& member : fleet->members) {
       members.insert(member.id);
     }
-    auto stable = stable_vector(self, versions->seen, members, fleet->reports);
+    auto stable = common(stable_vector(self, versions->seen, members, fleet->reports), versions->report);
     for (const auto& floor : floors) {
       stable = common(stable, floor);
     }

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "base_row.h"
 #include "copy_text.h"
@@ -24,7 +27,10 @@ constexpr int kBatchRows = 200;
 // What one row under judgement looks like on both sides.
 struct Row {
   std::string key;
+  bool held = false;
   RowState mine;
+  std::map<Dot, Value> kept;  // of `mine`, as stored
+  std::set<Dot> unseen;       // of `mine`
   std::optional<Values> my_row;
   RowState theirs;
   std::optional<Values> their_row;
@@ -100,8 +106,13 @@ class Judge {
       for (const auto& line : *batch) {
         auto row = read(line);
         MBSYNC_TRY(row);
-        MBSYNC_TRY(judge(*row));
-        ++counts_.merged;
+        if (row->held) {
+          set_aside(*row);
+          ++counts_.set_aside;
+        } else {
+          judge(*row);
+          ++counts_.merged;
+        }
       }
       MBSYNC_TRY(rows_.flush(db_));
       MBSYNC_TRY(changes_.flush(db_));
@@ -133,8 +144,9 @@ class Judge {
         "s.m_at)::bigint % "
         "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN {3} END, "
-        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key) "
-        "FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
+        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key), s.m_held, "
+        "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
+        "c.key = s.m_key) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
         first_key + 1, fmt::join(fields, ", "), sql_.present("t"), sql_.record("t"), writes_json("c"), table_.id,
         staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
   }
@@ -144,6 +156,13 @@ class Judge {
   Result<Row> read(const pqxx::row& line) {
     Row row;
     row.key = line[0].c_str();
+    row.held = line[11].as<bool>();
+    if (!line[12].is_null()) {
+      std::istringstream dots(line[12].c_str());
+      for (Dot dot; dots >> dot.origin.value >> dot.counter;) {
+        row.unseen.insert(dot);
+      }
+    }
     if (!line[8].is_null()) {
       auto values = parse_values(line[8].c_str(), numbers_);
       MBSYNC_TRY(values);
@@ -174,6 +193,9 @@ class Judge {
       MBSYNC_TRY(writes);
       auto my_state = load(*writes, row.my_row, false);
       MBSYNC_TRY(my_state);
+      for (const auto& write : *writes) {
+        row.kept[write.dot] = write.kept;
+      }
       row.mine = std::move(*my_state);
     }
     return row;
@@ -238,7 +260,18 @@ class Judge {
     return place == staged_.renumber.end() ? std::numeric_limits<ColumnNumber>::max() : place->second;
   }
 
-  Result<void> judge(const Row& row) {
+  // The application holds the row. Its writes here stay as they are stored; what the peer has besides is stored with
+  // its values, since the row does not show them (CONFLICTS.md C10).
+  void set_aside(const Row& row) {
+    const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+    for (const auto& entry : merged.writes) {
+      const auto mine = row.kept.find(entry.dot);
+      const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
+      add_change(row, entry, unseen ? Value(format_values(entry.values, table_.width)) : mine->second, unseen);
+    }
+  }
+
+  void judge(const Row& row) {
     const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
     // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
     if (context_.header.full) {
@@ -247,7 +280,10 @@ class Judge {
       for (const auto& entry : merged.writes) {
         (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
       }
-      const auto base = settle_on_base(own, row.my_row, fleet, row.their_row);
+      // The sender's row does not show what the application holds up there.
+      const auto theirs = settle(fleet, numbers_, row.their_row, std::nullopt);
+      const auto base =
+          settle_on_base(own, row.my_row, fleet, theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt);
       for (const auto column : base.conflicts) {
         add_base_conflict(row, base, column);
       }
@@ -255,24 +291,27 @@ class Judge {
       outcome.exists = base.values.has_value();
       outcome.values = base.values.value_or(Values{});
       write(row, base.state, outcome);
-      return {};
+      return;
     }
     const auto outcome = settle(merged, numbers_, row.my_row, row.their_row);
     for (const auto& conflict : outcome.conflicts) {
       add_conflict(row, merged, conflict);
     }
     write(row, merged, outcome);
-    return {};
+  }
+
+  void add_change(const Row& row, const Write& entry, Value kept, bool unseen) {
+    changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
+                  std::to_string(entry.dot.counter),
+                  entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
+                  entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"), std::move(kept),
+                  std::string(unseen ? "t" : "f")});
   }
 
   void write(const Row& row, const RowState& state, const Outcome& outcome) {
     for (const auto& entry : state.writes) {
       const bool keep = must_keep_values(entry, outcome);
-      changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
-                    std::to_string(entry.dot.counter),
-                    entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
-                    entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"),
-                    keep ? Value(format_values(entry.values, table_.width)) : Value()});
+      add_change(row, entry, keep ? Value(format_values(entry.values, table_.width)) : Value(), false);
     }
     const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;
     if (unchanged) {
@@ -373,7 +412,7 @@ std::string covered_by(const VersionVector& vector, std::string_view alias, std:
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.ensure_temporary_table("new_change",
                                        "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
-                                       "deleted boolean, kept text"));
+                                       "deleted boolean, kept text, unseen boolean"));
   return db.ensure_temporary_table("new_conflict",
                                    "signature text, schema_name text, table_name text, key text, column_name text, "
                                    "rule text, winner jsonb, losers jsonb");
@@ -393,8 +432,9 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
                             "(SELECT FROM mbsync.change c WHERE c.tab = {} AND c.key = s.m_key)",
                             staged.name, covered_by(context.mine_seen, "s", "m_"), table.id)));
   }
-  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL{}) OR EXISTS ({})",
-                                       staged.name, staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
+  const auto any =
+      db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL OR m_held{}) OR EXISTS ({})",
+                          staged.name, staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL", local));
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
     return MergeCounts{};
@@ -407,7 +447,8 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND c.key IN "
         "(SELECT m_key FROM {0}) "
         "GROUP BY c.key HAVING count(*) = 1 AND NOT bool_or(c.deleted OR c.kept IS NOT NULL OR {2})) w, {3} t "
-        "WHERE w.key = s.m_key AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND NOT {4} AND {5} "
+        "WHERE w.key = s.m_key AND NOT s.m_held AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND "
+        "NOT {4} AND {5} "
         "AND ROW({6})::record OPERATOR(pg_catalog.*=) ROW({7})::record "
         "RETURNING s.m_key, s.m_origin, s.m_counter, s.m_at, s.m_cols) "
         "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
@@ -416,7 +457,7 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"),
         sql.staged_values("s"))));
   }
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL{}", staged.name,
+  MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL OR m_held{}", staged.name,
                                  staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL")));
   MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow",
                                  staged.name, local)));
@@ -432,10 +473,10 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 
 Result<void> store_merged(PgConnection& db) {
   MBSYNC_TRY(
-      db.exec("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
+      db.exec("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen) "
               "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
               "'-infinity'), cols, "
-              "deleted, kept FROM pg_temp.new_change; "
+              "deleted, kept, unseen FROM pg_temp.new_change; "
               "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
               "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM "
               "pg_temp.new_conflict "

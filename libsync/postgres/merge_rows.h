@@ -2,22 +2,10 @@
 // by the core, written back into the staging table as what they are to become.
 #pragma once
 
-#include <map>
-
 #include "message.h"
-#include "schema.h"
+#include "staged_table.h"
 
 namespace mbsync {
-
-/// One table's part of an answer, in a temporary table of the session: m_key, m_origin, m_counter, m_at, m_cols,
-/// m_deleted, m_kept, m_writes as on the wire, m_slow, and v1 ... vN for the table's columns.
-struct StagedTable {
-  const Table* table = nullptr;
-  std::string name;  ///< "pg_temp.stage_17"
-  std::int64_t rows = 0;
-  /// Sender's column number to ours, where the two number differently; empty where they agree.
-  std::map<ColumnNumber, ColumnNumber> renumber;
-};
 
 struct MergeContext {
   Member self;
@@ -29,6 +17,7 @@ struct MergeContext {
 struct MergeCounts {
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
+  std::int64_t set_aside = 0;  ///< rows whose writes are stored beside them, since the application holds them
 };
 
 /// Makes the session's temporary tables that merging writes into. Once a session, outside a transaction.
@@ -37,7 +26,8 @@ Result<void> prepare_merge(PgConnection& db);
 /// Judges the table's rows that have writes on both sides. On return the staging table holds no such row any more but,
 /// for each that has to change here, one with its final values (m_origin NULL); the new live writes and the conflicts
 /// wait in pg_temp.new_change and pg_temp.new_conflict, and the old ones of those rows are gone from mbsync.change.
-/// In the apply transaction, with the rows locked and sealed.
+/// Rows that are held (m_held) are joined and not judged: what is new of them is unseen (CONFLICTS.md C10).
+/// In the apply transaction, with the other rows locked and sealed.
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context);
 
 /// Moves what merge_rows() collected into mbsync.change and mbsync.conflict.

@@ -13,4 +13,8 @@ struct MigrationReport {
 /// `config` if the schema is newer than this program, or if a right is missing (with the statement that grants it).
 Result<MigrationReport> migrate(PgConnection& db);
 
+/// For readers that must not change anything: `not_found` if there is no schema mbsync, `config` if it has another
+/// version than this program works with.
+Result<void> check_schema_version(PgConnection& db);
+
 }  // namespace mbsync

@@ -10,12 +10,12 @@
 #include <mutex>
 #include <set>
 
-#include "apply.h"
 #include "capture.h"
 #include "forget.h"
 #include "merge_rows.h"
 #include "migrate.h"
 #include "pull_reader.h"
+#include "pull_stage.h"
 #include "schema.h"
 #include "seal.h"
 #include "version_store.h"
@@ -64,6 +64,7 @@ struct PgStore::Impl {
   ApplyRole role;
   VersionVector seen;
   bool captures_pending = false;
+  bool rows_unseen = false;  // some row was set aside
   bool interrupted = false;
   std::vector<std::unique_ptr<PgConnection>> idle;
   std::set<PgConnection*> busy;
@@ -151,6 +152,10 @@ struct PgStore::Impl {
     seen.merge(now);
     news.notify_all();
   }
+  bool has_unseen() const {
+    const std::lock_guard lock(state_mutex);
+    return rows_unseen;
+  }
   void publish_sealed() {
     const std::lock_guard lock(state_mutex);
     captures_pending = false;
@@ -160,6 +165,8 @@ struct PgStore::Impl {
     const auto versions = read_versions(db);
     MBSYNC_TRY(versions);
     publish_seen(versions->seen);
+    const std::lock_guard lock(state_mutex);
+    rows_unseen = versions->report != versions->seen;
     return {};
   }
 
@@ -206,10 +213,8 @@ struct PgStore::Impl {
       }
     }
     MBSYNC_TRY(store_members(db, fresh));
-    auto reports = request.reports;
-    reports[request.sender.id].merge(request.seen);
     const auto own = current_self().id;
-    for (const auto& [node, report] : reports) {
+    for (const auto& [node, report] : request.reports) {
       const auto known = fleet->reports.find(node);
       if (node != own && (known == fleet->reports.end() || !known->second.covers(report))) {
         MBSYNC_TRY(raise_report(db, node, report));
@@ -258,6 +263,7 @@ class PgStore::Impl::Pull : public PullSession {
       self = store_.self;
     }
     stage_ = std::make_unique<PullStage>(*db_, *schema_, self, role, versions.seen);
+    fleet.reports[self.id] = std::move(versions.report);
     return PullRequest{
         self, std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(), now_micros()};
   }
@@ -267,10 +273,11 @@ class PgStore::Impl::Pull : public PullSession {
   Result<ApplyOutcome> apply() override {
     ApplyOutcome outcome;
     MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
-      const auto report = stage_->apply();
+      const auto report = stage_->apply(!store_.has_unseen());
       MBSYNC_TRY(report);
       const auto& header = stage_->received();
-      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, report->outdated || header.ask_again};
+      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, report->set_aside,
+                             report->outdated || header.ask_again};
       if (report->outdated) {
         return {};
       }
@@ -282,6 +289,8 @@ class PgStore::Impl::Pull : public PullSession {
     store_.floors.erase(this);
     return outcome;
   }
+
+  [[nodiscard]] bool usable() const override { return !db_->broken(); }
 
  private:
   Impl& store_;
@@ -417,8 +426,7 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {
   auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer));
   MBSYNC_TRY(session);
-  MBSYNC_TRY(prepare_sealing(**session));
-  MBSYNC_TRY(prepare_merge(**session));
+  MBSYNC_TRY(prepare_apply(**session));
   const std::lock_guard lock(impl_->state_mutex);
   if (impl_->interrupted) {
     return Impl::cancelled();
@@ -466,6 +474,30 @@ Result<std::int64_t> PgStore::forget_stable() {
   return removed;
 }
 
+Result<std::int64_t> PgStore::settle_unseen() {
+  if (!impl_->has_unseen()) {
+    return 0;
+  }
+  auto db = impl_->lease("settle");
+  MBSYNC_TRY(db);
+  MBSYNC_TRY(prepare_apply(**db));
+  const auto schema = impl_->current_schema();
+  const auto self = impl_->current_self();
+  ApplyRole role;
+  {
+    const std::lock_guard lock(impl_->state_mutex);
+    role = impl_->role;
+  }
+  std::int64_t waiting = 0;
+  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto report = Applier(**db, *schema, self, role).settle_unseen();
+    MBSYNC_TRY(report);
+    waiting = report->set_aside;
+    return impl_->read_seen(**db);
+  }));
+  return waiting;
+}
+
 void PgStore::interrupt() {
   const std::lock_guard lock(impl_->state_mutex);
   impl_->interrupted = true;
@@ -479,23 +511,22 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   auto opened = PgConnection::open(url, "status");
   MBSYNC_TRY(opened);
   auto& db = **opened;
-  const auto there = db.exec("SELECT to_regclass('mbsync.settings') IS NOT NULL");
-  MBSYNC_TRY(there);
-  if (!(*there)[0][0].as<bool>()) {
-    return Error{ErrorKind::kNotFound, fmt::format("database {} has no schema mbsync", url.display),
-                 "start a node with `mbsync run`"};
-  }
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kRepeatableRead));
+  if (auto fits = check_schema_version(db); !fits) {
+    return fits.error().in(fmt::format("database {}", url.display));
+  }
   StoreStatus status;
   const auto facts = db.exec(
       "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM "
       "mbsync.capture), "
-      "(SELECT count(*) FROM mbsync.change), (SELECT count(*) FROM mbsync.conflict)");
+      "(SELECT count(*) FROM mbsync.change), (SELECT count(*) FROM mbsync.conflict), "
+      "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen)");
   MBSYNC_TRY(facts);
   status.schema_version = (*facts)[0][0].as<int>(0);
   status.captures = (*facts)[0][1].as<std::int64_t>();
   status.live_writes = (*facts)[0][2].as<std::int64_t>();
   status.conflicts = (*facts)[0][3].as<std::int64_t>();
+  status.unseen_rows = (*facts)[0][4].as<std::int64_t>();
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
   for (const auto& table : schema->tables) {

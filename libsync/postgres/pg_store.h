@@ -32,7 +32,8 @@ struct ApplyOutcome {
   std::int64_t rows = 0;
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
-  bool ask_again = false;  ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+  std::int64_t set_aside = 0;  ///< rows that the application holds; they follow by settle_unseen()
+  bool ask_again = false;      ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
 };
 
 /// What status shows; read in one go, without the engine's lock.
@@ -42,6 +43,7 @@ struct StoreStatus {
   std::int64_t captures = 0;     ///< writes not sealed yet
   std::int64_t live_writes = 0;  ///< writes that some member may still lack
   std::int64_t conflicts = 0;
+  std::int64_t unseen_rows = 0;  ///< rows whose news wait for an application transaction that holds them
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {
@@ -62,8 +64,10 @@ class PullSession {
   virtual Result<PullRequest> ask(std::chrono::milliseconds wait) = 0;
   /// Where the answer goes; good until the next ask().
   virtual PullSink& sink() = 0;
-  /// Applies the answer that the sink has received whole. After `transient` it may be called again.
+  /// Applies the answer that the sink has received whole. After `transient` it may be called again while usable().
   virtual Result<ApplyOutcome> apply() = 0;
+  /// False once the connection to the database is lost, and the answer with it.
+  [[nodiscard]] virtual bool usable() const = 0;
 };
 
 class PgStore {
@@ -96,6 +100,8 @@ class PgStore {
   /// Seals what nobody has pulled, so that many writes of a row become one.
   Result<std::int64_t> seal_pending();
   Result<std::int64_t> forget_stable();
+  /// Brings what was set aside into rows that the application does not hold any more; how many rows still wait.
+  Result<std::int64_t> settle_unseen();
 
   /// Gives up every statement that is under way; from then on everything fails with `cancelled`.
   void interrupt();

@@ -45,7 +45,7 @@ std::string lacking(std::string_view alias, const VersionVector& seen, const Ver
 std::string writes_sql(int tab, const std::string& which) {
   return fmt::format(
       "(SELECT c.key, count(*) AS n, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
-      "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
+      "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, bool_or(c.unseen) AS unseen, "
       "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted) AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {} GROUP BY c.key)",
       tab, which);
@@ -54,7 +54,7 @@ std::string writes_sql(int tab, const std::string& which) {
 // The same where no row has more than one write: nothing to group, and that is nearly all traffic.
 std::string single_writes_sql(int tab, const std::string& which) {
   return fmt::format(
-      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, false AS complex "
+      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, false AS unseen, false AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {})",
       tab, which);
 }
@@ -97,7 +97,7 @@ class Reader {
       MBSYNC_TRY(rows_of(table, sql, "w.key",
                          fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true"), table.quoted(),
                                      sql.key_match("t", "w.key")),
-                         "w.deleted AND NOT " + sql.present("t"), *big));
+                         "(w.deleted OR w.unseen) AND NOT " + sql.present("t"), *big));
     } else {
       auto writes = writes_sql(
           table.id,
@@ -118,7 +118,7 @@ class Reader {
       MBSYNC_TRY(
           rows_of(table, sql, "w.key",
                   fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes, table.quoted(), sql.key_match("t", "w.key")),
-                  "(w.deleted OR " + sql.present("t") + ")", *big));
+                  "(w.deleted OR w.unseen OR " + sql.present("t") + ")", *big));
     }
     MBSYNC_TRY(sink_.table_end(rows_));
     total_rows_ += rows_;
@@ -274,7 +274,7 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   const bool others = std::any_of(fleet->members.begin(), fleet->members.end(),
                                   [&](const Member& m) { return m.id != self.id && m.id != asked.sender.id; });
   const bool full = !request.seen.covers(versions->forgotten) || (newcomer && others);
-  fleet->reports[self.id] = versions->seen;
+  fleet->reports[self.id] = versions->report;
   if (full && request.wait_ms > 0) {
     MBSYNC_TRY(sink.header(PullHeader{
         self, request.seen, std::move(fleet->members), std::move(fleet->reports), false, now_micros(), {}, true}));

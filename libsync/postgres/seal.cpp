@@ -120,9 +120,9 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   MBSYNC_TRY(counter);
   const auto sealed = db.exec(fmt::format(
       "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
-      "AND position(B'1' IN c.cols & ~s.cols) = 0; "
+      "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "
       "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
-      "AND position(B'1' IN c.cols & s.cols) > 0; "
+      "AND NOT c.unseen AND position(B'1' IN c.cols & s.cols) > 0; "
       "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
       "SELECT s.tab, s.key, {}, {}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM pg_temp.sealing "
       "s",

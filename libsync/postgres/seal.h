@@ -12,7 +12,7 @@ namespace mbsync {
 Result<void> prepare_sealing(PgConnection& db);
 
 /// In the open transaction: takes what is visible in mbsync.capture, makes one write a row of it, advances the own
-/// counter, removes the overwritten columns from older writes of those rows (CONFLICTS.md C2). Commits of other
+/// counter, removes the overwritten columns from older writes of those rows (CONFLICTS.md C2, C10). Commits of other
 /// sessions that are not visible yet are sealed next time; nothing depends on their order. The caller holds the
 /// engine's lock. Returns the number of rows sealed; the counter moves only if it is not 0.
 Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self);

@@ -35,6 +35,7 @@ class TableSql {
   [[nodiscard]] std::string column_names() const;
   /// A staged row's values, cast to the columns' types where they were staged as text: "s.v1, s.v2::public.\"Role\"".
   [[nodiscard]] std::string staged_values(std::string_view staged) const;
+  [[nodiscard]] std::string staged_value(std::string_view staged, std::size_t index) const;  ///< of columns[index]
   /// "\"a\" = s.v1, ..." for UPDATE, without the columns that UPDATE may not set. Empty if nothing is left.
   [[nodiscard]] std::string staged_assignments(std::string_view staged) const;
   /// "v1 text, v2 int4, ...": column definitions of a staging table.
@@ -44,7 +45,6 @@ class TableSql {
 
  private:
   [[nodiscard]] std::string key_part(std::string_view row, const Column& column) const;
-  [[nodiscard]] std::string staged_value(std::string_view staged, std::size_t index) const;
 
   const Table& table_;
 };

@@ -28,16 +28,21 @@ Result<std::int64_t> next_counter(PgConnection& db, NodeId self) {
 }
 
 Result<Versions> read_versions(PgConnection& db) {
-  const auto rows = db.exec("SELECT origin, counter, forgotten FROM mbsync.version_vector");
+  const auto rows = db.exec(
+      "SELECT v.origin, v.counter, v.forgotten, (SELECT min(c.counter) FROM mbsync.change c WHERE c.unseen AND "
+      "c.origin = v.origin) FROM mbsync.version_vector v");
   MBSYNC_TRY(rows);
   VersionVector::Map seen;
   VersionVector::Map forgotten;
+  VersionVector::Map report;
   for (const auto& row : *rows) {
     const NodeId origin{row[0].as<std::int64_t>()};
     seen[origin] = row[1].as<std::int64_t>();
     forgotten[origin] = row[2].as<std::int64_t>();
+    report[origin] = row[3].is_null() ? seen[origin] : row[3].as<std::int64_t>() - 1;
   }
-  return Versions{VersionVector(std::move(seen)), VersionVector(std::move(forgotten))};
+  return Versions{VersionVector(std::move(seen)), VersionVector(std::move(forgotten)),
+                  VersionVector(std::move(report))};
 }
 
 Result<Fleet> read_fleet(PgConnection& db) {

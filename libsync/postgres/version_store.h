@@ -22,6 +22,9 @@ Result<std::int64_t> next_counter(PgConnection& db, NodeId self);
 struct Versions {
   VersionVector seen;
   VersionVector forgotten;  ///< up to here, writes that everybody had are gone from mbsync.change
+  /// What this node may vouch for: `seen` without the writes that wait for rows which the application holds
+  /// (CONFLICTS.md C10). Never goes back.
+  VersionVector report;
 };
 Result<Versions> read_versions(PgConnection& db);
 

@@ -30,7 +30,8 @@ struct Member {
 struct PullRequest {
   Member sender;  ///< the node that asks
   VersionVector seen;
-  /// What the sender knows of the fleet; with `seen` they are what lets writes be forgotten.
+  /// What the sender knows of the fleet; what lets writes be forgotten. Its own report is among them, and is less than
+  /// `seen` while rows wait that its application holds (CONFLICTS.md C10).
   std::vector<Member> members;
   std::map<NodeId, VersionVector> reports;
   std::int64_t wait_ms = 0;     ///< how long the answer may take when there is nothing new yet (long poll)

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "fleet_key.h"
@@ -44,15 +45,15 @@ class Pause {
 
 class Backoff {
  public:
-  milliseconds next() {
-    const auto now = wait_;
-    wait_ = std::min(wait_ * 2, kBackoffMax);
-    return now;
-  }
-  void reset() { wait_ = kBackoffFirst; }
+  explicit Backoff(milliseconds first = kBackoffFirst, milliseconds most = kBackoffMax)
+      : first_(first), most_(most), wait_(first) {}
+  milliseconds next() { return std::exchange(wait_, std::min(wait_ * 2, most_)); }
+  void reset() { wait_ = first_; }
 
  private:
-  milliseconds wait_ = kBackoffFirst;
+  milliseconds first_;
+  milliseconds most_;
+  milliseconds wait_;
 };
 
 // Says a thing once until it changes, so that a peer that is off for a week makes two lines and not a hundred thousand.
@@ -65,6 +66,7 @@ class Announcer {
     last_ = text;
     return true;
   }
+  void forget() { last_.reset(); }
 
  private:
   std::optional<std::string> last_;  // nothing has been said yet, and then even "" is news
@@ -75,6 +77,7 @@ struct Shared {
   PgStore& store;
   std::atomic<bool> reports_changed{true};
   std::atomic<bool> schema_suspect{false};  // a statement failed in a way that a changed table explains
+  std::atomic<bool> rows_set_aside{true};   // some may be, so look soon
 };
 
 class Answers : public PullService {
@@ -164,14 +167,18 @@ class PeerLoop {
         if (announcer_.is_news("")) {
           log_info(kPeerDomain, "in step peer={}", name_);
         }
+        if (applied->set_aside > 0) {
+          shared_.rows_set_aside = true;
+        }
         if (applied->rows > 0) {
-          log_debug(kPeerDomain, "applied peer={} rows={} merged={} conflicts={} ms={}", name_, applied->rows,
-                    applied->merged, applied->conflicts,
+          log_debug(kPeerDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name_,
+                    applied->rows, applied->merged, applied->conflicts, applied->set_aside,
                     std::chrono::duration_cast<milliseconds>(Clock::now() - started).count());
         }
         return {};
       }
-      if (applied.error().kind != ErrorKind::kTransient || tries == kApplyTries || stop.stop_requested()) {
+      if (applied.error().kind != ErrorKind::kTransient || tries == kApplyTries || !session_->usable() ||
+          stop.stop_requested()) {
         return applied.error();
       }
       log_debug(kPeerDomain, "trying again peer={} tries={} reason={}", name_, tries,
@@ -326,6 +333,7 @@ class Node {
       } else {
         last_seal = now;
       }
+      settle(now);
       if (shared_.reports_changed && now - last_forget >= kForgetEvery) {
         shared_.reports_changed = false;
         report(store_.forget_stable(), "forgetting");
@@ -346,6 +354,34 @@ class Node {
     }
   }
 
+  // Rows that an application transaction held when news of them came.
+  void settle(Clock::time_point now) {
+    if (shared_.rows_set_aside.exchange(false)) {
+      settle_wait_.reset();
+      settle_at_ = now;
+    }
+    if (now < settle_at_) {
+      return;
+    }
+    const auto waiting = store_.settle_unseen();
+    settle_at_ = now + settle_wait_.next();
+    if (!waiting) {
+      if (settle_failures_.is_news(waiting.error().text())) {
+        report(waiting, "bringing up to date rows that the application held");
+      }
+      return;
+    }
+    settle_failures_.forget();
+    shared_.reports_changed = shared_.reports_changed || (rows_waiting_ > 0 && *waiting != rows_waiting_);
+    if (*waiting > 0 && rows_waiting_ == 0) {
+      log_info(kDomain, "rows are held by application transactions, what peers wrote to them follows later rows={}",
+               *waiting);
+    } else if (*waiting == 0 && rows_waiting_ > 0) {
+      log_info(kDomain, "held rows have all been brought up to date");
+    }
+    rows_waiting_ = *waiting;
+  }
+
   template <typename T>
   void report(const Result<T>& result, std::string_view what) {
     if (!result && result.error().kind != ErrorKind::kCancelled) {
@@ -360,6 +396,10 @@ class Node {
   Shared shared_;
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
+  Backoff settle_wait_{kSettleFirst, kSettleMax};
+  Clock::time_point settle_at_;
+  Announcer settle_failures_;
+  std::int64_t rows_waiting_ = 0;  // what settle() saw last
   bool first_ = true;
   bool tables_waiting_ = false;
 };

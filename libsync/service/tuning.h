@@ -20,6 +20,10 @@ inline constexpr milliseconds kPollCalmAfter{2000};
 inline constexpr milliseconds kSealAfter{1000};
 /// How often stable writes are looked for, if any report has changed.
 inline constexpr milliseconds kForgetEvery{1000};
+/// How often rows that were set aside, since the application held them, are looked at again: first, and doubled up to
+/// the longest while they stay held. One look takes a few milliseconds.
+inline constexpr milliseconds kSettleFirst{50};
+inline constexpr milliseconds kSettleMax{1000};
 /// How often tables, columns and triggers are compared with what is captured; also done at once when a table turns out
 /// to have changed.
 inline constexpr milliseconds kRefreshEvery{10'000};

@@ -16,6 +16,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"pending_captures", status.captures},
       {"live_writes", status.live_writes},
       {"conflicts", status.conflicts},
+      {"held_rows", status.unseen_rows},
       {"members", nlohmann::ordered_json::array()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
@@ -40,6 +41,10 @@ std::string as_text(const StoreStatus& status) {
   text += fmt::format("Writes not yet sealed:   {}\n", status.captures);
   text += fmt::format("Writes kept for peers:   {}\n", status.live_writes);
   text += fmt::format("Conflicts on record:     {}\n", status.conflicts);
+  if (status.unseen_rows > 0) {
+    text += fmt::format("Rows held by the application, to be brought up to date when they are free: {}\n",
+                        status.unseen_rows);
+  }
   std::vector<std::vector<std::string>> members;
   for (const auto& entry : status.members) {
     if (!entry.self) {

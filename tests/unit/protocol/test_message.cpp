@@ -18,7 +18,7 @@ PullRequest some_request() {
   request.sender = {NodeId{0x1a}, "kasse-1"};
   request.seen = VersionVector({{NodeId{0x1a}, 17}, {NodeId{0x2b}, 4}});
   request.members = {{NodeId{0x1a}, "kasse-1"}, {NodeId{0x2b}, "büro"}};
-  request.reports = {{NodeId{0x2b}, VersionVector({{NodeId{0x1a}, 12}})}};
+  request.reports = {{NodeId{0x1a}, request.seen}, {NodeId{0x2b}, VersionVector({{NodeId{0x1a}, 12}})}};
   request.wait_ms = 25'000;
   request.sent_at_us = 1'700'000'000'000'000;
   return request;
@@ -51,7 +51,8 @@ std::string table_after(const std::function<void(json&)>& change) {
 TEST_CASE("message: a pull request reads as PROTOCOL.md shows it") {
   CHECK(to_json(some_request()) ==
         R"({"members":[{"id":"000000000000001a","name":"kasse-1"},{"id":"000000000000002b","name":"büro"}],)"
-        R"("reports":{"000000000000002b":{"000000000000001a":12}},)"
+        R"("reports":{"000000000000001a":{"000000000000001a":17,"000000000000002b":4},)"
+        R"("000000000000002b":{"000000000000001a":12}},)"
         R"("seen":{"000000000000001a":17,"000000000000002b":4},)"
         R"("sender":{"id":"000000000000001a","name":"kasse-1"},"sent_at_us":1700000000000000,"wait_ms":25000})");
 }

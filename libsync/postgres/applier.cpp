@@ -1,0 +1,453 @@
+#include "applier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "pull_reader.h"
+#include "reference_check.h"
+#include "seal.h"
+#include "table_sql.h"
+
+namespace mbsync {
+namespace {
+
+// How long an answer waits for a row that an application transaction holds, at first. Most transactions are shorter,
+// and while apply waits, the application may in turn wait for rows that apply has locked already. Far below
+// PostgreSQL's deadlock_timeout (1 s by default), so that in a deadlock the application is never the victim.
+constexpr const char* kRowLockTimeout = "100ms";
+// The same once rows are set aside that cannot be had: what still waits is a statement that meets an uncommitted key.
+constexpr const char* kProbeLockTimeout = "20ms";
+// Attempts with more rows set aside each time, before the answer is left for later.
+constexpr int kAttemptsMax = 12;
+// More rows than this are not looked for one by one.
+constexpr std::size_t kBlockedMax = 1000;
+
+VersionVector without(NodeId node, const VersionVector& vector) {
+  auto counters = vector.counters();
+  counters.erase(node);
+  return VersionVector(std::move(counters));
+}
+
+// Parents before children, so that rows can be written under foreign keys that are checked at once; tables in a cycle
+// come in the order they were given.
+std::vector<StagedTable*> parents_first(Applier::Staged& staged) {
+  std::vector<StagedTable*> order;
+  std::map<int, int> state;  // 1: being visited, 2: done
+  std::map<std::string, StagedTable*> by_name;
+  for (auto& [id, entry] : staged) {
+    by_name[entry.table->display()] = &entry;
+  }
+  const std::function<void(StagedTable&)> visit = [&](StagedTable& entry) {
+    auto& mark = state[entry.table->id];
+    if (mark != 0) {
+      return;
+    }
+    mark = 1;
+    for (const auto& reference : entry.table->foreign_keys) {
+      const auto parent = by_name.find(fmt::format("{}.{}", reference.schema, reference.table));
+      if (parent != by_name.end()) {
+        visit(*parent->second);
+      }
+    }
+    mark = 2;
+    order.push_back(&entry);
+  };
+  for (auto& [id, entry] : staged) {
+    visit(entry);
+  }
+  return order;
+}
+
+bool may_try_again(const PgConnection& db, const Error& error) {
+  return error.kind == ErrorKind::kTransient && !db.broken();
+}
+
+}  // namespace
+
+Result<void> prepare_apply(PgConnection& db) {
+  MBSYNC_TRY(prepare_sealing(db));
+  MBSYNC_TRY(prepare_merge(db));
+  return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\"");
+}
+
+Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
+                                   bool patient) {
+  Task task{staged, header, asked_seen, false, false};
+  if (patient || header.full) {
+    std::vector<Key> none;
+    auto done = attempt(task, none);
+    if (done || header.full || !may_try_again(db_, done.error())) {
+      return done;
+    }
+  }
+  task.skip_held = true;
+  return attempts(task);
+}
+
+Result<ApplyReport> Applier::settle_unseen() {
+  const auto tabs = db_.exec("SELECT DISTINCT tab FROM mbsync.change WHERE unseen");
+  MBSYNC_TRY(tabs);
+  Staged staged;
+  for (const auto& row : *tabs) {
+    const auto id = row[0].as<int>();
+    const auto table = std::find_if(schema_.tables.begin(), schema_.tables.end(),
+                                    [&](const Table& candidate) { return candidate.id == id; });
+    if (table == schema_.tables.end()) {
+      continue;  // does not take part at present, and is named for it
+    }
+    auto entry = make_stage(db_, *table);
+    MBSYNC_TRY(entry);
+    const auto rows = db_.exec(fmt::format(
+        "INSERT INTO {} (m_key, m_deleted) SELECT key, bool_or(deleted) FROM mbsync.change WHERE unseen AND "
+        "tab = {} GROUP BY key",
+        entry->name, id));
+    MBSYNC_TRY(rows);
+    entry->rows = static_cast<std::int64_t>(rows->affected_rows());
+    staged.emplace(id, std::move(*entry));
+  }
+  if (staged.empty()) {
+    return ApplyReport{};
+  }
+  // No peer has a part in it: joining with nothing, known of nothing, leaves every write as it is.
+  const PullHeader nobody;
+  return attempts(Task{staged, nobody, {}, true, true});
+}
+
+Result<ApplyReport> Applier::attempts(Task task) {
+  MBSYNC_TRY(db_.exec("DELETE FROM pg_temp.held"));
+  for (int number = 1;; ++number) {
+    std::vector<Key> blocked;
+    auto done = attempt(task, blocked);
+    if (done || blocked.empty() || number == kAttemptsMax) {
+      return done;
+    }
+    for (const auto& [tab, key] : blocked) {
+      MBSYNC_TRY(db_.exec("INSERT INTO pg_temp.held VALUES ($1::int, $2)", {std::to_string(tab), key}));
+    }
+  }
+}
+
+Result<ApplyReport> Applier::attempt(const Task& task, std::vector<Key>& blocked) {
+  MBSYNC_TRY(begin(task));
+  auto report = run(task, blocked);
+  if (report && blocked.empty() && !report->outdated) {
+    if (auto committed = db_.commit(); !committed) {
+      db_.rollback();
+      return committed.error();
+    }
+    return report;
+  }
+  db_.rollback();
+  if (report && !blocked.empty()) {
+    return Error{ErrorKind::kTransient, fmt::format("{} rows are held by application transactions", blocked.size()),
+                 ""};
+  }
+  return report;
+}
+
+Result<void> Applier::begin(const Task& task) {
+  MBSYNC_TRY(db_.begin(PgConnection::Isolation::kReadCommitted));
+  std::string settings = fmt::format("SET LOCAL lock_timeout = '{}'; SET LOCAL mbsync.applying = 'on'",
+                                     task.skip_held ? kProbeLockTimeout : kRowLockTimeout);
+  if (role_.replica) {
+    settings += "; SET LOCAL session_replication_role = replica";
+  } else {
+    settings += "; SET CONSTRAINTS ALL DEFERRED";
+  }
+  MBSYNC_TRY(db_.exec(settings));
+  return {};
+}
+
+Result<void> Applier::lock_rows(const Task& task, const std::vector<StagedTable*>& order) {
+  for (const auto* entry : order) {
+    const TableSql sql(*entry->table);
+    const auto locked = task.skip_held
+                            ? mark_held(*entry)
+                            : db_.run(fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} s JOIN {} t ON {} FOR NO KEY "
+                                                  "UPDATE OF t) locked",
+                                                  entry->name, entry->table->quoted(), sql.key_match("t", "s.m_key")));
+    if (!locked) {
+      return locked.error().in(fmt::format("locking rows of table {}", entry->table->display()));
+    }
+  }
+  return {};
+}
+
+// Locks what can be locked at once and marks the rest. A row that may be deleted needs the stronger lock.
+Result<void> Applier::mark_held(const StagedTable& staged) {
+  const auto& table = *staged.table;
+  const auto match = TableSql(table).key_match("t", "s.m_key");
+  MBSYNC_TRY(
+      db_.exec(fmt::format("UPDATE {0} s SET m_held = true FROM pg_temp.held h WHERE h.tab = {1} AND h.key = s.m_key",
+                           staged.name, table.id)));
+  for (const bool may_go : {true, false}) {
+    const auto which =
+        fmt::format("NOT s.m_held AND ({}(s.m_deleted IS TRUE OR s.m_writes IS NOT NULL))", may_go ? "" : "NOT ");
+    MBSYNC_TRY(db_.exec(fmt::format(
+        "WITH locked AS MATERIALIZED (SELECT s.m_key FROM {0} s JOIN {1} t ON {2} WHERE {3} FOR {4} OF t SKIP LOCKED) "
+        "UPDATE {0} s SET m_held = true FROM {1} t WHERE {2} AND {3} AND NOT EXISTS (SELECT FROM locked l WHERE "
+        "l.m_key = s.m_key)",
+        staged.name, table.quoted(), match, which, may_go ? "UPDATE" : "NO KEY UPDATE")));
+  }
+  return {};
+}
+
+// The writes of rows that needed no decision.
+Result<void> Applier::store_writes(const StagedTable& staged) {
+  return db_.run(fmt::format(
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
+      "SELECT {}, m_key, m_origin, m_counter, m_at, m_cols, m_deleted, m_kept FROM {} WHERE m_origin IS NOT NULL",
+      staged.table->id, staged.name));
+}
+
+Result<ApplyReport> Applier::run(const Task& task, std::vector<Key>& blocked) {
+  const auto& header = task.header;
+  ApplyReport report;
+  const auto order = parents_first(task.staged);
+  std::int64_t most = 0;
+  for (const auto* entry : order) {
+    report.rows += entry->rows;
+    most = std::max(most, entry->rows);
+  }
+  MBSYNC_TRY(plan_for(db_, most));
+  MBSYNC_TRY(lock_rows(task, order));
+  if (task.settling) {
+    // What is still held stays as it is.
+    std::int64_t left = 0;
+    for (const auto* entry : order) {
+      const auto gone = db_.exec(fmt::format("DELETE FROM {} WHERE m_held", entry->name));
+      MBSYNC_TRY(gone);
+      report.set_aside += static_cast<std::int64_t>(gone->affected_rows());
+      left += entry->rows - static_cast<std::int64_t>(gone->affected_rows());
+    }
+    if (left == 0) {
+      return report;
+    }
+  }
+  // A write that was made here while the answer was on its way takes part as the concurrent write that it is.
+  const auto sealed = seal(db_, schema_, self_.id);
+  MBSYNC_TRY(sealed);
+  MBSYNC_TRY(plan_for(db_, most));
+  const auto versions = read_versions(db_);
+  MBSYNC_TRY(versions);
+  const auto fleet = read_fleet(db_);
+  MBSYNC_TRY(fleet);
+  if (header.seen.counter(self_.id) > versions->seen.counter(self_.id)) {
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("{} has seen writes of this node up to {}, but this database only remembers {}", header.sender.name,
+                    header.seen.counter(self_.id), versions->seen.counter(self_.id)),
+        "this database was restored from an older backup or is a copy; it must join again with a new identity"};
+  }
+
+  const MergeContext context{self_, header, task.asked_seen, versions->seen};
+  std::set<NodeId> others;  // members besides the two
+  for (const auto& list : {fleet->members, header.members}) {
+    for (const auto& member : list) {
+      if (member.id != self_.id && member.id != header.sender.id) {
+        others.insert(member.id);
+      }
+    }
+  }
+  // With no third member, a write that needed no decision would be forgotten at once: the sender has it, this node has
+  // it, and there is nobody else to tell.
+  const bool forget_at_once = others.empty() && !task.settling;
+
+  // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out
+  // of date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes.
+  // And a node that is new to this fleet has to take the fleet's rows before it can give its own.
+  const bool moved_on = header.full && !without(self_.id, task.asked_seen).covers(without(self_.id, versions->seen));
+  const bool not_joined =
+      !others.empty() && holds_only_own(header.seen, header.sender.id) && !holds_only_own(versions->seen, self_.id);
+  if (!task.settling && (!header.seen.covers(versions->forgotten) || moved_on || not_joined)) {
+    report.outdated = true;
+    return report;
+  }
+
+  for (auto* entry : order) {
+    const auto where = entry->table->display();
+    const auto counts = merge_rows(db_, *entry, context);
+    if (!counts) {
+      return counts.error().in(fmt::format("merging table {}", where));
+    }
+    report.merged += counts->merged;
+    report.conflicts += counts->conflicts;
+    report.set_aside += counts->set_aside;
+    if (!forget_at_once) {
+      if (auto stored = store_writes(*entry); !stored) {
+        return stored.error().in(fmt::format("table {}", where));
+      }
+    }
+  }
+  if (report.merged > 0 || report.set_aside > 0) {
+    MBSYNC_TRY(store_merged(db_));
+  }
+  const bool unseen = report.set_aside > 0 || versions->report != versions->seen;
+  if (unseen) {
+    MBSYNC_TRY(find_dependents(db_, schema_, task.staged, blocked));
+    if (!blocked.empty()) {
+      return report;
+    }
+  }
+  MBSYNC_TRY(write_all(task, order, blocked));
+  if (!blocked.empty()) {
+    return report;
+  }
+  // Without a concurrent write here, the sender's consistent cut is consistent here too.
+  if (role_.replica && (unseen || !header.seen.covers(versions->seen))) {
+    for (const auto* entry : order) {
+      MBSYNC_TRY(check_references(db_, schema_, *entry));
+    }
+  }
+  if (task.settling) {
+    return report;
+  }
+
+  if (!versions->seen.covers(header.seen)) {
+    MBSYNC_TRY(raise_seen(db_, header.seen));
+  }
+  auto forgotten = header.forgotten;
+  if (forget_at_once && !order.empty()) {
+    forgotten.merge(header.seen);
+  }
+  if (!versions->forgotten.covers(forgotten)) {
+    MBSYNC_TRY(raise_forgotten(db_, forgotten));
+  }
+  MBSYNC_TRY(store_fleet(*fleet, header));
+  return report;
+}
+
+bool Applier::is_referenced(const Table& table) const {
+  return std::any_of(schema_.tables.begin(), schema_.tables.end(), [&](const Table& child) {
+    return std::any_of(child.foreign_keys.begin(), child.foreign_keys.end(), [&](const ForeignKey& reference) {
+      return reference.schema == table.schema && reference.table == table.name;
+    });
+  });
+}
+
+Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*>& order, std::vector<Key>& blocked) {
+  RowWriter writer(db_, role_, task.header.full);
+  // Deleting comes first, since a row that goes may hold a unique value that another one takes over. But where
+  // foreign keys are live, a deleted row would take those along that still refer to it here and are about to refer to
+  // another.
+  const auto remove = [&](bool first) -> Result<void> {
+    for (auto entry = order.rbegin(); entry != order.rend() && blocked.empty(); ++entry) {
+      const auto& staged = **entry;
+      if (first != (role_.replica || !is_referenced(*staged.table))) {
+        continue;
+      }
+      auto done = guarded(task, staged, blocked, [&](const std::string& only) { return writer.remove(staged, only); });
+      if (!done) {
+        return done.error().in(fmt::format("deleting from table {}", staged.table->display()));
+      }
+    }
+    return {};
+  };
+  MBSYNC_TRY(remove(true));
+  for (const auto* entry : order) {
+    if (!blocked.empty()) {
+      return {};
+    }
+    auto done = guarded(task, *entry, blocked, [&](const std::string& only) { return writer.write(*entry, only); });
+    if (!done) {
+      auto error = done.error().in(fmt::format("writing table {}", entry->table->display()));
+      if (error.kind == ErrorKind::kConflict) {
+        error.hint = fmt::format(
+            "a row from {} and a row here cannot stand together; nothing was changed; change or remove one of the two, "
+            "on either machine, and it goes on by itself",
+            task.settling ? "a peer" : task.header.sender.name);
+      }
+      return error;
+    }
+  }
+  return remove(false);
+}
+
+// Where held rows are set aside, a statement that still waits for a lock is taken apart until it is known which rows
+// do: an insert, for example, that meets a key of the application's which is not committed yet.
+template <typename Work>
+Result<void> Applier::guarded(const Task& task, const StagedTable& staged, std::vector<Key>& blocked, Work work) {
+  if (!task.skip_held) {
+    return work("true");
+  }
+  MBSYNC_TRY(db_.exec("SAVEPOINT guarded"));
+  auto done = work("true");
+  if (done) {
+    return db_.run("RELEASE SAVEPOINT guarded");
+  }
+  if (!may_try_again(db_, done.error())) {
+    return done;
+  }
+  MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT guarded"));
+  MBSYNC_TRY(find_blocked(staged, blocked, work));
+  return blocked.empty() ? done : Result<void>();
+}
+
+template <typename Work>
+Result<void> Applier::find_blocked(const StagedTable& staged, std::vector<Key>& blocked, Work work) {
+  const auto count = db_.exec(fmt::format("SELECT count(*) FROM {}", staged.name));
+  MBSYNC_TRY(count);
+  const auto key_at = [&](std::int64_t place) -> Result<Value> {
+    const auto key = db_.exec(fmt::format("SELECT m_key FROM {} ORDER BY m_key OFFSET {} LIMIT 1", staged.name, place));
+    MBSYNC_TRY(key);
+    return key->empty() ? Value() : Value((*key)[0][0].c_str());
+  };
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges{{0, (*count)[0][0].as<std::int64_t>()}};  // from, rows
+  while (!ranges.empty() && blocked.size() < kBlockedMax) {
+    const auto [from, rows] = ranges.back();
+    ranges.pop_back();
+    if (rows > 1) {
+      ranges.emplace_back(from + rows / 2, rows - rows / 2);
+      ranges.emplace_back(from, rows / 2);
+    }
+    const auto first = key_at(from);
+    MBSYNC_TRY(first);
+    const auto next = key_at(from + rows);
+    MBSYNC_TRY(next);
+    if (!*first) {
+      continue;
+    }
+    auto only = fmt::format("s.m_key >= {}", db_.quote(**first));
+    only += *next ? fmt::format(" AND s.m_key < {}", db_.quote(**next)) : "";
+    MBSYNC_TRY(db_.exec("SAVEPOINT probe"));
+    const auto done = work(only);
+    if (done || !may_try_again(db_, done.error())) {
+      if (!done && db_.broken()) {
+        return done;
+      }
+      MBSYNC_TRY(db_.exec(done ? "RELEASE SAVEPOINT probe" : "ROLLBACK TO SAVEPOINT probe"));
+      if (rows > 1) {
+        ranges.resize(ranges.size() - 2);
+      }
+      continue;
+    }
+    MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT probe"));
+    if (rows == 1) {
+      blocked.emplace_back(staged.table->id, **first);
+    }
+  }
+  return {};
+}
+
+Result<void> Applier::store_fleet(const Fleet& fleet, const PullHeader& header) {
+  std::vector<Member> news;
+  std::vector<Member> heard = header.members;
+  heard.push_back(header.sender);
+  for (const auto& member : heard) {
+    if (std::find(fleet.members.begin(), fleet.members.end(), member) == fleet.members.end() && member.id != self_.id) {
+      news.push_back(member);
+    }
+  }
+  MBSYNC_TRY(store_members(db_, news));
+  for (const auto& [node, report] : header.reports) {
+    const auto known = fleet.reports.find(node);
+    if (node != self_.id && (known == fleet.reports.end() || !known->second.covers(report))) {
+      MBSYNC_TRY(raise_report(db_, node, report));
+    }
+  }
+  return {};
+}
+
+}  // namespace mbsync

@@ -1,0 +1,79 @@
+// What was staged becomes rows, in one transaction: locked, sealed, merged, written, checked.
+#pragma once
+
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "merge_rows.h"
+#include "row_writer.h"
+#include "staged_table.h"
+#include "version_store.h"
+
+namespace mbsync {
+
+struct ApplyReport {
+  std::int64_t rows = 0;       ///< rows in the answer
+  std::int64_t merged = 0;     ///< of those, rows with writes on both sides
+  std::int64_t conflicts = 0;  ///< columns in which siblings differed
+  /// Rows that the application holds: what came for them waits in mbsync.change (CONFLICTS.md C10).
+  std::int64_t set_aside = 0;
+  /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing
+  /// was changed; ask again.
+  bool outdated = false;
+};
+
+/// The caller holds the engine's lock; the session has no open transaction. Errors: `transient` (lock, deadlock,
+/// connection: try again later), `conflict` (a key that both sides gave to different rows, a reference without its
+/// row), `in_doubt` (ask the vector). After any error nothing has changed, and the staging tables are as they were.
+class Applier {
+ public:
+  using Staged = std::map<int, StagedTable>;  ///< by Table::id
+
+  Applier(PgConnection& db, const Schema& schema, Member self, ApplyRole role)
+      : db_(db), schema_(schema), self_(std::move(self)), role_(role) {}
+
+  /// Applies an answer. Waits a moment for rows that an application transaction holds; those that stay held are set
+  /// aside and all others go on. `patient` is whether that moment is worth it: not while rows wait anyway. A full
+  /// answer cannot leave rows out and fails with `transient` instead.
+  Result<ApplyReport> apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen, bool patient);
+
+  /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still are.
+  Result<ApplyReport> settle_unseen();
+
+ private:
+  struct Task {
+    Staged& staged;
+    const PullHeader& header;
+    const VersionVector& asked_seen;
+    bool skip_held;  ///< rows that cannot be locked at once are set aside
+    bool settling;   ///< not an answer, but what was set aside before
+  };
+  using Key = std::pair<int, std::string>;  // table, key
+
+  Result<ApplyReport> attempts(Task task);
+  Result<ApplyReport> attempt(const Task& task, std::vector<Key>& blocked);
+  Result<ApplyReport> run(const Task& task, std::vector<Key>& blocked);
+  Result<void> begin(const Task& task);
+  Result<void> lock_rows(const Task& task, const std::vector<StagedTable*>& order);
+  Result<void> mark_held(const StagedTable& staged);
+  Result<void> store_writes(const StagedTable& staged);
+  Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, std::vector<Key>& blocked);
+  template <typename Work>
+  Result<void> guarded(const Task& task, const StagedTable& staged, std::vector<Key>& blocked, Work work);
+  template <typename Work>
+  Result<void> find_blocked(const StagedTable& staged, std::vector<Key>& blocked, Work work);
+  Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
+  [[nodiscard]] bool is_referenced(const Table& table) const;
+
+  PgConnection& db_;
+  const Schema& schema_;
+  Member self_;
+  ApplyRole role_;
+};
+
+/// Makes the session's temporary tables that applying works with. Once a session, outside a transaction.
+Result<void> prepare_apply(PgConnection& db);
+
+}  // namespace mbsync

@@ -1,0 +1,111 @@
+#include "row_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "table_sql.h"
+
+namespace mbsync {
+namespace {
+
+// Somebody may insert the same key at this moment; a deferrable key or an INSERT rule cannot be an arbiter, and then
+// the key itself reports it.
+std::string arbiter(const Table& table) {
+  if (table.key_is_deferrable || table.has_insert_rule) {
+    return "";
+  }
+  std::vector<std::string> key;
+  for (const auto index : table.key) {
+    key.push_back(PgConnection::quote_name(table.columns[index].name));
+  }
+  return fmt::format(" ON CONFLICT ({}) DO NOTHING", fmt::join(key, ", "));
+}
+
+}  // namespace
+
+Result<ApplyRole> find_apply_role(PgConnection& db) {
+  // Superuser, or PostgreSQL 15's GRANT SET ON PARAMETER: trying is the one question that all versions answer.
+  ApplyRole role;
+  MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+  role.replica = db.exec("SET LOCAL session_replication_role = replica").has_value();
+  db.rollback();
+  return role;
+}
+
+Result<std::int64_t> RowWriter::count(const StagedTable& staged, const std::string& from, const std::string& only) {
+  const auto rows = db_.exec(
+      fmt::format("SELECT count(*) FROM {} s {} WHERE s.m_deleted IS NOT TRUE AND {}", staged.name, from, only));
+  MBSYNC_TRY(rows);
+  return (*rows)[0][0].as<std::int64_t>();
+}
+
+Result<void> RowWriter::remove(const StagedTable& staged, const std::string& only) {
+  const TableSql sql(*staged.table);
+  MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted AND {} AND {}", staged.table->quoted(),
+                                  staged.name, sql.key_match("t", "s.m_key"), only)));
+  return {};
+}
+
+Result<void> RowWriter::write(const StagedTable& staged, const std::string& only) {
+  const auto& table = *staged.table;
+  const TableSql sql(table);
+  const auto match = sql.key_match("t", "s.m_key");
+  const auto living = fmt::format("s.m_deleted IS NOT TRUE AND {} AND {}", match, only);
+  const auto expected = count(staged, "", only);
+  MBSYNC_TRY(expected);
+  if (*expected == 0) {
+    return {};
+  }
+  // UPDATE cannot set such a column; where it differs, a row was deleted and inserted anew under the same key.
+  for (const auto& column : table.columns) {
+    const auto place = static_cast<std::size_t>(&column - table.columns.data());
+    const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
+    if (column.identity_always && !key && role_.replica) {
+      MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} t USING {} s WHERE {} AND t.{} <> s.v{}", table.quoted(),
+                                      staged.name, living, PgConnection::quote_name(column.name), place + 1)));
+    }
+  }
+  std::int64_t updated = 0;
+  const auto assignments = sql.staged_assignments("s");
+  if (full_ || assignments.empty()) {
+    const auto present = count(staged, fmt::format("JOIN {} t ON {}", table.quoted(), match), only);
+    MBSYNC_TRY(present);
+    updated = *present;
+  }
+  if (!assignments.empty()) {
+    const auto unequal = full_ ? fmt::format(" AND ROW({})::record OPERATOR(pg_catalog.*<>) ROW({})::record",
+                                             sql.columns("t"), sql.staged_values("s"))
+                               : std::string();
+    MBSYNC_TRY(db_.exec("SAVEPOINT rows"));
+    const auto done = db_.exec(fmt::format("UPDATE {} t SET {} FROM {} s WHERE {}{}", table.quoted(), assignments,
+                                           staged.name, living, unequal));
+    if (!done && done.error().kind == ErrorKind::kConflict && role_.replica) {
+      // Values of a unique column moved from row to row; one row at a time they collide, taken out together they do
+      // not. Safe only where deleting fires no foreign key's action.
+      MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT rows"));
+      MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} t USING {} s WHERE {}", table.quoted(), staged.name, living)));
+      updated = 0;
+    } else {
+      MBSYNC_TRY(done);
+      updated = full_ ? updated : static_cast<std::int64_t>(done->affected_rows());
+    }
+    MBSYNC_TRY(db_.exec("RELEASE SAVEPOINT rows"));
+  }
+  if (updated == *expected) {
+    return {};
+  }
+  const auto inserted = db_.exec(fmt::format(
+      "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s WHERE s.m_deleted IS NOT TRUE AND {} "
+      "AND NOT EXISTS (SELECT FROM {} t WHERE {}){}",
+      table.quoted(), sql.column_names(), sql.staged_values("s"), staged.name, only, table.quoted(), match,
+      arbiter(table)));
+  MBSYNC_TRY(inserted);
+  if (updated + static_cast<std::int64_t>(inserted->affected_rows()) != *expected) {
+    return Error{ErrorKind::kTransient,
+                 fmt::format("a row of table {} was written here at the same moment", table.display()), ""};
+  }
+  return {};
+}
+
+}  // namespace mbsync
