@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "change_sql.h"
 #include "table_sql.h"
 #include "version_store.h"
 
@@ -370,8 +371,9 @@ Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
       const auto adopted = db.exec(
           fmt::format("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
                       "SELECT {0}, k.key, {1}, {2}, '-infinity', B'{3}', false FROM (SELECT {4} AS key FROM {5} t) k "
-                      "WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND c.key = k.key)",
-                      table.id, self.value, *counter, sql.all_bits(), sql.key_text("t"), table.quoted()));
+                      "WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND {6})",
+                      table.id, self.value, *counter, sql.all_bits(), sql.key_text("t"), table.quoted(),
+                      has_key("c", "k.key COLLATE \"C\"")));
       MBSYNC_TRY(adopted);
       MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.synced_table SET adopted = true WHERE id = {}", table.id)));
       return static_cast<std::int64_t>(adopted->affected_rows());

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "change_sql.h"
 #include "merge_rows.h"
 #include "stability.h"
 #include "version_store.h"
@@ -37,9 +38,8 @@ Result<std::int64_t> forget(PgConnection& db, NodeId self, const std::vector<Ver
     }
     const auto removed =
         db.exec(fmt::format("DELETE FROM mbsync.change c WHERE {} AND NOT EXISTS (SELECT FROM mbsync.change d WHERE "
-                            "d.tab = c.tab AND d.key = c.key "
-                            "AND NOT {})",
-                            covered_by(stable, "c", ""), covered_by(stable, "d", "")));
+                            "d.tab = c.tab AND {} AND NOT {})",
+                            covered_by(stable, "c", ""), has_key("d", "c.key"), covered_by(stable, "d", "")));
     MBSYNC_TRY(removed);
     MBSYNC_TRY(raise_forgotten(db, stable));
     return static_cast<std::int64_t>(removed->affected_rows());

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base_row.h"
+#include "change_sql.h"
 #include "copy_text.h"
 #include "pull_reader.h"
 #include "record_text.h"
@@ -144,11 +145,11 @@ class Judge {
         "s.m_at)::bigint % "
         "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN {3} END, "
-        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND c.key = s.m_key), s.m_held, "
+        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND {9}), s.m_held, "
         "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
-        "c.key = s.m_key) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
+        "{9}) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
         first_key + 1, fmt::join(fields, ", "), sql_.present("t"), sql_.record("t"), writes_json("c"), table_.id,
-        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"));
+        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"));
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -421,16 +422,15 @@ Result<void> prepare_merge(PgConnection& db) {
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
   const auto& table = *staged.table;
   const TableSql sql(table);
-  const auto local =
-      fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND c.key IN (SELECT m_key FROM {})",
-                  table.id, staged.name);
+  const auto local = fmt::format("SELECT DISTINCT c.key FROM mbsync.change c WHERE c.tab = {} AND {}", table.id,
+                                 has_key_among("c", "m_key", "FROM " + staged.name));
   // Another answer may have been applied since this one was asked for. A write that is covered here and not live any
   // more was overwritten or forgotten, and the values that came with it are out of date.
   if (!context.asked_seen.covers(context.mine_seen)) {
     MBSYNC_TRY(
         db.exec(fmt::format("DELETE FROM {} s WHERE s.m_origin IS NOT NULL AND {} AND NOT EXISTS "
-                            "(SELECT FROM mbsync.change c WHERE c.tab = {} AND c.key = s.m_key)",
-                            staged.name, covered_by(context.mine_seen, "s", "m_"), table.id)));
+                            "(SELECT FROM mbsync.change c WHERE c.tab = {} AND {})",
+                            staged.name, covered_by(context.mine_seen, "s", "m_"), table.id, has_key("c", "s.m_key"))));
   }
   const auto any =
       db.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_writes IS NOT NULL OR m_held{}) OR EXISTS ({})",
@@ -444,8 +444,7 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
   // there is nothing to judge. Two machines restored from one dump come here with every row they have.
   if (!context.header.full && staged.renumber.empty()) {
     MBSYNC_TRY(db.exec(fmt::format(
-        "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND c.key IN "
-        "(SELECT m_key FROM {0}) "
+        "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND {8} "
         "GROUP BY c.key HAVING count(*) = 1 AND NOT bool_or(c.deleted OR c.kept IS NOT NULL OR {2})) w, {3} t "
         "WHERE w.key = s.m_key AND NOT s.m_held AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND "
         "NOT {4} AND {5} "
@@ -455,7 +454,7 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         "SELECT {1}, m_key, m_origin, m_counter, m_at, m_cols, false FROM same",
         staged.name, table.id, covered_by(context.header.seen, "c", ""), table.quoted(),
         covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"),
-        sql.staged_values("s"))));
+        sql.staged_values("s"), has_key_among("c", "m_key", "FROM " + staged.name))));
   }
   MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL OR m_held{}", staged.name,
                                  staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL")));
@@ -465,9 +464,9 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
   auto counts = Judge(db, staged, context).run();
   MBSYNC_TRY(counts);
   MBSYNC_TRY(
-      db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND c.key = s.m_key; "
+      db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND {2}; "
                           "DELETE FROM {0} WHERE m_slow",
-                          staged.name, table.id)));
+                          staged.name, table.id, has_key("c", "s.m_key"))));
   return counts;
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 
+#include "change_sql.h"
 #include "copy_text.h"
 #include "seal.h"
 #include "table_sql.h"
@@ -64,8 +65,8 @@ std::string head_columns(int tab, std::string_view key, std::string_view kept) {
       "{1}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
       "CASE WHEN NOT w.complex THEN w.at END, CASE WHEN NOT w.complex THEN w.cols END, "
       "CASE WHEN NOT w.complex THEN w.deleted END, {3}, "
-      "CASE WHEN w.complex THEN (SELECT {2} FROM mbsync.change d WHERE d.tab = {0} AND d.key = w.key) END",
-      tab, key, writes_json("d"), kept);
+      "CASE WHEN w.complex THEN (SELECT {2} FROM mbsync.change d WHERE d.tab = {0} AND {4}) END",
+      tab, key, writes_json("d"), kept, has_key("d", "w.key"));
 }
 
 class Reader {
@@ -100,15 +101,15 @@ class Reader {
                          "(w.deleted OR w.unseen) AND NOT " + sql.present("t"), *big));
     } else {
       auto writes = writes_sql(
-          table.id,
-          fmt::format("c.key IN (SELECT f.key FROM mbsync.change f WHERE f.tab = {} AND {})", table.id, lacking("f")));
+          table.id, has_key_among("c", "f.key",
+                                  fmt::format("FROM mbsync.change f WHERE f.tab = {} AND {}", table.id, lacking("f"))));
       if (lacking_rows > kManyRows) {
         const auto several = db_.exec(fmt::format(
             "SELECT EXISTS (SELECT FROM mbsync.change f WHERE f.tab = {0} AND {1} AND f.kept IS NOT NULL AND NOT "
             "f.deleted) OR "
-            "EXISTS (SELECT FROM mbsync.change f JOIN mbsync.change d ON d.tab = f.tab AND d.key = f.key "
+            "EXISTS (SELECT FROM mbsync.change f JOIN mbsync.change d ON d.tab = f.tab AND {2} "
             "WHERE f.tab = {0} AND d.tab = {0} AND {1} AND (d.origin <> f.origin OR d.counter <> f.counter))",
-            table.id, lacking("f")));
+            table.id, lacking("f"), has_key("d", "f.key")));
         MBSYNC_TRY(several);
         if (!(*several)[0][0].as<bool>()) {
           writes = single_writes_sql(table.id, lacking("c"));

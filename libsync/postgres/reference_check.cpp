@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "change_sql.h"
 #include "table_sql.h"
 
 namespace mbsync {
@@ -151,10 +152,10 @@ Result<void> find_dependents(PgConnection& db, const Schema& schema, const std::
         MBSYNC_TRY(collect(
             db,
             fmt::format("SELECT s.m_key FROM {} s JOIN {} p ON {} WHERE s.m_deleted AND EXISTS (SELECT FROM {} t WHERE "
-                        "{} AND EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab = {} AND c.key = {} "
-                        "COLLATE \"C\"))",
+                        "{} AND EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab = {} AND {}))",
                         parent_stage->second.name, parent->quoted(), TableSql(*parent).key_match("p", "s.m_key"),
-                        child.quoted(), equal_columns(reference, of("t"), of("p")), child.id, child_sql.key_text("t")),
+                        child.quoted(), equal_columns(reference, of("t"), of("p")), child.id,
+                        has_key("c", fmt::format("{} COLLATE \"C\"", child_sql.key_text("t")))),
             parent->id, dependents));
       }
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "change_sql.h"
 #include "table_sql.h"
 #include "version_store.h"
 
@@ -60,7 +61,8 @@ Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
   // Came and went between two seals: nobody has ever heard of it.
   MBSYNC_TRY(
       db.exec("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes "
-              "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND c.key = s.key)"));
+              "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND " +
+              has_key("c", "s.key") + ")"));
   return {};
 }
 
@@ -119,14 +121,15 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   const auto counter = next_counter(db, self);
   MBSYNC_TRY(counter);
   const auto sealed = db.exec(fmt::format(
-      "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
+      "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "
-      "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND c.key = s.key "
+      "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & s.cols) > 0; "
       "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
-      "SELECT s.tab, s.key, {}, {}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM pg_temp.sealing "
+      "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM "
+      "pg_temp.sealing "
       "s",
-      self.value, *counter));
+      self.value, *counter, has_key("c", "s.key")));
   MBSYNC_TRY(sealed);
   rows = static_cast<std::int64_t>(sealed->affected_rows());
   MBSYNC_TRY(db.exec(rows > kFewRows ? "TRUNCATE pg_temp.sealing" : "DELETE FROM pg_temp.sealing"));

@@ -628,3 +628,40 @@ CREATE TABLE single (id int PRIMARY KEY, code text UNIQUE);
   }
   CHECK(b.scalar("SELECT count(*) FROM low") == "0");
 }
+
+TEST_CASE("keys as long as PostgreSQL takes them, whose text is longer than any index entry", "[schemas]") {
+  Pair pair(R"sql(
+CREATE TABLE bytes (id bytea PRIMARY KEY, v text);
+CREATE TABLE words (a text, b text, v text, PRIMARY KEY (b, a));
+CREATE FUNCTION long_bytes(seed int) RETURNS bytea LANGUAGE sql AS
+  $$ SELECT substr(string_agg(sha512((seed * 1000 + i)::text::bytea), ''), 1, 2600) FROM generate_series(1, 41) i $$;
+CREATE FUNCTION long_words(seed int) RETURNS text LANGUAGE sql AS
+  $$ SELECT string_agg('",\' || md5((seed * 1000 + i)::text), '') FROM generate_series(1, 36) i $$;
+)sql");
+  pair.a.execute(
+      "INSERT INTO bytes SELECT long_bytes(i), 'a' FROM generate_series(1, 20) i; "
+      "INSERT INTO words SELECT long_words(i), long_words(-i), 'a' FROM generate_series(1, 20) i");
+  pair.exchange();
+  const auto same = [&] {
+    for (const char* table : {"bytes", "words"}) {
+      INFO(table);
+      CHECK(Pair::rows(pair.a, table) == Pair::rows(pair.b, table));
+    }
+  };
+  same();
+  CHECK(pair.b.scalar("SELECT min(octet_length(id)) FROM bytes") == "2600");
+  CHECK(pair.b.scalar("SELECT count(*) FROM words") == "20");
+  for (const char* table : {"bytes", "words"}) {
+    pair.a.execute(std::string("UPDATE ") + table + " SET v = 'of a'");
+    pair.b.execute(std::string("UPDATE ") + table + " SET v = 'of b'");
+    pair.b.execute(std::string("DELETE FROM ") + table + " WHERE ctid IN (SELECT ctid FROM " + table + " LIMIT 5)");
+  }
+  pair.exchange();
+  same();
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "40");
+  pair.a.execute("DELETE FROM bytes; TRUNCATE words");
+  pair.exchange();
+  same();
+  CHECK(pair.b.scalar("SELECT (SELECT count(*) FROM bytes) + (SELECT count(*) FROM words)") == "0");
+  pair.check_forgotten();
+}
