@@ -37,13 +37,34 @@ PrepareReport PgNode::prepare() {
 }
 
 Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
-  auto session = must(store_->open_pull(other.database_));
+  auto session = std::move(pulls_[other.database_]);
+  if (!session) {
+    session = must(store_->open_pull(other.database_));
+  }
   const auto request = must(session->ask(std::chrono::milliseconds{0}));
   must(other.store_->accept(request));
   if (auto answered = other.store_->answer(request, session->sink()); !answered) {
     return answered.error();
   }
-  return session->apply();
+  auto applied = session->apply();
+  if (applied) {
+    pulls_[other.database_] = std::move(session);
+  }
+  return applied;
+}
+
+std::string PgNode::scalar(const std::string& sql) {
+  if (!application_) {
+    application_.emplace(url());
+  }
+  try {
+    auto value = application_->scalar(sql);
+    application_->execute("DISCARD ALL");
+    return value;
+  } catch (const SqlError&) {
+    application_.reset();
+    throw;
+  }
 }
 
 ApplyOutcome PgNode::pull(PgNode& other) {

@@ -2,10 +2,13 @@
 // uses. Throws on any error, so that a test fails where it happens.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "pg_store.h"
+#include "sql_session.h"
 #include "temp_cluster.h"
 
 namespace mbsync::test {
@@ -22,8 +25,9 @@ class PgNode {
   /// One pull, whose error is handed out.
   Result<ApplyOutcome> try_pull(PgNode& other);
 
-  void execute(const std::string& sql) { cluster_.execute(database_, sql); }
-  [[nodiscard]] std::string scalar(const std::string& sql) { return cluster_.scalar(database_, sql); }
+  /// As on a new connection each time, for whatever `sql` sets is undone afterwards.
+  void execute(const std::string& sql) { scalar(sql); }
+  std::string scalar(const std::string& sql);
   [[nodiscard]] PgStore& store() { return *store_; }
   [[nodiscard]] const std::string& database() const { return database_; }
   [[nodiscard]] std::string url() const { return cluster_.url(database_); }
@@ -34,6 +38,8 @@ class PgNode {
   TempCluster& cluster_;
   std::string database_;
   std::unique_ptr<PgStore> store_;
+  std::optional<SqlSession> application_;
+  std::map<std::string, std::unique_ptr<PullSession>> pulls_;  ///< by the peer's database, as a running node has them
 };
 
 /// Everybody pulls from everybody, `rounds` times.
