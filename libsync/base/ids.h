@@ -14,7 +14,7 @@ namespace mbsync {
 /// and two of twenty nodes draw the same one with a chance of about 1 in 10^17.
 struct NodeId {
   std::int64_t value = 0;
-  auto operator<=>(const NodeId&) const = default;
+  auto operator<=>(const NodeId&) const = default;  // NOLINT(modernize-use-nullptr): mistakes the 0 of <=>
   [[nodiscard]] bool valid() const { return value > 0; }
 };
 
@@ -28,13 +28,13 @@ std::optional<NodeId> parse_node_id(std::string_view text);
 struct Dot {
   NodeId origin;
   std::int64_t counter = 0;
-  auto operator<=>(const Dot&) const = default;
+  auto operator<=>(const Dot&) const = default;  // NOLINT(modernize-use-nullptr): mistakes the 0 of <=>
 };
 
 /// Wall-clock time of a write in microseconds since 1970-01-01 UTC, by the clock of its origin.
 struct WriteTime {
   std::int64_t micros = 0;
-  auto operator<=>(const WriteTime&) const = default;
+  auto operator<=>(const WriteTime&) const = default;  // NOLINT(modernize-use-nullptr): mistakes the 0 of <=>
 };
 
 /// Rows that were there before mbsync was: nobody knows when they were written, so any write with a time is later.

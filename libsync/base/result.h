@@ -70,6 +70,7 @@ class [[nodiscard]] Result<void> {
 #define MBSYNC_TRY(expr) MBSYNC_TRY_NAMED(MBSYNC_JOIN(mbsync_try_, __COUNTER__), expr)
 #define MBSYNC_JOIN(a, b) MBSYNC_JOIN_EXPANDED(a, b)
 #define MBSYNC_JOIN_EXPANDED(a, b) a##b
+// NOLINTBEGIN(bugprone-macro-parentheses): a name that is declared cannot stand in parentheses
 #define MBSYNC_TRY_NAMED(name, expr) \
   do {                               \
     const auto& name = (expr);       \
@@ -77,3 +78,4 @@ class [[nodiscard]] Result<void> {
       return name.error();           \
     }                                \
   } while (false)
+// NOLINTEND(bugprone-macro-parentheses)

@@ -412,7 +412,7 @@ Result<void> Applier::find_blocked(const StagedTable& staged, std::vector<Key>& 
     auto only = fmt::format("s.m_key >= {}", db_.quote(**first));
     only += *next ? fmt::format(" AND s.m_key < {}", db_.quote(**next)) : "";
     MBSYNC_TRY(db_.exec("SAVEPOINT probe"));
-    const auto done = work(only);
+    auto done = work(only);
     if (done || !may_try_again(db_, done.error())) {
       if (!done && db_.broken()) {
         return done;

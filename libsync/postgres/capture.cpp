@@ -39,12 +39,14 @@ std::string dollar_quoted(const std::string& text, std::string_view word) {
 }
 
 // SECURITY DEFINER: roles of the application write to its tables without any right in schema mbsync, and cannot forge
-// entries. The inner block: when a column that the function names has been dropped or renamed, class 42 errors are
-// caught and the rows kept whole, so that a migration never makes the application's writes fail.
-std::string function_sql(const Table& table, std::string_view event, std::uint32_t settings,
-                         const std::string& statement, const std::string& fallback) {
+// entries. The inner block: when the table is not what it was, because a column that the function names was dropped or
+// renamed, or one has come that it does not know, class 42 errors are caught and the rows kept whole: a migration
+// never makes the application's writes fail, and no value is missed.
+std::string function_sql(const std::string& name, std::uint32_t settings, const std::string& statement,
+                         const std::string& fallback) {
   const auto body = fmt::format(
-      "\nBEGIN\n"
+      "\n#variable_conflict use_variable\n"
+      "BEGIN\n"
       "  IF current_setting('mbsync.applying', true) = 'on' THEN RETURN NULL; END IF;\n"
       "  BEGIN\n    {};\n"
       "  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN\n    {};\n"
@@ -53,11 +55,29 @@ std::string function_sql(const Table& table, std::string_view event, std::uint32
       "END ",
       statement, fallback);
   return fmt::format(
-      "CREATE OR REPLACE FUNCTION mbsync.capture_{}_{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{} AS {};\n",
-      table.id, event, settings_clause(settings), dollar_quoted(body, "capture"));
+      "CREATE OR REPLACE FUNCTION mbsync.{}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{} AS {};\n", name,
+      settings_clause(settings), dollar_quoted(body, "capture"));
 }
 
-std::string functions_sql(const Table& table) {
+// The orders in which the columns of a table and of its partitions lie, the table's own first. A partition that was
+// attached may have another one; its triggers see its rows as they lie there, and need functions of their own.
+std::vector<std::vector<std::string>> layouts_of(const Table& table) {
+  std::vector<std::vector<std::string>> layouts{table.physical};
+  for (const auto& partition : table.partitions) {
+    if (std::find(layouts.begin(), layouts.end(), partition.physical) == layouts.end()) {
+      layouts.push_back(partition.physical);
+    }
+  }
+  return layouts;
+}
+
+// "capture_5_insert", or "capture_5_1_insert" for the second layout.
+std::string function_name(const Table& table, std::size_t layout, std::string_view event) {
+  return layout == 0 ? fmt::format("capture_{}_{}", table.id, event)
+                     : fmt::format("capture_{}_{}_{}", table.id, layout, event);
+}
+
+std::string functions_sql(const Table& table, std::size_t layout, const std::vector<std::string>& physical) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
     return fmt::format(
@@ -65,29 +85,30 @@ std::string functions_sql(const Table& table) {
         "{} r",
         table.id, rows);
   };
+  const auto whole = [&](std::string_view row) { return TableSql::complete(row, physical); };
   std::string all;
-  all += function_sql(table, "insert", sql.key_settings(),
+  all += function_sql(function_name(table, layout, "insert"), sql.key_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at) "
-                                  "SELECT {}, 'I', {}, clock_timestamp() FROM new_rows n",
-                                  table.id, sql.key_text("n")),
+                                  "SELECT {}, 'I', {}, clock_timestamp() FROM new_rows n WHERE {}",
+                                  table.id, sql.key_text("n"), whole("n")),
                       raw("new_rows"));
   // FULL JOIN: an update of the key is a delete and an insert; and it can only be planned as a hash or merge join, so a
   // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
   // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
   all += function_sql(
-      table, "update", sql.row_settings(),
+      function_name(table, layout, "update"), sql.row_settings(),
       fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
                   "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
                   "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
                   "CASE WHEN NOT {1} THEN {5} END "
-                  "FROM old_rows o FULL JOIN new_rows n ON {6}",
+                  "FROM old_rows o FULL JOIN new_rows n ON {6} WHERE CASE WHEN {1} THEN {8} ELSE true END",
                   table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
-                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o")),
+                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), whole("n")),
       raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
-  all += function_sql(table, "delete", sql.row_settings(),
+  all += function_sql(function_name(table, layout, "delete"), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o",
-                                  table.id, sql.key_text("o"), sql.record("o")),
+                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o WHERE {}",
+                                  table.id, sql.key_text("o"), sql.record("o"), whole("o")),
                       raw("old_rows"));
   // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by
   // itself.
@@ -95,7 +116,7 @@ std::string functions_sql(const Table& table) {
     return fmt::format("EXECUTE {} || format('%I.%I r', TG_TABLE_SCHEMA, TG_TABLE_NAME)",
                        dollar_quoted(insert + " FROM ", "rows"));
   };
-  all += function_sql(table, "truncate", sql.row_settings(),
+  all += function_sql(function_name(table, layout, "truncate"), sql.row_settings(),
                       truncate(fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
                                            "SELECT {}, 'D', {}, clock_timestamp(), {}",
                                            table.id, sql.key_text("r"), sql.record("r"))),
@@ -129,7 +150,7 @@ std::string array_literal(const std::vector<std::string>& items) {
   return text + "}";
 }
 
-// "INSERT ON t" and so on, per relation, of the triggers that exist.
+// "mbsync_insert/capture_5_insert" and so on, per relation, of the triggers that exist.
 Result<std::map<std::string, std::vector<std::string>>> existing_triggers(PgConnection& db) {
   const auto rows = db.exec(
       "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation, t.tgname, p.proname "
@@ -147,10 +168,10 @@ Result<std::map<std::string, std::vector<std::string>>> existing_triggers(PgConn
 struct Trigger {
   std::string relation;
   int event = 0;  // index into kTriggerNames
+  std::string function;
 };
 
-std::string trigger_sql(const Table& table, const Trigger& trigger) {
-  static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
+std::string trigger_sql(const Trigger& trigger) {
   static constexpr const char* kClauses[] = {
       "AFTER INSERT ON {} REFERENCING NEW TABLE AS new_rows",
       "AFTER UPDATE ON {} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
@@ -158,9 +179,8 @@ std::string trigger_sql(const Table& table, const Trigger& trigger) {
   const auto name = kTriggerNames[trigger.event];
   return fmt::format(
       "DROP TRIGGER IF EXISTS {0} ON {1}; CREATE TRIGGER {0} {2} FOR EACH STATEMENT EXECUTE FUNCTION "
-      "mbsync.capture_{3}_{4}();\n",
-      name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), table.id,
-      kEvents[trigger.event]);
+      "mbsync.{3}();\n",
+      name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), trigger.function);
 }
 
 Result<void> register_table(PgConnection& db, Table& table) {
@@ -216,7 +236,9 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
     // Dropped tables leave with everything about them; refused ones stay, they may come back.
     std::vector<std::string> dropped;
     for (const auto& [name, entry] : known) {
-      const auto same = [&](const auto& table) { return table.schema == name.first && table.name == name.second; };
+      const auto same = [&place = name](const auto& table) {
+        return table.schema == place.first && table.name == place.second;
+      };
       if (std::none_of(schema.tables.begin(), schema.tables.end(), same) &&
           std::none_of(schema.refused.begin(), schema.refused.end(), same)) {
         dropped.push_back(std::to_string(entry.id));
@@ -307,30 +329,37 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
   MBSYNC_TRY(existing);
   CaptureReport report;
   for (auto& table : schema.tables) {
-    const auto functions = functions_sql(table);
+    const auto layouts = layouts_of(table);
+    std::string functions;
+    for (std::size_t layout = 0; layout < layouts.size(); ++layout) {
+      functions += functions_sql(table, layout, layouts[layout]);
+    }
     const auto fingerprint = fingerprint_of(functions);
 
     // TRUNCATE of a partitioned table fires the triggers of each partition, which hold the rows.
     std::vector<Trigger> missing;
-    const auto want = [&](const std::string& relation, bool holds_rows) {
+    const auto want = [&](const std::string& relation, bool holds_rows, const std::vector<std::string>& physical) {
+      const auto layout =
+          static_cast<std::size_t>(std::find(layouts.begin(), layouts.end(), physical) - layouts.begin());
       static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
       const auto place = existing->find(relation);
       for (int event = 0; event < 4; ++event) {
         if (event == 3 && !holds_rows) {
           continue;
         }
-        const auto entry = fmt::format("{}/capture_{}_{}", kTriggerNames[event], table.id, kEvents[event]);
+        const auto function = function_name(table, layout, kEvents[event]);
+        const auto entry = fmt::format("{}/{}", kTriggerNames[event], function);
         if (place == existing->end() ||
             std::find(place->second.begin(), place->second.end(), entry) == place->second.end()) {
-          missing.push_back(Trigger{relation, event});
+          missing.push_back(Trigger{relation, event, function});
         }
       }
     };
     const auto name = db.exec("SELECT quote_ident($1) || '.' || quote_ident($2)", {table.schema, table.name});
     MBSYNC_TRY(name);
-    want((*name)[0][0].c_str(), !table.partitioned);
+    want((*name)[0][0].c_str(), !table.partitioned, table.physical);
     for (const auto& partition : table.partitions) {
-      want(partition, true);
+      want(partition.quoted, true, partition.physical);
     }
     if (missing.empty() && table.fingerprint == fingerprint) {
       continue;
@@ -339,7 +368,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
     MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
     std::string sql = fmt::format("SET LOCAL lock_timeout = '{}';\n", kTriggerLockTimeout) + functions;
     for (const auto& trigger : missing) {
-      sql += trigger_sql(table, trigger);
+      sql += trigger_sql(trigger);
     }
     sql += fmt::format("UPDATE mbsync.synced_table SET fingerprint = '{}' WHERE id = {};", fingerprint, table.id);
     if (auto done = db.exec(sql); !done) {

@@ -254,18 +254,19 @@ class PgStore::Impl::Pull : public PullSession {
       store_.floors[this] = known_to_hold == fleet.reports.end() ? VersionVector() : known_to_hold->second;
       return {};
     }));
-    ApplyRole role;
-    Member self;
+    ApplyRole apply_role;
+    Member asker;
     {
       const std::lock_guard lock(store_.state_mutex);
       schema_ = store_.schema;
-      role = store_.role;
-      self = store_.self;
+      apply_role = store_.role;
+      asker = store_.self;
     }
-    stage_ = std::make_unique<PullStage>(*db_, *schema_, self, role, versions.seen);
-    fleet.reports[self.id] = std::move(versions.report);
+    stage_ = std::make_unique<PullStage>(*db_, *schema_, asker, apply_role, versions.seen);
+    fleet.reports[asker.id] = std::move(versions.report);
     return PullRequest{
-        self, std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(), now_micros()};
+        asker,       std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(),
+        now_micros()};
   }
 
   PullSink& sink() override { return *stage_; }
@@ -354,21 +355,23 @@ Member PgStore::self() const {
   return impl_->current_self();
 }
 
-Result<bool> PgStore::poll() {
+Result<PgStore::Captured> PgStore::poll() {
   const std::lock_guard lock(impl_->guard_mutex);
   if (!impl_->guard || impl_->guard->broken()) {
     return Error{ErrorKind::kTransient, "the connection to the database is lost", ""};
   }
   // Rows kept whole (op R) wait until their table is understood again; they must not make anybody run in circles.
-  const auto any = impl_->guard->exec("SELECT EXISTS (SELECT FROM mbsync.capture WHERE op <> 'R')");
+  const auto any = impl_->guard->exec(
+      "SELECT EXISTS (SELECT FROM mbsync.capture WHERE op <> 'R'), EXISTS (SELECT FROM mbsync.capture)");
   MBSYNC_TRY(any);
   const bool pending = (*any)[0][0].as<bool>();
+  const Captured captured{pending, !pending && (*any)[0][1].as<bool>()};
   if (pending) {
     const std::lock_guard state(impl_->state_mutex);
     impl_->captures_pending = true;
     impl_->news.notify_all();
   }
-  return pending;
+  return captured;
 }
 
 bool PgStore::wait_for_news(const PullRequest& request, std::chrono::milliseconds patience) {

@@ -85,9 +85,13 @@ class PgStore {
 
   [[nodiscard]] Member self() const;  ///< after the first prepare()
 
+  struct Captured {
+    bool pending = false;  ///< writes that wait to be sealed
+    bool raw = false;      ///< all that waits are rows kept whole, since their table has changed: refresh()
+  };
   /// Looks for captured writes and, if there are any, wakes who waits in wait_for_news(). Keeps the process's claim on
   /// the database: once it fails, prepare() again.
-  Result<bool> poll();
+  Result<Captured> poll();
   /// Whether there is anything that the asker lacks, waiting up to `patience` for it.
   bool wait_for_news(const PullRequest& request, std::chrono::milliseconds patience);
 

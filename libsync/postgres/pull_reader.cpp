@@ -316,7 +316,7 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   // The asker will count everything up to `seen` as received, so what cannot be read must not be passed over.
   for (const auto& [tab, rows] : lacking_rows) {
     const bool known =
-        std::any_of(schema.tables.begin(), schema.tables.end(), [&](const Table& t) { return t.id == tab; });
+        std::any_of(schema.tables.begin(), schema.tables.end(), [id = tab](const Table& t) { return t.id == id; });
     if (!known) {
       return Error{ErrorKind::kRejected,
                    fmt::format("{} unsent writes belong to a table that no longer takes part (number {} in "

@@ -117,6 +117,14 @@ std::string TableSql::changed_columns(std::string_view before, std::string_view 
   return text;
 }
 
+std::string TableSql::complete(std::string_view row, const std::vector<std::string>& physical) {
+  std::string columns;
+  for (const auto& name : physical) {
+    columns += fmt::format("{}{}.{}", columns.empty() ? "" : ", ", row, quote(name));
+  }
+  return fmt::format("({}.*)::record OPERATOR(pg_catalog.*=) ROW({})::record", row, columns);
+}
+
 std::string TableSql::record(std::string_view row) const {
   std::vector<std::string> fields(table_.width - 1, "NULL");
   for (const auto& column : table_.columns) {

@@ -313,18 +313,24 @@ class Node {
     auto last_seal = Clock::now();
     auto last_forget = Clock::now();
     auto last_refresh = Clock::now();
+    bool raw_before = false;
     while (!stop_.stop_requested()) {
-      const auto pending = store_.poll();
+      const auto captured = store_.poll();
       const auto now = Clock::now();
-      if (!pending) {
-        log_warning(kDomain, "database lost reason={}", log_value(pending.error().text()));
+      if (!captured) {
+        log_warning(kDomain, "database lost reason={}", log_value(captured.error().text()));
         if (!open_database()) {
           return;
         }
         log_info(kDomain, "database is back");
         continue;
       }
-      if (*pending) {
+      // A table that takes no part any more leaves such rows for good; looking once is enough.
+      if (captured->raw && !raw_before) {
+        shared_.schema_suspect = true;
+      }
+      raw_before = captured->raw;
+      if (captured->pending) {
         last_write = now;
         if (now - last_seal >= kSealAfter) {
           report(store_.seal_pending(), "sealing");

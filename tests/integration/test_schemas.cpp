@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "node_pair.h"
+#include "sql_session.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -664,4 +665,51 @@ CREATE FUNCTION long_words(seed int) RETURNS text LANGUAGE sql AS
   same();
   CHECK(pair.b.scalar("SELECT (SELECT count(*) FROM bytes) + (SELECT count(*) FROM words)") == "0");
   pair.check_forgotten();
+}
+
+TEST_CASE("values of a column that has just been added are captured before mbsync has looked, in open sessions too",
+          "[schemas]") {
+  const char* schema = R"sql(
+CREATE TABLE t (gone int, id int PRIMARY KEY, v text, "tg_nargs" int, twice int GENERATED ALWAYS AS ("tg_nargs" * 2) STORED);
+ALTER TABLE t DROP COLUMN gone;
+CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE p_low PARTITION OF p FOR VALUES FROM (0) TO (100);
+CREATE TABLE p_high (v text, id int NOT NULL);
+ALTER TABLE p ATTACH PARTITION p_high FOR VALUES FROM (100) TO (200);
+)sql";
+  Pair pair(schema);
+  SqlSession application{pair.a.url()};
+  application.execute(
+      "INSERT INTO t (id, v, tg_nargs) SELECT i, 'old', i FROM generate_series(1, 9) i; "
+      "INSERT INTO p SELECT i, 'old' FROM generate_series(90, 109) i");
+  pair.exchange();
+  // Ordinary writes are taken apart by the trigger, also where a partition's columns lie otherwise.
+  application.execute(
+      "UPDATE t SET v = 'new' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t (id) VALUES (10); UPDATE p_high "
+      "SET v = 'new' WHERE id = 100; DELETE FROM p_high WHERE id = 101; INSERT INTO p_high VALUES ('new', 110); UPDATE "
+      "p SET v = 'all'");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.capture WHERE op = 'R'") == "0");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.capture") == "26");
+  pair.exchange();
+
+  const char* migration = "ALTER TABLE t ADD COLUMN fresh text; ALTER TABLE p ADD COLUMN fresh text";
+  pair.a.execute(migration);
+  application.execute(
+      "UPDATE t SET fresh = 'only this' WHERE id = 3; UPDATE t SET fresh = 'both', v = 'both' WHERE id = 4; INSERT "
+      "INTO "
+      "t (id, fresh) VALUES (11, 'inserted'); DELETE FROM t WHERE id = 5; UPDATE p SET fresh = 'only this' WHERE id "
+      "IN (95, 105); INSERT INTO p VALUES (111, 'x', 'inserted'); UPDATE p_high SET fresh = 'direct' WHERE id = 106");
+  const auto captured = pair.a.store().poll();
+  REQUIRE(captured);
+  pair.b.execute(migration);
+  REQUIRE(pair.a.store().refresh());
+  REQUIRE(pair.b.store().refresh());
+  pair.exchange();
+  for (const char* table : {"t", "p"}) {
+    INFO(table);
+    CHECK(Pair::rows(pair.a, table) == Pair::rows(pair.b, table));
+  }
+  CHECK(pair.b.scalar("SELECT string_agg(fresh, ',' ORDER BY id) FROM t") == "only this,both,inserted");
+  CHECK(pair.b.scalar("SELECT string_agg(fresh, ',' ORDER BY id) FROM p") == "only this,only this,direct,inserted");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.capture") == "0");
 }
