@@ -249,7 +249,8 @@ void PgConnection::copy_in_abort() {
   }
 }
 
-Result<void> PgConnection::ensure_temporary_table(const std::string& name, const std::string& definition) {
+Result<void> PgConnection::ensure_temporary_table(const std::string& name, const std::string& definition,
+                                                  const std::vector<std::string>& uncompressed) {
   const auto known = impl_->temporary_tables.find(name);
   if (known != impl_->temporary_tables.end() && known->second == definition) {
     // TRUNCATE makes a new file each time; for the few rows of a usual pull DELETE is cheaper, until pages pile up.
@@ -259,6 +260,9 @@ Result<void> PgConnection::ensure_temporary_table(const std::string& name, const
     return {};
   }
   MBSYNC_TRY(exec(fmt::format("DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMPORARY TABLE {0} ({1})", name, definition)));
+  for (const auto& column : uncompressed) {
+    MBSYNC_TRY(exec(fmt::format("ALTER TABLE pg_temp.{} ALTER {} SET STORAGE EXTERNAL", name, column)));
+  }
   impl_->temporary_tables[name] = definition;
   return {};
 }

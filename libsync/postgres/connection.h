@@ -49,7 +49,9 @@ class PgConnection {
   void copy_in_abort();
 
   /// An empty temporary table of this session with these columns, made or emptied. Outside a transaction.
-  Result<void> ensure_temporary_table(const std::string& name, const std::string& definition);
+  /// `uncompressed`: columns whose large values pass through and are not worth the time.
+  Result<void> ensure_temporary_table(const std::string& name, const std::string& definition,
+                                      const std::vector<std::string>& uncompressed = {});
 
   /// Asks the server to give up what this session is running. From any thread.
   void cancel() noexcept;

@@ -15,6 +15,7 @@
 #include "pull_reader.h"
 #include "record_text.h"
 #include "settle.h"
+#include "stand_ins.h"
 #include "table_sql.h"
 
 namespace mbsync {
@@ -24,14 +25,17 @@ using Json = nlohmann::json;
 
 // How many rows are judged at a time: enough to hide the round trip, few enough to stay small in memory.
 constexpr int kBatchRows = 200;
+// Rows whose writes keep more than this beside them are judged one at a time: kept records are read whole.
+constexpr std::int64_t kKeptBytesMax = 64 << 10;
 
 // What one row under judgement looks like on both sides.
 struct Row {
   std::string key;
   bool held = false;
   RowState mine;
-  std::map<Dot, Value> kept;  // of `mine`, as stored
-  std::set<Dot> unseen;       // of `mine`
+  std::map<Dot, Value> kept;                 // of `mine`, as stored
+  std::set<Dot> unseen;                      // of `mine`
+  std::map<std::string, std::string> texts;  // of the stand-ins for values in kept records
   std::optional<Values> my_row;
   RowState theirs;
   std::optional<Values> their_row;
@@ -97,9 +101,16 @@ class Judge {
   }
 
   Result<MergeCounts> run() {
-    MBSYNC_TRY(db_.exec(fmt::format("DECLARE judged NO SCROLL CURSOR FOR {}", query())));
+    MBSYNC_TRY(run(fmt::format("<= {}", kKeptBytesMax), kBatchRows));
+    MBSYNC_TRY(run(fmt::format("> {}", kKeptBytesMax), 1));
+    return counts_;
+  }
+
+ private:
+  Result<void> run(const std::string& kept_bytes, int batch_rows) {
+    MBSYNC_TRY(db_.exec(fmt::format("DECLARE judged NO SCROLL CURSOR FOR {}", query(kept_bytes))));
     while (true) {
-      const auto batch = db_.exec(fmt::format("FETCH {} FROM judged", kBatchRows));
+      const auto batch = db_.exec(fmt::format("FETCH {} FROM judged", batch_rows));
       MBSYNC_TRY(batch);
       if (batch->empty()) {
         break;
@@ -118,12 +129,14 @@ class Judge {
       MBSYNC_TRY(rows_.flush(db_));
       MBSYNC_TRY(changes_.flush(db_));
       MBSYNC_TRY(conflicts_.flush(db_));
+      for (const auto& statement : exchange_) {
+        MBSYNC_TRY(db_.exec(statement));
+      }
+      exchange_.clear();
     }
-    MBSYNC_TRY(db_.exec("CLOSE judged"));
-    return counts_;
+    return db_.run("CLOSE judged");
   }
 
- private:
   [[nodiscard]] std::string staged_columns() const {
     std::string list;
     for (std::size_t i = 0; i < table_.columns.size(); ++i) {
@@ -132,11 +145,16 @@ class Judge {
     return list;
   }
 
-  [[nodiscard]] std::string query() const {
-    // Staged values as record text in our numbering, whatever order they came in.
+  [[nodiscard]] std::string query(const std::string& kept_bytes) const {
+    // Both rows as record text in our numbering, whatever order they came in, with stand-ins for large values.
     std::vector<std::string> fields(table_.width - 1, "NULL");
+    std::vector<std::string> own(table_.width - 1, "NULL");
     for (std::size_t i = 0; i < table_.columns.size(); ++i) {
-      fields[table_.columns[i].number - 1] = fmt::format("s.v{}", i + 1);
+      const auto& column = table_.columns[i];
+      const auto staged = fmt::format("s.v{}", i + 1);
+      const auto here = "t." + PgConnection::quote_name(column.name);
+      fields[column.number - 1] = column.fixed_size ? staged : stand_ins_.sql(staged);
+      own[column.number - 1] = column.fixed_size ? here : stand_ins_.sql(here);
     }
     const auto first_key = table_.key[0];
     return fmt::format(
@@ -144,12 +162,14 @@ class Judge {
         "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM "
         "s.m_at)::bigint % "
         "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
-        "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN {3} END, "
+        "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
         "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND {9}), s.m_held, "
         "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
-        "{9}) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow",
-        first_key + 1, fmt::join(fields, ", "), sql_.present("t"), sql_.record("t"), writes_json("c"), table_.id,
-        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"));
+        "{9}) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND coalesce(octet_length(s.m_kept), 0) + "
+        "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
+        "c.tab = {5} AND {9}), 0) {10}",
+        first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "), writes_json("c"), table_.id,
+        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes);
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -186,13 +206,13 @@ class Judge {
                                  line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
                                  their_columns(*bits), line[5].as<bool>(), text(line[6])});
     }
-    auto their_state = load(theirs, row.their_row, true);
+    auto their_state = load(theirs, row.their_row, true, row.texts);
     MBSYNC_TRY(their_state);
     row.theirs = std::move(*their_state);
     if (!line[10].is_null()) {
       const auto writes = parse_wire_writes(line[10].c_str());
       MBSYNC_TRY(writes);
-      auto my_state = load(*writes, row.my_row, false);
+      auto my_state = load(*writes, row.my_row, false, row.texts);
       MBSYNC_TRY(my_state);
       for (const auto& write : *writes) {
         row.kept[write.dot] = write.kept;
@@ -203,7 +223,8 @@ class Judge {
   }
 
   // Gives every write its values: from its kept record, or from the row they stand in.
-  Result<RowState> load(const std::vector<WireWrite>& writes, const std::optional<Values>& row, bool from_peer) {
+  Result<RowState> load(const std::vector<WireWrite>& writes, const std::optional<Values>& row, bool from_peer,
+                        std::map<std::string, std::string>& texts) {
     RowState state;
     for (const auto& wire : writes) {
       Write write{wire.dot, wire.at, {}, wire.deleted, {}};
@@ -224,7 +245,13 @@ class Judge {
           continue;
         }
         if (wire.kept) {
-          write.values[own] = number <= kept.size() ? kept[number - 1] : Value();
+          auto value = number <= kept.size() ? std::move(kept[number - 1]) : Value();
+          if (StandIns::needed(value)) {
+            auto stand_in = stand_ins_.of(*value);
+            texts.emplace(stand_in, std::move(*value));
+            value = std::move(stand_in);
+          }
+          write.values[own] = std::move(value);
         } else if (row) {
           const auto place = row->find(own);
           write.values[own] = place == row->end() ? Value() : place->second;
@@ -268,7 +295,11 @@ class Judge {
     for (const auto& entry : merged.writes) {
       const auto mine = row.kept.find(entry.dot);
       const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
-      add_change(row, entry, unseen ? Value(format_values(entry.values, table_.width)) : mine->second, unseen);
+      if (unseen) {
+        add_change(row, entry, true);
+      } else {
+        add_change(row, entry, mine->second, false);
+      }
     }
   }
 
@@ -309,10 +340,55 @@ class Judge {
                   std::string(unseen ? "t" : "f")});
   }
 
+  // With its values beside the row. Large ones are put in their places by the database.
+  void add_change(const Row& row, const Write& entry, bool unseen) {
+    Values values = entry.values;
+    for (auto& [number, value] : values) {
+      if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
+        value = text->second;
+      } else if (stand_ins_.is_one(value)) {
+        const auto source = source_of(row, number, *value);
+        exchange_.push_back(fmt::format(
+            "UPDATE pg_temp.new_change c SET kept = replace(c.kept, {}, '\"' || replace(replace(concat({}), '\\', "
+            "'\\\\'), '\"', '\"\"') || '\"') FROM {} WHERE c.tab = {} AND c.key = {} AND c.origin = {} AND c.counter = "
+            "{}",
+            db_.quote(*value), source.value, source.from, table_.id, db_.quote(row.key), entry.dot.origin.value,
+            entry.dot.counter));
+      }
+    }
+    add_change(row, entry, format_values(values, table_.width), unseen);
+  }
+
+  // Where the database finds a value that is too large to be here.
+  struct Source {
+    std::string value;
+    std::string from;  // "tables WHERE condition" in two halves: `from` ends where more conditions may follow
+  };
+  [[nodiscard]] Source source_of(const Row& row, ColumnNumber number, const std::string& stand_in) const {
+    const auto place = index_of(number);
+    const auto key = db_.quote(row.key);
+    if (row.my_row) {
+      if (const auto own = row.my_row->find(number); own != row.my_row->end() && own->second == stand_in) {
+        return {"t." + PgConnection::quote_name(table_.columns[place].name),
+                fmt::format("(SELECT * FROM {} t WHERE {}) t", table_.quoted(), sql_.key_match("t", key))};
+      }
+    }
+    return {fmt::format("o.v{}", place + 1),
+            fmt::format("(SELECT * FROM {} o WHERE o.m_slow AND o.m_key = {}) o", staged_.name, key)};
+  }
+
+  [[nodiscard]] std::size_t index_of(ColumnNumber number) const {
+    return static_cast<std::size_t>(std::find(numbers_.begin(), numbers_.end(), number) - numbers_.begin());
+  }
+
   void write(const Row& row, const RowState& state, const Outcome& outcome) {
     for (const auto& entry : state.writes) {
       const bool keep = must_keep_values(entry, outcome);
-      add_change(row, entry, keep ? Value(format_values(entry.values, table_.width)) : Value(), false);
+      if (keep) {
+        add_change(row, entry, false);
+      } else {
+        add_change(row, entry, Value(), false);
+      }
     }
     const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;
     if (unchanged) {
@@ -321,7 +397,18 @@ class Judge {
     std::vector<Value> fields{row.key, std::string(outcome.exists ? "f" : "t"), std::string("f")};
     for (const auto number : numbers_) {
       const auto place = outcome.values.find(number);
-      fields.push_back(place == outcome.values.end() ? Value() : place->second);
+      auto value = place == outcome.values.end() ? Value() : place->second;
+      if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
+        value = text->second;
+      } else if (stand_ins_.is_one(value)) {
+        const auto source = source_of(row, number, *value);
+        const bool as_text = table_.columns[index_of(number)].user_type;
+        exchange_.push_back(fmt::format(
+            "UPDATE {} s SET v{} = {} FROM {} WHERE NOT s.m_slow AND s.m_key = {}", staged_.name, index_of(number) + 1,
+            as_text ? fmt::format("concat({})", source.value) : source.value, source.from, db_.quote(row.key)));
+        value.reset();
+      }
+      fields.push_back(std::move(value));
     }
     rows_.add(fields);
   }
@@ -335,23 +422,51 @@ class Judge {
     return "";
   }
 
-  static Json describe(const Write& write, ColumnNumber column) {
+  // Where in pg_temp.new_conflict the database has to put a value.
+  struct Place {
+    std::string signature;
+    std::string_view column;
+  };
+  // A value in the record of a conflict.
+  Json value_of(const Row& row, ColumnNumber column, const Value& value, const Place& place) {
+    if (!value) {
+      return {};
+    }
+    if (const auto text = row.texts.find(*value); text != row.texts.end()) {
+      return text->second;
+    }
+    if (stand_ins_.is_one(value)) {
+      const auto source = source_of(row, column, *value);
+      const auto written = Json(*value).dump();
+      exchange_.push_back(fmt::format(
+          "UPDATE pg_temp.new_conflict c SET {0} = replace(c.{0}, {1}, to_json(concat({2}))::text) FROM {3} "
+          "WHERE c.signature = {4}",
+          place.column, db_.quote(written), source.value, source.from, db_.quote(place.signature)));
+    }
+    return *value;
+  }
+
+  Json describe(const Row& row, const Write& write, ColumnNumber column, const Place& where) {
     Json json{{"origin", to_string(write.dot.origin)}, {"counter", write.dot.counter}, {"deleted", write.deleted}};
     json["at_us"] = write.at == kTimeUnknown ? Json() : Json(write.at.micros);
     if (column != kRowMark) {
       const auto place = write.values.find(column);
-      json["value"] = place == write.values.end() || !place->second ? Json() : Json(*place->second);
+      json["value"] = place == write.values.end() ? Json() : value_of(row, column, place->second, where);
     }
     return json;
   }
 
+  // The same for the same conflict, on whichever node it is judged.
+  [[nodiscard]] std::string signature_of(const Row& row, ColumnNumber column, const std::string& dots) const {
+    return fmt::format("{}|{}|{}|{}", table_.display(), row.key, column_name(column), dots);
+  }
+
   void add(const Row& row, ColumnNumber column, std::string_view rule, const Json& winner, const Json& losers,
-           const std::string& dots) {
+           const std::string& signature) {
     ++counts_.conflicts;
-    const auto name = column_name(column);
-    const auto signature = fmt::format("{}|{}|{}|{}", table_.display(), row.key, name, dots);
-    conflicts_.add({signature, table_.schema, table_.name, row.key, column == kRowMark ? Value() : Value(name),
-                    std::string(rule), winner.dump(), losers.dump()});
+    conflicts_.add({signature, table_.schema, table_.name, row.key,
+                    column == kRowMark ? Value() : Value(column_name(column)), std::string(rule), winner.dump(),
+                    losers.dump()});
   }
 
   void add_conflict(const Row& row, const RowState& state, const ColumnConflict& conflict) {
@@ -362,29 +477,33 @@ class Judge {
     for (const auto& dot : dots) {
       text_of_dots += fmt::format("{}:{} ", to_string(dot.origin), dot.counter);
     }
+    const auto signature = signature_of(row, conflict.column, text_of_dots);
     Json losers = Json::array();
     for (const auto& dot : conflict.losers) {
-      losers.push_back(describe(*state.find(dot), conflict.column));
+      losers.push_back(describe(row, *state.find(dot), conflict.column, {signature, "losers"}));
     }
     add(row, conflict.column, conflict.column == kRowMark ? "update-wins" : "last-writer-wins",
-        describe(*state.find(conflict.winner), conflict.column), losers, text_of_dots);
+        describe(row, *state.find(conflict.winner), conflict.column, {signature, "winner"}), losers, signature);
   }
 
   void add_base_conflict(const Row& row, const BaseOutcome& base, ColumnNumber column) {
-    const auto value = [&](const std::optional<Values>& values) -> Json {
+    const auto signature = signature_of(row, column, fmt::format("base {}", to_string(context_.self.id)));
+    const auto value = [&](const std::optional<Values>& values, bool won) -> Json {
       Json json{{"deleted", !values.has_value()}};
       if (values && column != kRowMark) {
         const auto place = values->find(column);
-        json["value"] = place == values->end() || !place->second ? Json() : Json(*place->second);
+        json["value"] = place == values->end()
+                            ? Json()
+                            : value_of(row, column, place->second, {signature, won ? "winner" : "losers"});
       }
       return json;
     };
-    Json fleet = value(row.their_row);
+    Json fleet = value(row.their_row, base.base_won);
     fleet["origin"] = "fleet";
-    Json own = value(row.my_row);
+    Json own = value(row.my_row, !base.base_won);
     own["origin"] = to_string(context_.self.id);
     add(row, column, base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet", base.base_won ? fleet : own,
-        Json::array({base.base_won ? own : fleet}), fmt::format("base {}", to_string(context_.self.id)));
+        Json::array({base.base_won ? own : fleet}), signature);
   }
 
   PgConnection& db_;
@@ -393,9 +512,11 @@ class Judge {
   TableSql sql_;
   const MergeContext& context_;
   std::vector<ColumnNumber> numbers_;
+  StandIns stand_ins_;
   CopyBuffer rows_;
   CopyBuffer changes_;
   CopyBuffer conflicts_;
+  std::vector<std::string> exchange_;  // statements that put large values in the place of their stand-ins
   MergeCounts counts_;
 };
 
@@ -413,10 +534,12 @@ std::string covered_by(const VersionVector& vector, std::string_view alias, std:
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.ensure_temporary_table("new_change",
                                        "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
-                                       "deleted boolean, kept text, unseen boolean"));
+                                       "deleted boolean, kept text, unseen boolean",
+                                       {"kept"}));
   return db.ensure_temporary_table("new_conflict",
                                    "signature text, schema_name text, table_name text, key text, column_name text, "
-                                   "rule text, winner jsonb, losers jsonb");
+                                   "rule text, winner text, losers text",
+                                   {"winner", "losers"});
 }
 
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
@@ -471,16 +594,16 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 }
 
 Result<void> store_merged(PgConnection& db) {
-  MBSYNC_TRY(
-      db.exec("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen) "
-              "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
-              "'-infinity'), cols, "
-              "deleted, kept, unseen FROM pg_temp.new_change; "
-              "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
-              "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner, losers FROM "
-              "pg_temp.new_conflict "
-              "ON CONFLICT (id) DO NOTHING; "
-              "DELETE FROM pg_temp.new_change; DELETE FROM pg_temp.new_conflict"));
+  MBSYNC_TRY(db.exec(
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen) "
+      "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
+      "'-infinity'), cols, "
+      "deleted, kept, unseen FROM pg_temp.new_change; "
+      "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
+      "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner::jsonb, losers::jsonb FROM "
+      "pg_temp.new_conflict "
+      "ON CONFLICT (id) DO NOTHING; "
+      "DELETE FROM pg_temp.new_change; DELETE FROM pg_temp.new_conflict"));
   return {};
 }
 

@@ -22,6 +22,8 @@ constexpr std::int64_t kBigRowBytes = 1 << 20;
 // Compressed values of types whose size cannot be asked for; pglz shrinks to a ninetieth at best.
 constexpr std::int64_t kBigCompressedBytes = 32 << 10;
 constexpr std::int64_t kPieceBytes = 256 << 10;
+// Where no write keeps as much as this, no row's writes together keep kBigRowBytes, unless there are hundreds of them.
+constexpr std::int64_t kBigKeptBytes = 8 << 10;
 // From here on it pays to ask first whether any row has several writes.
 constexpr std::int64_t kManyRows = 500;
 
@@ -46,7 +48,8 @@ std::string lacking(std::string_view alias, const VersionVector& seen, const Ver
 std::string writes_sql(int tab, const std::string& which) {
   return fmt::format(
       "(SELECT c.key, count(*) AS n, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
-      "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, bool_or(c.unseen) AS unseen, "
+      "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
+      "sum(octet_length(c.kept)) AS kept_bytes, bool_or(c.unseen) AS unseen, "
       "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted) AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {} GROUP BY c.key)",
       tab, which);
@@ -55,18 +58,25 @@ std::string writes_sql(int tab, const std::string& which) {
 // The same where no row has more than one write: nothing to group, and that is nearly all traffic.
 std::string single_writes_sql(int tab, const std::string& which) {
   return fmt::format(
-      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, false AS unseen, false AS complex "
+      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, octet_length(c.kept) AS kept_bytes, false "
+      "AS unseen, false AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {})",
       tab, which);
 }
 
-std::string head_columns(int tab, std::string_view key, std::string_view kept) {
+// The value of field 8 of a row: all its live writes, or NULL where fields 2 to 7 hold the only one.
+std::string all_writes(int tab) {
+  return fmt::format("CASE WHEN w.complex THEN (SELECT {} FROM mbsync.change d WHERE d.tab = {} AND {}) END",
+                     writes_json("d"), tab, has_key("d", "w.key"));
+}
+constexpr const char* kSingleKept = "CASE WHEN NOT w.complex THEN w.kept END";
+
+std::string head_columns(std::string_view key, std::string_view kept, std::string_view writes) {
   return fmt::format(
-      "{1}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
+      "{}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
       "CASE WHEN NOT w.complex THEN w.at END, CASE WHEN NOT w.complex THEN w.cols END, "
-      "CASE WHEN NOT w.complex THEN w.deleted END, {3}, "
-      "CASE WHEN w.complex THEN (SELECT {2} FROM mbsync.change d WHERE d.tab = {0} AND {4}) END",
-      tab, key, writes_json("d"), kept, has_key("d", "w.key"));
+      "CASE WHEN NOT w.complex THEN w.deleted END, {}, {}",
+      key, kept, writes);
 }
 
 class Reader {
@@ -134,10 +144,10 @@ class Reader {
   Result<std::string> big_condition(const Table& table) {
     const auto kept =
         db_.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change WHERE tab = {} AND octet_length(kept) > {})",
-                             table.id, kBigRowBytes));
+                             table.id, kBigKeptBytes));
     MBSYNC_TRY(kept);
     const bool big_kept = (*kept)[0][0].as<bool>();
-    std::string condition = big_kept ? fmt::format("octet_length(w.kept) > {}", kBigRowBytes) : "false";
+    std::string condition = big_kept ? fmt::format("w.kept_bytes > {}", kBigRowBytes) : "false";
     if (!table.has_toast) {
       return condition;
     }
@@ -164,7 +174,7 @@ class Reader {
 
   Result<void> rows_of(const Table& table, const TableSql& sql, const std::string& key, const std::string& from,
                        const std::string& where, const std::string& big) {
-    const auto plain_head = head_columns(table.id, key, "CASE WHEN NOT w.complex THEN w.kept END");
+    const auto plain_head = head_columns(key, kSingleKept, all_writes(table.id));
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {}, {} {} WHERE {} AND ({}) IS NOT TRUE) TO STDOUT", plain_head,
                                         sql.columns("t"), from, where, big),
                             [&](std::string_view line) {
@@ -178,15 +188,16 @@ class Reader {
     MBSYNC_TRY(keys);
     for (const auto& row : *keys) {
       const auto one = fmt::format("{} AND {} = {}", where, key, db_.quote(row[0].c_str()));
-      MBSYNC_TRY(big_row(table, head_columns(table.id, key, "NULL"), from, one));
+      MBSYNC_TRY(big_row(table, head_columns(key, "NULL", "NULL"), from, one));
       ++rows_;
     }
     return {};
   }
 
   Result<void> big_row(const Table& table, const std::string& slim, const std::string& from, const std::string& where) {
-    // The head without its kept record, which may itself be large and is put in its place by pieces.
+    // The head without the kept records, which may themselves be large and are put in their place by pieces.
     constexpr std::size_t kKeptField = 6;
+    constexpr std::size_t kWritesField = 7;
     std::vector<Value> fields;
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {} {} WHERE {}) TO STDOUT", slim, from, where),
                             [&](std::string_view line) -> Result<void> {
@@ -197,9 +208,9 @@ class Reader {
                             }));
     for (std::size_t i = 0; i < fields.size(); ++i) {
       std::string text = i == 0 ? "" : "\t";
-      if (i == kKeptField) {
+      if (i == kKeptField || i == kWritesField) {
         MBSYNC_TRY(sink_.rows(text));
-        MBSYNC_TRY(pieces("CASE WHEN NOT w.complex THEN w.kept END", from, where));
+        MBSYNC_TRY(pieces(i == kKeptField ? kSingleKept : all_writes(table.id), from, where));
         continue;
       }
       append_copy_field(text, fields[i]);

@@ -36,7 +36,7 @@ SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS 
  ORDER BY a.attrelid, a.attnum)sql";
 
 constexpr const char* kTypes = R"sql(
-SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin
+SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin, t.typlen > 0 AS fixed
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace)sql";
 
 constexpr const char* kKeys = R"sql(
@@ -86,6 +86,7 @@ struct Type {
   std::uint32_t base = 0;
   int base_modifier = -1;
   bool builtin = false;
+  bool fixed = false;
 };
 
 using Oid = std::uint32_t;
@@ -187,8 +188,9 @@ Result<Schema> read_schema(PgConnection& db) {
 
   std::map<Oid, Type> type_of;
   for (const auto& row : *types) {
-    type_of[to_oid(row["oid"])] = Type{row["typtype"].c_str()[0], to_oid(row["typbasetype"]),
-                                       std::stoi(row["typtypmod"].c_str()), to_bool(row["builtin"])};
+    type_of[to_oid(row["oid"])] =
+        Type{row["typtype"].c_str()[0], to_oid(row["typbasetype"]), std::stoi(row["typtypmod"].c_str()),
+             to_bool(row["builtin"]), to_bool(row["fixed"])};
   }
 
   struct Found {
@@ -216,6 +218,7 @@ Result<Schema> read_schema(PgConnection& db) {
     }
     const auto& type = type_of[base];
     const bool plain = type.kind == 'b' || type.kind == 'r' || type.kind == 'm';
+    column.fixed_size = type.fixed;
     column.user_type = domain || !type.builtin || !plain;
     constexpr Oid kNumeric = 1700;
     constexpr Oid kBpchar = 1042;

@@ -32,6 +32,7 @@ struct Column {
   bool exact = false;        ///< `=` is identity. Not so for numeric without scale (1.0, 1.00), float (-0), citext ...
   std::string equals = "=";  ///< of a key column: its index's operator, which search_path need not reach
   std::uint32_t settings = 0;  ///< which session settings its text form depends on (bits of Setting)
+  bool fixed_size = false;     ///< a few bytes, whatever the value
   bool not_null = false;
   bool generated = false;        ///< computed by PostgreSQL: never sent, never written
   bool identity_always = false;  ///< inserted with OVERRIDING SYSTEM VALUE, never updated

@@ -13,7 +13,7 @@ Result<StagedTable> make_stage(PgConnection& db, const Table& table) {
       "boolean, m_kept text, m_writes text, m_slow boolean NOT NULL DEFAULT false, m_held boolean NOT NULL DEFAULT "
       "false, {}",
       TableSql(table).staged_definitions());
-  MBSYNC_TRY(db.ensure_temporary_table(name, definition));
+  MBSYNC_TRY(db.ensure_temporary_table(name, definition, {"m_kept", "m_writes"}));
   return StagedTable{&table, "pg_temp." + name, 0, {}};
 }
 

@@ -110,6 +110,57 @@ TEST_CASE("volume: a value that is half as large as the bound of memory arrives"
              "SELECT md5(bytes) FROM large");
 }
 
+TEST_CASE("volume: rows with large values that are written on both sides are judged in bounded memory") {
+  Fleet fleet;
+  Node& a = fleet.add_node(Fleet::shared_cluster(), "a", schema());
+  Node& b = fleet.add_node(Fleet::shared_cluster(), "b", schema());
+  Link& link = fleet.connect(a, b);
+  a.start();
+  b.start();
+  fleet.await_met({&a, &b});
+  const auto value = [](const std::string& seed, int megabytes) {
+    return fmt::format("(SELECT string_agg(sha512(('{}' || i)::bytea), ''::bytea) FROM generate_series(1, {}) i)", seed,
+                       megabytes * 1'000'000 / 64);
+  };
+  const int megabytes = long_form() ? 100 : 12;
+  // One row as large as it gets, and photographs of the usual size, many of them.
+  a.execute(
+      fmt::format("INSERT INTO large VALUES (1, {}, 'old'); INSERT INTO large SELECT i, {}, 'old' FROM "
+                  "generate_series(2, 40) i",
+                  value("first", megabytes), value("photo", 2)));
+  fleet.await_converged({&a, &b}, seconds{120});
+  for (Node* node : {&a, &b}) {
+    node->forget_peak();
+  }
+  link.cut();
+  a.execute(fmt::format("UPDATE large SET bytes = {} WHERE id IN (1, 2)", value("of a", megabytes)));
+  a.execute("UPDATE large SET words = 'of a' WHERE id > 2");
+  b.execute(fmt::format("UPDATE large SET bytes = {} WHERE id IN (1, 2)", value("of b", megabytes)));
+  b.execute("UPDATE large SET bytes = bytes || '\\x00'::bytea WHERE id > 2");
+  const auto restored = Clock::now();
+  link.restore();
+  fleet.await_converged({&a, &b}, seconds{300});
+  const auto took = since(restored);
+  for (Node* node : {&a, &b}) {
+    CHECK(node->scalar(fmt::format("SELECT count(*) FROM mbsync.conflict WHERE losers -> 0 ->> 'value' = {}::text",
+                                   value("of a", megabytes))) == "2");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict") == "2");
+    CHECK(node->scalar("SELECT count(*) FROM large WHERE words = 'of a' AND length(bytes) % 64 = 1") == "38");
+  }
+  const auto kib_a = a.peak_resident_kib();
+  const auto kib_b = b.peak_resident_kib();
+  report(fmt::format(
+      "volume conflicts of {} MB values and of 38 rows with 2 MB: settled {} ms after the link was restored; peak "
+      "resident {} + {} MiB",
+      megabytes, took.count(), kib_a / 1024, kib_b / 1024));
+  if (!sanitized()) {
+    CHECK(kib_a < kResidentKibMax);
+    CHECK(kib_b < kResidentKibMax);
+  }
+  a.stop();
+  b.stop();
+}
+
 TEST_CASE("volume: a long text arrives") {
   if (!long_form()) {
     return;
