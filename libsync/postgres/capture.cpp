@@ -45,8 +45,7 @@ std::string dollar_quoted(const std::string& text, std::string_view word) {
 std::string function_sql(const std::string& name, std::uint32_t settings, const std::string& statement,
                          const std::string& fallback) {
   const auto body = fmt::format(
-      "\n#variable_conflict use_variable\n"
-      "BEGIN\n"
+      "\nBEGIN\n"
       "  IF current_setting('mbsync.applying', true) = 'on' THEN RETURN NULL; END IF;\n"
       "  BEGIN\n    {};\n"
       "  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN\n    {};\n"
@@ -59,25 +58,7 @@ std::string function_sql(const std::string& name, std::uint32_t settings, const 
       settings_clause(settings), dollar_quoted(body, "capture"));
 }
 
-// The orders in which the columns of a table and of its partitions lie, the table's own first. A partition that was
-// attached may have another one; its triggers see its rows as they lie there, and need functions of their own.
-std::vector<std::vector<std::string>> layouts_of(const Table& table) {
-  std::vector<std::vector<std::string>> layouts{table.physical};
-  for (const auto& partition : table.partitions) {
-    if (std::find(layouts.begin(), layouts.end(), partition.physical) == layouts.end()) {
-      layouts.push_back(partition.physical);
-    }
-  }
-  return layouts;
-}
-
-// "capture_5_insert", or "capture_5_1_insert" for the second layout.
-std::string function_name(const Table& table, std::size_t layout, std::string_view event) {
-  return layout == 0 ? fmt::format("capture_{}_{}", table.id, event)
-                     : fmt::format("capture_{}_{}_{}", table.id, layout, event);
-}
-
-std::string functions_sql(const Table& table, std::size_t layout, const std::vector<std::string>& physical) {
+std::string functions_sql(const Table& table) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
     return fmt::format(
@@ -85,30 +66,29 @@ std::string functions_sql(const Table& table, std::size_t layout, const std::vec
         "{} r",
         table.id, rows);
   };
-  const auto whole = [&](std::string_view row) { return TableSql::complete(row, physical); };
   std::string all;
-  all += function_sql(function_name(table, layout, "insert"), sql.key_settings(),
+  all += function_sql(fmt::format("capture_{}_insert", table.id), sql.key_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at) "
-                                  "SELECT {}, 'I', {}, clock_timestamp() FROM new_rows n WHERE {}",
-                                  table.id, sql.key_text("n"), whole("n")),
+                                  "SELECT {}, 'I', {}, clock_timestamp() FROM {} n",
+                                  table.id, sql.key_text("n"), sql.rows_of("new_rows")),
                       raw("new_rows"));
   // FULL JOIN: an update of the key is a delete and an insert; and it can only be planned as a hash or merge join, so a
   // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
   // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
   all += function_sql(
-      function_name(table, layout, "update"), sql.row_settings(),
+      fmt::format("capture_{}_update", table.id), sql.row_settings(),
       fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
                   "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
                   "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
                   "CASE WHEN NOT {1} THEN {5} END "
-                  "FROM old_rows o FULL JOIN new_rows n ON {6} WHERE CASE WHEN {1} THEN {8} ELSE true END",
+                  "FROM old_rows o FULL JOIN {8} n ON {6}",
                   table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
-                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), whole("n")),
+                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows")),
       raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
-  all += function_sql(function_name(table, layout, "delete"), sql.row_settings(),
+  all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM old_rows o WHERE {}",
-                                  table.id, sql.key_text("o"), sql.record("o"), whole("o")),
+                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM {} o",
+                                  table.id, sql.key_text("o"), sql.record("o"), sql.rows_of("old_rows")),
                       raw("old_rows"));
   // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by
   // itself.
@@ -116,7 +96,7 @@ std::string functions_sql(const Table& table, std::size_t layout, const std::vec
     return fmt::format("EXECUTE {} || format('%I.%I r', TG_TABLE_SCHEMA, TG_TABLE_NAME)",
                        dollar_quoted(insert + " FROM ", "rows"));
   };
-  all += function_sql(function_name(table, layout, "truncate"), sql.row_settings(),
+  all += function_sql(fmt::format("capture_{}_truncate", table.id), sql.row_settings(),
                       truncate(fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
                                            "SELECT {}, 'D', {}, clock_timestamp(), {}",
                                            table.id, sql.key_text("r"), sql.record("r"))),
@@ -329,25 +309,19 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
   MBSYNC_TRY(existing);
   CaptureReport report;
   for (auto& table : schema.tables) {
-    const auto layouts = layouts_of(table);
-    std::string functions;
-    for (std::size_t layout = 0; layout < layouts.size(); ++layout) {
-      functions += functions_sql(table, layout, layouts[layout]);
-    }
+    const auto functions = functions_sql(table);
     const auto fingerprint = fingerprint_of(functions);
 
     // TRUNCATE of a partitioned table fires the triggers of each partition, which hold the rows.
     std::vector<Trigger> missing;
-    const auto want = [&](const std::string& relation, bool holds_rows, const std::vector<std::string>& physical) {
-      const auto layout =
-          static_cast<std::size_t>(std::find(layouts.begin(), layouts.end(), physical) - layouts.begin());
+    const auto want = [&](const std::string& relation, bool holds_rows) {
       static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
       const auto place = existing->find(relation);
       for (int event = 0; event < 4; ++event) {
         if (event == 3 && !holds_rows) {
           continue;
         }
-        const auto function = function_name(table, layout, kEvents[event]);
+        const auto function = fmt::format("capture_{}_{}", table.id, kEvents[event]);
         const auto entry = fmt::format("{}/{}", kTriggerNames[event], function);
         if (place == existing->end() ||
             std::find(place->second.begin(), place->second.end(), entry) == place->second.end()) {
@@ -357,9 +331,9 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
     };
     const auto name = db.exec("SELECT quote_ident($1) || '.' || quote_ident($2)", {table.schema, table.name});
     MBSYNC_TRY(name);
-    want((*name)[0][0].c_str(), !table.partitioned, table.physical);
+    want((*name)[0][0].c_str(), !table.partitioned);
     for (const auto& partition : table.partitions) {
-      want(partition.quoted, true, partition.physical);
+      want(partition, true);
     }
     if (missing.empty() && table.fingerprint == fingerprint) {
       continue;

@@ -75,7 +75,7 @@ SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid 
  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND n.nspname <> 'mbsync' ORDER BY t.tgrelid, t.tgname)sql";
 
 constexpr const char* kPartitions = R"sql(
-SELECT p.oid AS root, c.oid AS part, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+SELECT p.oid AS root, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
   FROM pg_class p, LATERAL pg_partition_tree(p.oid) t JOIN pg_class c ON c.oid = t.relid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE p.relkind = 'p' AND NOT p.relispartition AND t.level > 0 AND c.relkind IN ('r', 'p')
@@ -226,12 +226,11 @@ Result<Schema> read_schema(PgConnection& db) {
                                                      ((base == kNumeric || base == kBpchar) && modifier >= 0));
     column.settings = type.kind == 'e' ? 0 : settings_of(base);
     entry.names[std::stoi(row["attnum"].c_str())] = column.name;
-    entry.table.physical.push_back(column.name);
+    ++entry.table.columns_in_all;
     entry.table.columns.push_back(std::move(column));
   }
   for (const auto& row : *partitions) {
-    const auto& part = found[to_oid(row["part"])].table;
-    found[to_oid(row["root"])].table.partitions.push_back(Partition{row["name"].c_str(), part.physical});
+    found[to_oid(row["root"])].table.partitions.emplace_back(row["name"].c_str());
   }
   for (const auto& row : *triggers) {
     found[to_oid(row["tgrelid"])].table.user_triggers.emplace_back(row["tgname"].c_str());

@@ -48,24 +48,19 @@ struct ForeignKey {
   bool deferrable = false;
 };
 
-struct Partition {
-  std::string quoted;                 ///< "schema"."name"
-  std::vector<std::string> physical;  ///< as Table::physical; may lie otherwise than in the partitioned table
-};
-
 struct Table {
   std::uint32_t oid = 0;
   int id = 0;  ///< mbsync.synced_table.id; 0 until registered
   std::string schema;
   std::string name;
-  std::vector<Column> columns;        ///< what travels, in the order of their numbers; no generated ones
-  std::vector<std::string> physical;  ///< every column, also generated ones, in the table's own order
-  std::vector<std::size_t> key;       ///< indexes into `columns`, in index order
-  bool key_is_deferrable = false;     ///< then it is no arbiter for ON CONFLICT
-  bool has_toast = false;             ///< may hold values too large for one piece
-  bool has_insert_rule = false;       ///< a rule for INSERT or UPDATE makes ON CONFLICT an error
+  std::vector<Column> columns;     ///< what travels, in the order of their numbers; no generated ones
+  std::size_t columns_in_all = 0;  ///< generated ones too
+  std::vector<std::size_t> key;    ///< indexes into `columns`, in index order
+  bool key_is_deferrable = false;  ///< then it is no arbiter for ON CONFLICT
+  bool has_toast = false;          ///< may hold values too large for one piece
+  bool has_insert_rule = false;    ///< a rule for INSERT or UPDATE makes ON CONFLICT an error
   bool partitioned = false;
-  std::vector<Partition> partitions;  ///< all that lie below a partitioned table
+  std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;
   std::vector<std::string> user_triggers;  ///< the application's own, by name
   std::size_t width = 0;                   ///< characters in this table's bit strings (mbsync.synced_table.width)

@@ -117,12 +117,9 @@ std::string TableSql::changed_columns(std::string_view before, std::string_view 
   return text;
 }
 
-std::string TableSql::complete(std::string_view row, const std::vector<std::string>& physical) {
-  std::string columns;
-  for (const auto& name : physical) {
-    columns += fmt::format("{}{}.{}", columns.empty() ? "" : ", ", row, quote(name));
-  }
-  return fmt::format("({}.*)::record OPERATOR(pg_catalog.*=) ROW({})::record", row, columns);
+std::string TableSql::rows_of(std::string_view relation) const {
+  const std::vector<std::string_view> nulls(table_.columns_in_all, "NULL");
+  return fmt::format("(SELECT * FROM {} UNION ALL SELECT {} WHERE false)", relation, fmt::join(nulls, ", "));
 }
 
 std::string TableSql::record(std::string_view row) const {
