@@ -369,6 +369,7 @@ Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
     const TableSql sql(table);
     MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
     const auto run = [&]() -> Result<std::int64_t> {
+      MBSYNC_TRY(db.exec(fmt::format("SET LOCAL lock_timeout = '{}'", kTriggerLockTimeout)));
       const auto counter = next_counter(db, self);
       MBSYNC_TRY(counter);
       const auto adopted = db.exec(
@@ -384,6 +385,9 @@ Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
     auto adopted = run();
     if (!adopted) {
       db.rollback();
+      if (adopted.error().kind == ErrorKind::kTransient && !db.broken()) {
+        continue;  // the application holds the table as a whole; its rows are taken in at the next look
+      }
       return adopted.error().in(fmt::format("taking in the rows of table {}", table.display()));
     }
     MBSYNC_TRY(db.commit());

@@ -3,7 +3,15 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <sys/socket.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <map>
+#include <mutex>
+#include <sstream>
+#include <thread>
 
 #include "error_map.h"
 
@@ -23,19 +31,144 @@ constexpr const char* kSessionSettings =
     // Few rows at a time are the rule; bulk work turns these on for its transaction (see planner_for).
     "SET max_parallel_workers_per_gather = 0";
 
+// A server that is gone without a word must not be waited for without end. What DATABASE_URL says comes after this and
+// counts more.
+constexpr const char* kConnectionDefaults =
+    "connect_timeout=10 keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=60000";
+constexpr std::chrono::milliseconds kLookForStop{20};
+
+// PQconnectdb() can be neither interrupted nor, for several hosts, taken apart; so it has a thread of its own, which is
+// left alone when nobody wants its connection any more. Nothing if `stop` was true.
+PGconn* connect(const std::string& conninfo, const std::function<bool()>& stop) {
+  struct Attempt {
+    std::mutex mutex;
+    std::condition_variable changed;
+    PGconn* connection = nullptr;
+    bool done = false;
+    bool abandoned = false;
+  };
+  const auto attempt = std::make_shared<Attempt>();
+  std::thread([attempt, conninfo] {
+    PGconn* connection = PQconnectdb(conninfo.c_str());
+    const std::lock_guard lock(attempt->mutex);
+    if (attempt->abandoned) {
+      PQfinish(connection);
+      return;
+    }
+    attempt->connection = connection;
+    attempt->done = true;
+    attempt->changed.notify_all();
+  }).detach();
+  std::unique_lock lock(attempt->mutex);
+  while (!attempt->changed.wait_for(lock, kLookForStop, [&] { return attempt->done; })) {
+    if (stop && stop()) {
+      attempt->abandoned = true;
+      return nullptr;
+    }
+  }
+  return attempt->connection;
+}
+
 // libpqxx keeps its PGconn to itself; a connection policy is the documented way to see it being made.
 class DirectPolicy : public pqxx::connect_direct {
  public:
-  using pqxx::connect_direct::connect_direct;
+  DirectPolicy(const std::string& conninfo, std::function<bool()> stop)
+      : connect_direct(conninfo), stop_(std::move(stop)) {}
   handle do_startconnect(handle original) override {
-    raw_ = pqxx::connect_direct::do_startconnect(original);
+    if (original != nullptr) {
+      return original;
+    }
+    PGconn* connection = connect(options(), stop_);
+    if (connection == nullptr) {
+      throw pqxx::broken_connection("given up");
+    }
+    if (PQstatus(connection) != CONNECTION_OK) {
+      const std::string message = PQerrorMessage(connection);
+      PQfinish(connection);
+      throw pqxx::broken_connection(message);
+    }
+    raw_ = connection;
     return raw_;
   }
   [[nodiscard]] PGconn* raw() const { return raw_; }
 
  private:
-  handle raw_ = nullptr;
+  std::function<bool()> stop_;
+  PGconn* raw_ = nullptr;
 };
+
+class SessionStopper : public PgConnection::Stopper {
+ public:
+  explicit SessionStopper(PGconn* connection)
+      : cancel_(PQgetCancel(connection), &PQfreeCancel), socket_(PQsocket(connection)) {}
+
+  void give_up() noexcept override {
+    given_up_ = true;
+    request_cancel();
+  }
+  // PQcancel() waits for the server, however long that takes.
+  void request_cancel() noexcept {
+    try {
+      std::thread([cancel = cancel_] {
+        char reason[256];
+        PQcancel(cancel.get(), reason, sizeof reason);
+      }).detach();
+    } catch (const std::system_error&) {
+      cut();  // not even a thread is to be had
+    }
+  }
+  void cut() noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (socket_ >= 0) {
+      ::shutdown(socket_, SHUT_RDWR);
+    }
+  }
+  // Before the socket is closed, whose number may then be somebody else's.
+  void forget_socket() {
+    const std::lock_guard lock(mutex_);
+    socket_ = -1;
+  }
+  [[nodiscard]] bool given_up() const { return given_up_; }
+
+ private:
+  std::shared_ptr<PGcancel> cancel_;
+  std::atomic<bool> given_up_{false};
+  std::mutex mutex_;  // guards socket_
+  int socket_;
+};
+
+Error given_up() {
+  return Error{ErrorKind::kCancelled, "mbsync is stopping", ""};
+}
+
+// What libpq says of a log-in that waiting does not mend; it has no SQLSTATE, and these words have been the same for
+// twenty years.
+constexpr const char* kPermanent[] = {"authentication failed",
+                                      "does not exist",
+                                      "no pg_hba.conf entry",
+                                      "no password supplied",
+                                      "permission denied",
+                                      "server does not support SSL",
+                                      "SSL error: certificate",
+                                      "certificate verify failed",
+                                      "root certificate file",
+                                      "definition of service",
+                                      "invalid connection option",
+                                      "invalid integer value",
+                                      " value: \""};
+
+// Several addresses give several lines; the last one from a server that answered says most.
+std::string telling_line(const std::string& text) {
+  std::string chosen;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const bool answered = line.find("FATAL:") != std::string::npos;
+    if (chosen.empty() || answered) {
+      chosen = line;
+    }
+  }
+  return chosen;
+}
 
 std::string error_text(PGconn* connection) {
   std::string text = PQerrorMessage(connection);
@@ -48,8 +181,13 @@ std::string error_text(PGconn* connection) {
 }  // namespace
 
 struct PgConnection::Impl {
-  explicit Impl(const std::string& conninfo)
-      : policy(conninfo), connection(policy), cancel_handle(PQgetCancel(policy.raw()), &PQfreeCancel) {}
+  Impl(const std::string& conninfo, std::function<bool()> stop)
+      : policy(conninfo, std::move(stop)),
+        connection(policy),
+        session_stopper(std::make_shared<SessionStopper>(policy.raw())) {}
+  ~Impl() { session_stopper->forget_socket(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   struct Session final : pqxx::connection_base {
     explicit Session(pqxx::connectionpolicy& p) : connection_base(p) { init(); }
@@ -60,10 +198,11 @@ struct PgConnection::Impl {
 
   DirectPolicy policy;
   Session connection;
-  std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> cancel_handle;
+  std::shared_ptr<SessionStopper> session_stopper;
   std::unique_ptr<pqxx::nontransaction> session;
 
   std::map<std::string, std::string> temporary_tables;  // name to definition
+  std::string search_path;                              // as the application has it
 
   [[nodiscard]] PGconn* raw() const { return policy.raw(); }
 };
@@ -71,10 +210,12 @@ struct PgConnection::Impl {
 PgConnection::PgConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PgConnection::~PgConnection() = default;
 
-Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url, std::string_view purpose) {
+Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url, std::string_view purpose,
+                                                         const std::function<bool()>& stop) {
   try {
-    auto impl =
-        std::make_unique<Impl>(fmt::format("{} fallback_application_name='mbsync {}'", url.to_conninfo(), purpose));
+    auto impl = std::make_unique<Impl>(
+        fmt::format("{} {} fallback_application_name='mbsync {}'", kConnectionDefaults, url.to_conninfo(), purpose),
+        stop);
     // A session that libpqxx opens again behind our back would lack the settings below.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -82,24 +223,33 @@ Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url,
 #pragma GCC diagnostic pop
     impl->session = std::make_unique<pqxx::nontransaction>(impl->connection);
     std::unique_ptr<PgConnection> connection(new PgConnection(std::move(impl)));
+    const auto path = connection->exec("SHOW search_path");
+    MBSYNC_TRY(path);
+    connection->impl_->search_path = (*path)[0][0].c_str();
     MBSYNC_TRY(connection->exec(kSessionSettings));
     return connection;
-  } catch (...) {
-    auto error = error_from_current_exception();
-    // libpq reports a refused log-in without SQLSTATE; these words have been the same for twenty years.
-    for (const char* sign : {"authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied",
-                             "permission denied"}) {
-      if (error.message.find(sign) != std::string::npos && error.message.find(".s.PGSQL") == std::string::npos) {
-        return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, error.message),
-                     "check DATABASE_URL", ErrorArea::kDatabase};
+  } catch (const std::exception& failure) {
+    const std::string text = failure.what();
+    if (stop && stop()) {
+      return given_up();
+    }
+    const auto line = telling_line(text);
+    for (const char* sign : kPermanent) {
+      if (text.find(sign) != std::string::npos && text.find(".s.PGSQL") == std::string::npos) {
+        return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, line), "check DATABASE_URL",
+                     ErrorArea::kDatabase};
       }
     }
-    return Error{ErrorKind::kTransient, fmt::format("database {}: {}", url.display, error.message),
+    return Error{ErrorKind::kTransient, fmt::format("database {}: {}", url.display, line),
                  "is the PostgreSQL server running and reachable?", ErrorArea::kDatabase};
   }
 }
 
 Result<pqxx::result> PgConnection::exec(const std::string& sql) {
+  // A request to cancel that comes between two statements is lost, so each looks for itself.
+  if (impl_->session_stopper->given_up()) {
+    return given_up();
+  }
   try {
     return impl_->session->exec(sql);
   } catch (...) {
@@ -108,6 +258,9 @@ Result<pqxx::result> PgConnection::exec(const std::string& sql) {
 }
 
 Result<pqxx::result> PgConnection::exec(const std::string& sql, const std::vector<Value>& params) {
+  if (impl_->session_stopper->given_up()) {
+    return given_up();
+  }
   try {
     std::vector<const char*> pointers;
     pointers.reserve(params.size());
@@ -156,6 +309,9 @@ bool PgConnection::in_transaction() const {
 }
 
 Result<void> PgConnection::copy_out(const std::string& sql, const std::function<Result<void>(std::string_view)>& sink) {
+  if (impl_->session_stopper->given_up()) {
+    return given_up();
+  }
   PGconn* raw = impl_->raw();
   {
     const std::unique_ptr<PGresult, decltype(&PQclear)> start(PQexec(raw, sql.c_str()), &PQclear);
@@ -171,7 +327,7 @@ Result<void> PgConnection::copy_out(const std::string& sql, const std::function<
     if (!failure) {
       if (auto taken = sink(std::string_view(buffer, static_cast<std::size_t>(bytes))); !taken) {
         failure = taken.error();
-        cancel();  // the rest would be read for nothing
+        impl_->session_stopper->request_cancel();  // the rest would be read for nothing
       }
     }
     PQfreemem(buffer);
@@ -196,6 +352,9 @@ Result<void> PgConnection::copy_out(const std::string& sql, const std::function<
 }
 
 Result<void> PgConnection::copy_in_begin(const std::string& sql) {
+  if (impl_->session_stopper->given_up()) {
+    return given_up();
+  }
   PGconn* raw = impl_->raw();
   const std::unique_ptr<PGresult, decltype(&PQclear)> start(PQexec(raw, sql.c_str()), &PQclear);
   if (PQresultStatus(start.get()) != PGRES_COPY_IN) {
@@ -267,9 +426,12 @@ Result<void> PgConnection::ensure_temporary_table(const std::string& name, const
   return {};
 }
 
-void PgConnection::cancel() noexcept {
-  char reason[256];
-  PQcancel(impl_->cancel_handle.get(), reason, sizeof reason);
+std::shared_ptr<PgConnection::Stopper> PgConnection::stopper() const {
+  return impl_->session_stopper;
+}
+
+const std::string& PgConnection::application_search_path() const {
+  return impl_->search_path;
 }
 
 bool PgConnection::broken() const {

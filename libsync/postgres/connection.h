@@ -22,7 +22,9 @@ class PgConnection {
  public:
   /// `purpose` shows up in pg_stat_activity as "mbsync <purpose>". Errors: `transient` when the server is not there or
   /// still starting, `config` for a wrong password, database or right.
-  static Result<std::unique_ptr<PgConnection>> open(const DatabaseUrl& url, std::string_view purpose);
+  /// `stop`: whether to give up; asked every few milliseconds while the server has not answered.
+  static Result<std::unique_ptr<PgConnection>> open(const DatabaseUrl& url, std::string_view purpose,
+                                                    const std::function<bool()>& stop = {});
   ~PgConnection();
   PgConnection(const PgConnection&) = delete;
   PgConnection& operator=(const PgConnection&) = delete;
@@ -53,8 +55,20 @@ class PgConnection {
   Result<void> ensure_temporary_table(const std::string& name, const std::string& definition,
                                       const std::vector<std::string>& uncompressed = {});
 
-  /// Asks the server to give up what this session is running. From any thread.
-  void cancel() noexcept;
+  /// Ends what this session is doing, and with it the session. From any thread, also after the session is gone.
+  class Stopper {
+   public:
+    virtual ~Stopper() = default;
+    /// Every further statement fails with `cancelled`, and the server is asked to give up the one under way. Returns
+    /// at once.
+    virtual void give_up() noexcept = 0;
+    /// For a server that does not answer: the connection is cut.
+    virtual void cut() noexcept = 0;
+  };
+  [[nodiscard]] std::shared_ptr<Stopper> stopper() const;
+
+  /// The search path that the application has: what role, database and DATABASE_URL say.
+  [[nodiscard]] const std::string& application_search_path() const;
 
   [[nodiscard]] bool broken() const;
   [[nodiscard]] int server_version() const;  ///< 150020 for 15.20

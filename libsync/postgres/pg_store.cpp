@@ -26,7 +26,12 @@ namespace {
 // How often a peer that waits hears that its own writes have arrived, if there is nothing else to tell it.
 constexpr std::chrono::milliseconds kReportEvery{1000};
 
+// A server that has not given up its statements this long after it was asked to does not answer at all.
+constexpr std::chrono::milliseconds kCutAfter{1500};
+
 constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
+// A table that is locked as a whole is waited for no longer than this, since all else waits meanwhile.
+constexpr const char* kTableLockTimeout = "SET LOCAL lock_timeout = '1s'";
 constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
 
 std::int64_t now_micros() {
@@ -66,8 +71,9 @@ struct PgStore::Impl {
   bool captures_pending = false;
   bool rows_unseen = false;  // some row was set aside
   bool interrupted = false;
+  std::chrono::steady_clock::time_point interrupted_at;
   std::vector<std::unique_ptr<PgConnection>> idle;
-  std::set<PgConnection*> busy;
+  std::map<const PgConnection*, std::shared_ptr<PgConnection::Stopper>> busy;
   /// Per pull under way: what its peer was known to hold when it was asked. See forget().
   std::map<const Pull*, VersionVector> floors;
   std::map<NodeId, std::chrono::steady_clock::time_point> last_answer;
@@ -75,6 +81,14 @@ struct PgStore::Impl {
   std::mutex engine_mutex;  // one seal, read, apply or forget at a time
   std::mutex guard_mutex;   // guards `guard`
   std::unique_ptr<PgConnection> guard;
+
+  // For a connection that is being made.
+  [[nodiscard]] std::function<bool()> stopping() const {
+    return [this] {
+      const std::lock_guard lock(state_mutex);
+      return interrupted;
+    };
+  }
 
   static Error cancelled() { return Error{ErrorKind::kCancelled, "mbsync is stopping", ""}; }
 
@@ -110,24 +124,30 @@ struct PgStore::Impl {
       if (!idle.empty()) {
         auto session = std::move(idle.back());
         idle.pop_back();
-        busy.insert(session.get());
+        busy.emplace(session.get(), session->stopper());
         return Lease(*this, std::move(session));
       }
     }
-    auto session = PgConnection::open(url, purpose);
+    auto session = PgConnection::open(url, purpose, stopping());
     MBSYNC_TRY(session);
     MBSYNC_TRY(prepare_sealing(**session));
     const std::lock_guard lock(state_mutex);
     if (interrupted) {
       return cancelled();
     }
-    busy.insert(session->get());
+    busy.emplace(session->get(), (*session)->stopper());
     return Lease(*this, std::move(*session));
   }
 
   // Runs `work` as the only engine on this database.
   Result<void> with_engine(PgConnection& db, const std::function<Result<void>()>& work) {
     const std::lock_guard turn(engine_mutex);
+    {
+      const std::lock_guard lock(state_mutex);
+      if (interrupted) {
+        return cancelled();
+      }
+    }
     MBSYNC_TRY(db.exec(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
     auto done = work();
     if (!done) {
@@ -179,8 +199,7 @@ struct PgStore::Impl {
     // a new column out and still count as complete.
     MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
       MBSYNC_TRY(register_tables(db, *fresh));
-      const std::lock_guard lock(state_mutex);
-      schema = std::make_shared<const Schema>(*fresh);
+      publish_schema(*fresh);
       return {};
     }));
     const auto captured = install_capture(db, *fresh);
@@ -189,15 +208,23 @@ struct PgStore::Impl {
       const auto adopted = adopt_rows(db, *fresh, node.id);
       MBSYNC_TRY(adopted);
       adopted_rows = *adopted;
+      publish_schema(*fresh);
       return read_seen(db);
     }));
     report.triggers_installed = captured->installed;
     report.waiting = captured->waiting;
     report.rows_adopted = adopted_rows;
     describe(*fresh, role.replica, report);
-    const std::lock_guard lock(state_mutex);
-    schema = std::make_shared<const Schema>(std::move(*fresh));
     return {};
+  }
+
+  // Under the engine's lock, so that whoever has it reads, writes and numbers by one schema. A schema that has not
+  // changed stays the same object: an answer that was asked for under another one is out of date.
+  void publish_schema(const Schema& fresh) {
+    const std::lock_guard lock(state_mutex);
+    if (!schema || *schema != fresh) {
+      schema = std::make_shared<const Schema>(fresh);
+    }
   }
 
   // Makes what a peer said of itself and the fleet ours, so that nothing is forgotten that it still needs.
@@ -239,6 +266,7 @@ class PgStore::Impl::Pull : public PullSession {
 
   Result<PullRequest> ask(std::chrono::milliseconds wait) override {
     stage_.reset();
+    applied_ = false;
     Versions versions;
     Fleet fleet;
     // Under the engine's lock, so that nothing is forgotten between reading the report and holding on to it.
@@ -252,13 +280,13 @@ class PgStore::Impl::Pull : public PullSession {
       const std::lock_guard lock(store_.state_mutex);
       const auto known_to_hold = fleet.reports.find(peer_);
       store_.floors[this] = known_to_hold == fleet.reports.end() ? VersionVector() : known_to_hold->second;
+      schema_ = store_.schema;
       return {};
     }));
     ApplyRole apply_role;
     Member asker;
     {
       const std::lock_guard lock(store_.state_mutex);
-      schema_ = store_.schema;
       apply_role = store_.role;
       asker = store_.self;
     }
@@ -273,9 +301,18 @@ class PgStore::Impl::Pull : public PullSession {
 
   Result<ApplyOutcome> apply() override {
     ApplyOutcome outcome;
+    if (applied_) {
+      outcome.ask_again = true;  // it was committed, and only what comes after that failed
+      return outcome;
+    }
     MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
+      if (schema_ != store_.current_schema()) {
+        outcome.ask_again = true;
+        return {};
+      }
       const auto report = stage_->apply(!store_.has_unseen());
       MBSYNC_TRY(report);
+      applied_ = !report->outdated;
       const auto& header = stage_->received();
       outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, report->set_aside,
                              report->outdated || header.ask_again};
@@ -299,6 +336,7 @@ class PgStore::Impl::Pull : public PullSession {
   NodeId peer_;  // who answered last time
   std::shared_ptr<const Schema> schema_;
   std::unique_ptr<PullStage> stage_;
+  bool applied_ = false;
 };
 
 PgStore::PgStore(DatabaseUrl url, std::string node_name) : impl_(std::make_unique<Impl>()) {
@@ -312,8 +350,12 @@ Result<PrepareReport> PgStore::prepare() {
   PrepareReport report;
   {
     const std::lock_guard lock(impl_->guard_mutex);
+    if (impl_->guard) {
+      const std::lock_guard state(impl_->state_mutex);
+      impl_->busy.erase(impl_->guard.get());
+    }
     impl_->guard.reset();
-    auto guard = PgConnection::open(impl_->url, "node");
+    auto guard = PgConnection::open(impl_->url, "node", impl_->stopping());
     MBSYNC_TRY(guard);
     const auto claimed = (*guard)->exec(fmt::format("SELECT pg_try_advisory_lock({})", kNodeLock));
     MBSYNC_TRY(claimed);
@@ -321,12 +363,24 @@ Result<PrepareReport> PgStore::prepare() {
       return Error{ErrorKind::kTransient, fmt::format("another mbsync is at work on database {}", impl_->url.display),
                    "stop it, or wait until it has ended"};
     }
-    impl_->guard = std::move(*guard);
     const std::lock_guard state(impl_->state_mutex);
+    impl_->guard = std::move(*guard);
+    impl_->busy.emplace(impl_->guard.get(), impl_->guard->stopper());
+    if (impl_->interrupted) {
+      return Impl::cancelled();
+    }
     impl_->idle.clear();  // sessions from before the database went away
   }
   auto db = impl_->lease("prepare");
   MBSYNC_TRY(db);
+  const auto encoding = (*db)->exec("SHOW server_encoding");
+  MBSYNC_TRY(encoding);
+  if (std::string_view((*encoding)[0][0].c_str()) == "SQL_ASCII") {
+    return Error{ErrorKind::kConfig,
+                 fmt::format("database {} has the encoding SQL_ASCII, so nobody knows what its texts say",
+                             impl_->url.display),
+                 "move its contents to a database with ENCODING 'UTF8'", ErrorArea::kDatabase};
+  }
   const auto migrated = migrate(**db);
   MBSYNC_TRY(migrated);
   report.created = migrated->from == 0;
@@ -408,10 +462,11 @@ Result<void> PgStore::accept(const PullRequest& request) {
 Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
   auto db = impl_->lease("answer");
   MBSYNC_TRY(db);
-  const auto schema = impl_->current_schema();
   const auto self = impl_->current_self();
   return impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto schema = impl_->current_schema();
     MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
+    MBSYNC_TRY((*db)->exec(kTableLockTimeout));
     const auto sealed = seal(**db, *schema, self.id);
     MBSYNC_TRY(sealed);
     MBSYNC_TRY(impl_->note_asker(**db, request));
@@ -427,25 +482,26 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
 }
 
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {
-  auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer));
+  auto session = PgConnection::open(impl_->url, fmt::format("pull {}", peer), impl_->stopping());
   MBSYNC_TRY(session);
   MBSYNC_TRY(prepare_apply(**session));
   const std::lock_guard lock(impl_->state_mutex);
   if (impl_->interrupted) {
     return Impl::cancelled();
   }
-  impl_->busy.insert(session->get());
+  impl_->busy.emplace(session->get(), (*session)->stopper());
   return std::unique_ptr<PullSession>(std::make_unique<Impl::Pull>(*impl_, std::move(*session)));
 }
 
 Result<std::int64_t> PgStore::seal_pending() {
   auto db = impl_->lease("seal");
   MBSYNC_TRY(db);
-  const auto schema = impl_->current_schema();
   const auto self = impl_->current_self();
   std::int64_t rows = 0;
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto schema = impl_->current_schema();
     MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+    MBSYNC_TRY((*db)->exec(kTableLockTimeout));
     const auto sealed = seal(**db, *schema, self.id);
     MBSYNC_TRY(sealed);
     rows = *sealed;
@@ -484,7 +540,6 @@ Result<std::int64_t> PgStore::settle_unseen() {
   auto db = impl_->lease("settle");
   MBSYNC_TRY(db);
   MBSYNC_TRY(prepare_apply(**db));
-  const auto schema = impl_->current_schema();
   const auto self = impl_->current_self();
   ApplyRole role;
   {
@@ -493,6 +548,7 @@ Result<std::int64_t> PgStore::settle_unseen() {
   }
   std::int64_t waiting = 0;
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto schema = impl_->current_schema();
     const auto report = Applier(**db, *schema, self, role).settle_unseen();
     MBSYNC_TRY(report);
     waiting = report->set_aside;
@@ -502,11 +558,27 @@ Result<std::int64_t> PgStore::settle_unseen() {
 }
 
 void PgStore::interrupt() {
-  const std::lock_guard lock(impl_->state_mutex);
-  impl_->interrupted = true;
-  impl_->news.notify_all();
-  for (auto* connection : impl_->busy) {
-    connection->cancel();
+  std::vector<std::shared_ptr<PgConnection::Stopper>> sessions;
+  bool cut = false;
+  {
+    const std::lock_guard lock(impl_->state_mutex);
+    const auto now = std::chrono::steady_clock::now();
+    if (!impl_->interrupted) {
+      impl_->interrupted = true;
+      impl_->interrupted_at = now;
+    }
+    cut = now - impl_->interrupted_at > kCutAfter;
+    impl_->news.notify_all();
+    for (const auto& [connection, stopper] : impl_->busy) {
+      sessions.push_back(stopper);
+    }
+  }
+  for (const auto& session : sessions) {
+    if (cut) {
+      session->cut();
+    } else {
+      session->give_up();
+    }
   }
 }
 

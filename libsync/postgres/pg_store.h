@@ -107,7 +107,8 @@ class PgStore {
   /// Brings what was set aside into rows that the application does not hold any more; how many rows still wait.
   Result<std::int64_t> settle_unseen();
 
-  /// Gives up every statement that is under way; from then on everything fails with `cancelled`.
+  /// Gives up every statement that is under way; from then on everything fails with `cancelled`. Returns at once.
+  /// Called again while it has had no effect for longer than a second and a half, it cuts the connections.
   void interrupt();
 
   /// For commands beside a running node; does not claim the database. `not_found` if there is no schema mbsync.

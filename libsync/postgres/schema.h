@@ -36,6 +36,7 @@ struct Column {
   bool not_null = false;
   bool generated = false;        ///< computed by PostgreSQL: never sent, never written
   bool identity_always = false;  ///< inserted with OVERRIDING SYSTEM VALUE, never updated
+  bool operator==(const Column&) const = default;
 };
 
 struct ForeignKey {
@@ -46,6 +47,7 @@ struct ForeignKey {
   std::vector<std::string> referenced;
   std::vector<std::string> operators;  ///< between referenced and own column: "OPERATOR(public.=)"
   bool deferrable = false;
+  bool operator==(const ForeignKey&) const = default;
 };
 
 struct Table {
@@ -70,6 +72,7 @@ struct Table {
   [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
   [[nodiscard]] std::string display() const;  ///< schema.table for people
   [[nodiscard]] const Column* find(std::string_view column) const;
+  bool operator==(const Table&) const = default;
 };
 
 /// A table that cannot take part, and why; shown in status, never skipped quietly.
@@ -77,11 +80,13 @@ struct RefusedTable {
   std::string schema;
   std::string name;
   std::string reason;  ///< with what to do about it
+  bool operator==(const RefusedTable&) const = default;
 };
 
 struct Schema {
   std::vector<Table> tables;
   std::vector<RefusedTable> refused;
+  bool operator==(const Schema&) const = default;
 };
 
 /// Reads the catalog. Tables of extensions, temporary tables and mbsync's own are not mentioned at all.
