@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
+#include <limits>
 
+#include "copy_text.h"
 #include "pull_reader.h"
-#include "reference_check.h"
 #include "seal.h"
 #include "table_sql.h"
 
@@ -21,8 +23,11 @@ constexpr const char* kRowLockTimeout = "100ms";
 constexpr const char* kProbeLockTimeout = "20ms";
 // Attempts with more rows set aside each time, before the answer is left for later.
 constexpr int kAttemptsMax = 12;
-// More rows than this are not looked for one by one.
-constexpr std::size_t kBlockedMax = 1000;
+// How long one attempt may look for the rows that block it; all that is not known to be free by then is set aside. The
+// rows that are free are locked meanwhile.
+constexpr std::chrono::milliseconds kProbeMax{200};
+// As many rows that were set aside are settled one by one at a time, where one of them cannot stand.
+constexpr int kSingleRowsMax = 200;
 
 VersionVector without(NodeId node, const VersionVector& vector) {
   auto counters = vector.counters();
@@ -76,7 +81,7 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
                                    bool patient) {
   Task task{staged, header, asked_seen, false, false};
   if (patient || header.full) {
-    std::vector<Key> none;
+    Blocked none;
     auto done = attempt(task, none);
     if (done || header.full || !may_try_again(db_, done.error())) {
       return done;
@@ -87,7 +92,27 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
 }
 
 Result<ApplyReport> Applier::settle_unseen() {
-  const auto tabs = db_.exec("SELECT DISTINCT tab FROM mbsync.change WHERE unseen");
+  auto staged = stage_unseen("true");
+  MBSYNC_TRY(staged);
+  auto done = settle(*staged);
+  if (done || done.error().kind != ErrorKind::kConflict) {
+    return done;
+  }
+  const auto rows = db_.exec(fmt::format(
+      "SELECT DISTINCT tab, key FROM mbsync.change WHERE unseen ORDER BY tab, key LIMIT {}", kSingleRowsMax));
+  MBSYNC_TRY(rows);
+  for (const auto& row : *rows) {
+    auto single = stage_unseen(fmt::format("tab = {} AND key = {}", row[0].c_str(), db_.quote(row[1].c_str())));
+    MBSYNC_TRY(single);
+    if (const auto settled = settle(*single); !settled && settled.error().kind != ErrorKind::kConflict) {
+      return settled;
+    }
+  }
+  return done;
+}
+
+Result<Applier::Staged> Applier::stage_unseen(const std::string& which) {
+  const auto tabs = db_.exec(fmt::format("SELECT DISTINCT tab FROM mbsync.change WHERE unseen AND {}", which));
   MBSYNC_TRY(tabs);
   Staged staged;
   for (const auto& row : *tabs) {
@@ -101,12 +126,16 @@ Result<ApplyReport> Applier::settle_unseen() {
     MBSYNC_TRY(entry);
     const auto rows = db_.exec(fmt::format(
         "INSERT INTO {} (m_key, m_deleted) SELECT key, bool_or(deleted) FROM mbsync.change WHERE unseen AND "
-        "tab = {} GROUP BY key",
-        entry->name, id));
+        "tab = {} AND {} GROUP BY key",
+        entry->name, id, which));
     MBSYNC_TRY(rows);
     entry->rows = static_cast<std::int64_t>(rows->affected_rows());
     staged.emplace(id, std::move(*entry));
   }
+  return staged;
+}
+
+Result<ApplyReport> Applier::settle(Staged& staged) {
   if (staged.empty()) {
     return ApplyReport{};
   }
@@ -116,20 +145,35 @@ Result<ApplyReport> Applier::settle_unseen() {
 }
 
 Result<ApplyReport> Applier::attempts(Task task) {
-  MBSYNC_TRY(db_.exec("DELETE FROM pg_temp.held"));
+  MBSYNC_TRY(db_.clear_temporary_table("held"));
   for (int number = 1;; ++number) {
-    std::vector<Key> blocked;
+    Blocked blocked;
     auto done = attempt(task, blocked);
     if (done || blocked.empty() || number == kAttemptsMax) {
       return done;
     }
-    for (const auto& [tab, key] : blocked) {
-      MBSYNC_TRY(db_.exec("INSERT INTO pg_temp.held VALUES ($1::int, $2)", {std::to_string(tab), key}));
-    }
+    MBSYNC_TRY(hold(task, blocked));
   }
 }
 
-Result<ApplyReport> Applier::attempt(const Task& task, std::vector<Key>& blocked) {
+// For the next attempt; the staging tables are as they were before the last one.
+Result<void> Applier::hold(const Task& task, const Blocked& blocked) {
+  std::string lines;
+  for (const auto& [tab, key] : blocked.keys) {
+    append_copy_line(lines, {std::to_string(tab), key});
+  }
+  MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.held FROM STDIN"));
+  MBSYNC_TRY(db_.copy_in(lines));
+  MBSYNC_TRY(db_.copy_in_end());
+  for (const auto& range : blocked.ranges) {
+    MBSYNC_TRY(db_.exec(fmt::format("INSERT INTO pg_temp.held SELECT {}, m_key FROM {} WHERE m_key >= {}{}", range.tab,
+                                    task.staged.at(range.tab).name, db_.quote(range.from),
+                                    range.to ? fmt::format(" AND m_key < {}", db_.quote(*range.to)) : "")));
+  }
+  return {};
+}
+
+Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
   MBSYNC_TRY(begin(task));
   auto report = run(task, blocked);
   if (report && blocked.empty() && !report->outdated) {
@@ -141,55 +185,49 @@ Result<ApplyReport> Applier::attempt(const Task& task, std::vector<Key>& blocked
   }
   db_.rollback();
   if (report && !blocked.empty()) {
-    return Error{ErrorKind::kTransient, fmt::format("{} rows are held by application transactions", blocked.size()),
-                 ""};
+    return Error{ErrorKind::kTransient, "rows are held by application transactions", ""};
   }
   return report;
 }
 
 Result<void> Applier::begin(const Task& task) {
   MBSYNC_TRY(db_.begin(PgConnection::Isolation::kReadCommitted));
-  std::string settings = fmt::format("SET LOCAL lock_timeout = '{}'; SET LOCAL mbsync.applying = 'on'",
-                                     task.skip_held ? kProbeLockTimeout : kRowLockTimeout);
+  // Triggers, checks and index expressions of the application run under its own search path.
+  std::string settings = fmt::format(
+      "SET LOCAL lock_timeout = '{}'; SET LOCAL mbsync.applying = 'on'; SELECT set_config('search_path', {}, true)",
+      task.skip_held ? kProbeLockTimeout : kRowLockTimeout, db_.quote(db_.application_search_path()));
   if (role_.replica) {
     settings += "; SET LOCAL session_replication_role = replica";
   } else {
     settings += "; SET CONSTRAINTS ALL DEFERRED";
   }
-  MBSYNC_TRY(db_.exec(settings));
-  return {};
+  return db_.run(settings);
 }
 
-Result<void> Applier::lock_rows(const Task& task, const std::vector<StagedTable*>& order) {
-  for (const auto* entry : order) {
-    const TableSql sql(*entry->table);
-    const auto locked = task.skip_held
-                            ? mark_held(*entry)
-                            : db_.run(fmt::format("SELECT count(*) FROM (SELECT 1 FROM {} s JOIN {} t ON {} FOR NO KEY "
-                                                  "UPDATE OF t) locked",
-                                                  entry->name, entry->table->quoted(), sql.key_match("t", "s.m_key")));
-    if (!locked) {
-      return locked.error().in(fmt::format("locking rows of table {}", entry->table->display()));
-    }
-  }
-  return {};
-}
-
-// Locks what can be locked at once and marks the rest. A row that may be deleted needs the stronger lock.
-Result<void> Applier::mark_held(const StagedTable& staged) {
+// Rows that may go need the stronger lock: nobody can refer to them any more. With `skip_held`, what cannot be locked
+// at once is marked.
+Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
   const auto& table = *staged.table;
   const auto match = TableSql(table).key_match("t", "s.m_key");
-  MBSYNC_TRY(
-      db_.exec(fmt::format("UPDATE {0} s SET m_held = true FROM pg_temp.held h WHERE h.tab = {1} AND h.key = s.m_key",
-                           staged.name, table.id)));
+  if (task.skip_held) {
+    MBSYNC_TRY(
+        db_.exec(fmt::format("UPDATE {0} s SET m_held = true FROM pg_temp.held h WHERE h.tab = {1} AND h.key = s.m_key",
+                             staged.name, table.id)));
+  }
   for (const bool may_go : {true, false}) {
     const auto which =
         fmt::format("NOT s.m_held AND ({}(s.m_deleted IS TRUE OR s.m_writes IS NOT NULL))", may_go ? "" : "NOT ");
-    MBSYNC_TRY(db_.exec(fmt::format(
-        "WITH locked AS MATERIALIZED (SELECT s.m_key FROM {0} s JOIN {1} t ON {2} WHERE {3} FOR {4} OF t SKIP LOCKED) "
-        "UPDATE {0} s SET m_held = true FROM {1} t WHERE {2} AND {3} AND NOT EXISTS (SELECT FROM locked l WHERE "
-        "l.m_key = s.m_key)",
-        staged.name, table.quoted(), match, which, may_go ? "UPDATE" : "NO KEY UPDATE")));
+    const auto lock = fmt::format("SELECT s.m_key FROM {} s JOIN {} t ON {} WHERE {} FOR {} OF t", staged.name,
+                                  table.quoted(), match, which, may_go ? "UPDATE" : "NO KEY UPDATE");
+    if (task.skip_held) {
+      MBSYNC_TRY(
+          db_.exec(fmt::format("WITH locked AS MATERIALIZED ({4} SKIP LOCKED) UPDATE {0} s SET m_held = true FROM {1} "
+                               "t WHERE {2} AND {3} AND "
+                               "NOT EXISTS (SELECT FROM locked l WHERE l.m_key = s.m_key)",
+                               staged.name, table.quoted(), match, which, lock)));
+    } else {
+      MBSYNC_TRY(db_.exec(fmt::format("SELECT count(*) FROM ({}) locked", lock)));
+    }
   }
   return {};
 }
@@ -202,7 +240,7 @@ Result<void> Applier::store_writes(const StagedTable& staged) {
       staged.table->id, staged.name));
 }
 
-Result<ApplyReport> Applier::run(const Task& task, std::vector<Key>& blocked) {
+Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   const auto& header = task.header;
   ApplyReport report;
   const auto order = parents_first(task.staged);
@@ -212,7 +250,11 @@ Result<ApplyReport> Applier::run(const Task& task, std::vector<Key>& blocked) {
     most = std::max(most, entry->rows);
   }
   MBSYNC_TRY(plan_for(db_, most));
-  MBSYNC_TRY(lock_rows(task, order));
+  for (const auto* entry : order) {
+    if (const auto locked = lock_rows(task, *entry); !locked) {
+      return locked.error().in(fmt::format("locking rows of table {}", entry->table->display()));
+    }
+  }
   if (task.settling) {
     // What is still held stays as it is.
     std::int64_t left = 0;
@@ -275,6 +317,7 @@ Result<ApplyReport> Applier::run(const Task& task, std::vector<Key>& blocked) {
     report.merged += counts->merged;
     report.conflicts += counts->conflicts;
     report.set_aside += counts->set_aside;
+    report.missing += counts->missing;
     if (!forget_at_once) {
       if (auto stored = store_writes(*entry); !stored) {
         return stored.error().in(fmt::format("table {}", where));
@@ -284,23 +327,31 @@ Result<ApplyReport> Applier::run(const Task& task, std::vector<Key>& blocked) {
   if (report.merged > 0 || report.set_aside > 0) {
     MBSYNC_TRY(store_merged(db_));
   }
-  const bool unseen = report.set_aside > 0 || versions->report != versions->seen;
-  if (unseen) {
-    MBSYNC_TRY(find_dependents(db_, schema_, task.staged, blocked));
+  // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
+  MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
+  ReferenceCheck references(db_, schema_, task.staged);
+  if (report.set_aside > 0 || versions->report != versions->seen) {
+    auto dependents = references.find_dependents();
+    MBSYNC_TRY(dependents);
+    blocked.keys = std::move(*dependents);
     if (!blocked.empty()) {
       return report;
     }
   }
+  MBSYNC_TRY(references.check_deletions());
+  MBSYNC_TRY(plan_for(db_, most));
   MBSYNC_TRY(write_all(task, order, blocked));
   if (!blocked.empty()) {
     return report;
   }
-  // Without a concurrent write here, the sender's consistent cut is consistent here too.
-  if (role_.replica && (unseen || !header.seen.covers(versions->seen))) {
-    for (const auto* entry : order) {
-      MBSYNC_TRY(check_references(db_, schema_, *entry));
-    }
+  MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
+  auto waiting = references.lock_referenced(task.skip_held);
+  MBSYNC_TRY(waiting);
+  blocked.keys = std::move(*waiting);
+  if (!blocked.empty()) {
+    return report;
   }
+  MBSYNC_TRY(check_nobody_was_faster(order));
   if (task.settling) {
     return report;
   }
@@ -327,7 +378,28 @@ bool Applier::is_referenced(const Table& table) const {
   });
 }
 
-Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*>& order, std::vector<Key>& blocked) {
+// Rows that were not there to be locked may have been inserted, and committed, since the seal. Such a write has not
+// taken part, and may have been overwritten just now; its capture tells.
+Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& order) {
+  const auto any = db_.exec("SELECT EXISTS (SELECT FROM mbsync.capture)");
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return {};
+  }
+  for (const auto* entry : order) {
+    const auto faster = db_.exec(
+        fmt::format("SELECT EXISTS (SELECT FROM mbsync.capture c JOIN {} s ON s.m_key = c.key WHERE c.tab = {})",
+                    entry->name, entry->table->id));
+    MBSYNC_TRY(faster);
+    if ((*faster)[0][0].as<bool>()) {
+      return Error{ErrorKind::kTransient,
+                   fmt::format("a row of table {} was written here at the same moment", entry->table->display()), ""};
+    }
+  }
+  return {};
+}
+
+Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked) {
   RowWriter writer(db_, role_, task.header.full);
   // Deleting comes first, since a row that goes may hold a unique value that another one takes over. But where
   // foreign keys are live, a deleted row would take those along that still refer to it here and are about to refer to
@@ -368,7 +440,7 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
 // Where held rows are set aside, a statement that still waits for a lock is taken apart until it is known which rows
 // do: an insert, for example, that meets a key of the application's which is not committed yet.
 template <typename Work>
-Result<void> Applier::guarded(const Task& task, const StagedTable& staged, std::vector<Key>& blocked, Work work) {
+Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Work work) {
   if (!task.skip_held) {
     return work("true");
   }
@@ -386,7 +458,9 @@ Result<void> Applier::guarded(const Task& task, const StagedTable& staged, std::
 }
 
 template <typename Work>
-Result<void> Applier::find_blocked(const StagedTable& staged, std::vector<Key>& blocked, Work work) {
+Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, Work work) {
+  const auto deadline = std::chrono::steady_clock::now() + kProbeMax;
+  const auto tab = staged.table->id;
   const auto count = db_.exec(fmt::format("SELECT count(*) FROM {}", staged.name));
   MBSYNC_TRY(count);
   const auto key_at = [&](std::int64_t place) -> Result<Value> {
@@ -394,14 +468,17 @@ Result<void> Applier::find_blocked(const StagedTable& staged, std::vector<Key>& 
     MBSYNC_TRY(key);
     return key->empty() ? Value() : Value((*key)[0][0].c_str());
   };
-  std::vector<std::pair<std::int64_t, std::int64_t>> ranges{{0, (*count)[0][0].as<std::int64_t>()}};  // from, rows
-  while (!ranges.empty() && blocked.size() < kBlockedMax) {
-    const auto [from, rows] = ranges.back();
-    ranges.pop_back();
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;  // from, rows
+  const auto split = [&](std::int64_t from, std::int64_t rows) {
+    ranges.emplace_back(from + rows / 2, rows - rows / 2);
     if (rows > 1) {
-      ranges.emplace_back(from + rows / 2, rows - rows / 2);
       ranges.emplace_back(from, rows / 2);
     }
+  };
+  split(0, (*count)[0][0].as<std::int64_t>());
+  while (!ranges.empty()) {
+    const auto [from, rows] = ranges.back();
+    ranges.pop_back();
     const auto first = key_at(from);
     MBSYNC_TRY(first);
     const auto next = key_at(from + rows);
@@ -409,23 +486,24 @@ Result<void> Applier::find_blocked(const StagedTable& staged, std::vector<Key>& 
     if (!*first) {
       continue;
     }
+    if (std::chrono::steady_clock::now() > deadline) {
+      blocked.ranges.push_back(KeyRange{tab, **first, *next});
+      continue;
+    }
     auto only = fmt::format("s.m_key >= {}", db_.quote(**first));
     only += *next ? fmt::format(" AND s.m_key < {}", db_.quote(**next)) : "";
     MBSYNC_TRY(db_.exec("SAVEPOINT probe"));
     auto done = work(only);
-    if (done || !may_try_again(db_, done.error())) {
-      if (!done && db_.broken()) {
-        return done;
-      }
-      MBSYNC_TRY(db_.exec(done ? "RELEASE SAVEPOINT probe" : "ROLLBACK TO SAVEPOINT probe"));
-      if (rows > 1) {
-        ranges.resize(ranges.size() - 2);
-      }
-      continue;
+    if (!done && db_.broken()) {
+      return done;
     }
-    MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT probe"));
-    if (rows == 1) {
-      blocked.emplace_back(staged.table->id, **first);
+    MBSYNC_TRY(db_.exec(done ? "RELEASE SAVEPOINT probe" : "ROLLBACK TO SAVEPOINT probe"));
+    if (!done && may_try_again(db_, done.error())) {
+      if (rows == 1) {
+        blocked.keys.emplace_back(tab, **first);
+      } else {
+        split(from, rows);
+      }
     }
   }
   return {};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "merge_rows.h"
+#include "reference_check.h"
 #include "row_writer.h"
 #include "staged_table.h"
 #include "version_store.h"
@@ -19,6 +20,8 @@ struct ApplyReport {
   std::int64_t conflicts = 0;  ///< columns in which siblings differed
   /// Rows that the application holds: what came for them waits in mbsync.change (CONFLICTS.md C10).
   std::int64_t set_aside = 0;
+  /// Rows whose unsent writes had lost their values: removed here with triggers switched off. The peer's row stands.
+  std::int64_t missing = 0;
   /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing
   /// was changed; ask again.
   bool outdated = false;
@@ -39,7 +42,8 @@ class Applier {
   /// answer cannot leave rows out and fails with `transient` instead.
   Result<ApplyReport> apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen, bool patient);
 
-  /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still are.
+  /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still wait. A
+  /// row that cannot stand does not keep the others waiting: its error is returned when all have been looked at.
   Result<ApplyReport> settle_unseen();
 
  private:
@@ -50,20 +54,33 @@ class Applier {
     bool skip_held;  ///< rows that cannot be locked at once are set aside
     bool settling;   ///< not an answer, but what was set aside before
   };
-  using Key = std::pair<int, std::string>;  // table, key
+  struct KeyRange {
+    int tab;
+    std::string from;
+    Value to;  // the first key behind it; nothing: up to the end
+  };
+  // Rows that turned out to have to wait, so that the attempt has to be made again without them.
+  struct Blocked {
+    ReferenceCheck::Keys keys;
+    std::vector<KeyRange> ranges;
+    [[nodiscard]] bool empty() const { return keys.empty() && ranges.empty(); }
+  };
 
   Result<ApplyReport> attempts(Task task);
-  Result<ApplyReport> attempt(const Task& task, std::vector<Key>& blocked);
-  Result<ApplyReport> run(const Task& task, std::vector<Key>& blocked);
+  Result<ApplyReport> attempt(const Task& task, Blocked& blocked);
+  Result<ApplyReport> run(const Task& task, Blocked& blocked);
   Result<void> begin(const Task& task);
-  Result<void> lock_rows(const Task& task, const std::vector<StagedTable*>& order);
-  Result<void> mark_held(const StagedTable& staged);
+  Result<void> lock_rows(const Task& task, const StagedTable& staged);
   Result<void> store_writes(const StagedTable& staged);
-  Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, std::vector<Key>& blocked);
+  Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked);
+  Result<void> check_nobody_was_faster(const std::vector<StagedTable*>& order);
   template <typename Work>
-  Result<void> guarded(const Task& task, const StagedTable& staged, std::vector<Key>& blocked, Work work);
+  Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Work work);
   template <typename Work>
-  Result<void> find_blocked(const StagedTable& staged, std::vector<Key>& blocked, Work work);
+  Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, Work work);
+  Result<void> hold(const Task& task, const Blocked& blocked);
+  Result<Staged> stage_unseen(const std::string& which);
+  Result<ApplyReport> settle(Staged& staged);
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
   [[nodiscard]] bool is_referenced(const Table& table) const;
 

@@ -81,9 +81,10 @@ std::string functions_sql(const Table& table) {
                   "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
                   "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
                   "CASE WHEN NOT {1} THEN {5} END "
-                  "FROM old_rows o FULL JOIN {8} n ON {6}",
+                  "FROM {9} o FULL JOIN {8} n ON {6}",
                   table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
-                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows")),
+                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows"),
+                  sql.rows_of("old_rows")),
       raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
   all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "

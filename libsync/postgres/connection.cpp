@@ -412,11 +412,7 @@ Result<void> PgConnection::ensure_temporary_table(const std::string& name, const
                                                   const std::vector<std::string>& uncompressed) {
   const auto known = impl_->temporary_tables.find(name);
   if (known != impl_->temporary_tables.end() && known->second == definition) {
-    // TRUNCATE makes a new file each time; for the few rows of a usual pull DELETE is cheaper, until pages pile up.
-    const auto pages = exec(fmt::format("SELECT pg_relation_size('pg_temp.{}') > 256 * 1024", name));
-    MBSYNC_TRY(pages);
-    MBSYNC_TRY(exec(fmt::format("{} pg_temp.{}", (*pages)[0][0].as<bool>() ? "TRUNCATE" : "DELETE FROM", name)));
-    return {};
+    return clear_temporary_table(name);
   }
   MBSYNC_TRY(exec(fmt::format("DROP TABLE IF EXISTS pg_temp.{0}; CREATE TEMPORARY TABLE {0} ({1})", name, definition)));
   for (const auto& column : uncompressed) {
@@ -424,6 +420,14 @@ Result<void> PgConnection::ensure_temporary_table(const std::string& name, const
   }
   impl_->temporary_tables[name] = definition;
   return {};
+}
+
+Result<void> PgConnection::clear_temporary_table(const std::string& name) {
+  // TRUNCATE makes a new file each time; for the few rows of a usual pull DELETE is cheaper, until pages pile up, for
+  // nobody vacuums a temporary table.
+  const auto pages = exec(fmt::format("SELECT pg_relation_size('pg_temp.{}') > 256 * 1024", name));
+  MBSYNC_TRY(pages);
+  return run(fmt::format("{} pg_temp.{}", (*pages)[0][0].as<bool>() ? "TRUNCATE" : "DELETE FROM", name));
 }
 
 std::shared_ptr<PgConnection::Stopper> PgConnection::stopper() const {

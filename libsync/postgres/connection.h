@@ -54,6 +54,8 @@ class PgConnection {
   /// `uncompressed`: columns whose large values pass through and are not worth the time.
   Result<void> ensure_temporary_table(const std::string& name, const std::string& definition,
                                       const std::vector<std::string>& uncompressed = {});
+  /// Empties one, in or outside a transaction. Space that deleted rows took comes back now and then.
+  Result<void> clear_temporary_table(const std::string& name);
 
   /// Ends what this session is doing, and with it the session. From any thread, also after the session is gone.
   class Stopper {

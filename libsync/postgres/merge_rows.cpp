@@ -257,6 +257,15 @@ class Judge {
           write.values[own] = place == row->end() ? Value() : place->second;
         }
       }
+      if (!write.columns.empty() && !wire.kept && !row && !wire.deleted) {
+        if (from_peer) {
+          return Error{ErrorKind::kCorrupt, fmt::format("table {}: a write came without its values", table_.display()),
+                       ""};
+        }
+        // The row was removed with triggers switched off; what was written to it is nowhere any more.
+        ++counts_.missing;
+        continue;
+      }
       state.writes.push_back(std::move(write));
     }
     state.normalise();
@@ -304,6 +313,12 @@ class Judge {
   }
 
   void judge(const Row& row) {
+    // Where neither side shows the row, a write that was kept beside it may bring it back; a column that has come since
+    // is NULL then.
+    Values nulls;
+    for (const auto number : numbers_) {
+      nulls.emplace(number, Value());
+    }
     const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
     // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
     if (context_.header.full) {
@@ -313,7 +328,7 @@ class Judge {
         (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
       }
       // The sender's row does not show what the application holds up there.
-      const auto theirs = settle(fleet, numbers_, row.their_row, std::nullopt);
+      const auto theirs = settle(fleet, numbers_, row.their_row, nulls);
       const auto base =
           settle_on_base(own, row.my_row, fleet, theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt);
       for (const auto column : base.conflicts) {
@@ -325,7 +340,7 @@ class Judge {
       write(row, base.state, outcome);
       return;
     }
-    const auto outcome = settle(merged, numbers_, row.my_row, row.their_row);
+    const auto outcome = settle(merged, numbers_, row.my_row, row.their_row ? *row.their_row : nulls);
     for (const auto& conflict : outcome.conflicts) {
       add_conflict(row, merged, conflict);
     }
@@ -602,9 +617,9 @@ Result<void> store_merged(PgConnection& db) {
       "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
       "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner::jsonb, losers::jsonb FROM "
       "pg_temp.new_conflict "
-      "ON CONFLICT (id) DO NOTHING; "
-      "DELETE FROM pg_temp.new_change; DELETE FROM pg_temp.new_conflict"));
-  return {};
+      "ON CONFLICT (id) DO NOTHING"));
+  MBSYNC_TRY(db.clear_temporary_table("new_change"));
+  return db.clear_temporary_table("new_conflict");
 }
 
 }  // namespace mbsync

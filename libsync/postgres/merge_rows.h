@@ -17,6 +17,7 @@ struct MergeContext {
 struct MergeCounts {
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
+  std::int64_t missing = 0;    ///< unsent writes here whose row is gone, and their values with it
   std::int64_t set_aside = 0;  ///< rows whose writes are stored beside them, since the application holds them
 };
 

@@ -314,8 +314,8 @@ class PgStore::Impl::Pull : public PullSession {
       MBSYNC_TRY(report);
       applied_ = !report->outdated;
       const auto& header = stage_->received();
-      outcome = ApplyOutcome{report->rows, report->merged, report->conflicts, report->set_aside,
-                             report->outdated || header.ask_again};
+      outcome = ApplyOutcome{report->rows,      report->merged,  report->conflicts,
+                             report->set_aside, report->missing, report->outdated || header.ask_again};
       if (report->outdated) {
         return {};
       }
@@ -376,10 +376,10 @@ Result<PrepareReport> PgStore::prepare() {
   const auto encoding = (*db)->exec("SHOW server_encoding");
   MBSYNC_TRY(encoding);
   if (std::string_view((*encoding)[0][0].c_str()) == "SQL_ASCII") {
-    return Error{ErrorKind::kConfig,
-                 fmt::format("database {} has the encoding SQL_ASCII, so nobody knows what its texts say",
-                             impl_->url.display),
-                 "move its contents to a database with ENCODING 'UTF8'", ErrorArea::kDatabase};
+    return Error{
+        ErrorKind::kConfig,
+        fmt::format("database {} has the encoding SQL_ASCII, so nobody knows what its texts say", impl_->url.display),
+        "move its contents to a database with ENCODING 'UTF8'", ErrorArea::kDatabase};
   }
   const auto migrated = migrate(**db);
   MBSYNC_TRY(migrated);

@@ -33,6 +33,7 @@ struct ApplyOutcome {
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
   std::int64_t set_aside = 0;  ///< rows that the application holds; they follow by settle_unseen()
+  std::int64_t missing = 0;    ///< unsent writes here whose row was removed with triggers switched off
   bool ask_again = false;      ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
 };
 

@@ -187,7 +187,10 @@ class Reader {
     const auto keys = db_.exec(fmt::format("SELECT {} {} WHERE {} AND ({}) IS TRUE", key, from, where, big));
     MBSYNC_TRY(keys);
     for (const auto& row : *keys) {
-      const auto one = fmt::format("{} AND {} = {}", where, key, db_.quote(row[0].c_str()));
+      // Either way an index finds it.
+      const auto value = db_.quote(row[0].c_str());
+      const auto one =
+          fmt::format("{} AND {}", where, key == "w.key" ? has_key("w", value) : sql.key_match("t", value));
       MBSYNC_TRY(big_row(table, head_columns(key, "NULL", "NULL"), from, one));
       ++rows_;
     }

@@ -59,7 +59,7 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
 constexpr const char* kForeignKeys = R"sql(
-SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, u.child, u.parent, u.operator
+SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, f.convalidated, u.child, u.parent, u.operator
   FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
        LATERAL (SELECT ca.attname AS child, pa.attname AS parent, k.place,
                        format('OPERATOR(%I.%s)', opn.nspname, o.oprname) AS operator
@@ -244,7 +244,8 @@ Result<Schema> read_schema(PgConnection& db) {
                                 {},
                                 {},
                                 {},
-                                to_bool(row["condeferrable"])});
+                                to_bool(row["condeferrable"]),
+                                to_bool(row["convalidated"])});
     }
     list.back().columns.emplace_back(row["child"].c_str());
     list.back().referenced.emplace_back(row["parent"].c_str());

@@ -47,6 +47,7 @@ struct ForeignKey {
   std::vector<std::string> referenced;
   std::vector<std::string> operators;  ///< between referenced and own column: "OPERATOR(public.=)"
   bool deferrable = false;
+  bool validated = true;  ///< not NOT VALID: every row keeps it
   bool operator==(const ForeignKey&) const = default;
 };
 

@@ -132,7 +132,7 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       self.value, *counter, has_key("c", "s.key")));
   MBSYNC_TRY(sealed);
   rows = static_cast<std::int64_t>(sealed->affected_rows());
-  MBSYNC_TRY(db.exec(rows > kFewRows ? "TRUNCATE pg_temp.sealing" : "DELETE FROM pg_temp.sealing"));
+  MBSYNC_TRY(db.clear_temporary_table("sealing"));
   return rows;
 }
 

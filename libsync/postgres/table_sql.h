@@ -24,7 +24,7 @@ class TableSql {
   /// "t" or "f" for each column number from 1, as one text: what differs between two rows, byte for byte.
   [[nodiscard]] std::string changed_columns(std::string_view before, std::string_view after) const;
   /// The rows of `relation`, whose columns must be as many as this table had when it was looked at; else the statement
-  /// fails with an error of class 42 when it is planned. Costs nothing per row.
+  /// fails with an error of class 42 when it is planned. Costs nothing per row. Domains become their base types.
   [[nodiscard]] std::string rows_of(std::string_view relation) const;
   /// The row as record text, field n - 1 for column number n.
   [[nodiscard]] std::string record(std::string_view row) const;

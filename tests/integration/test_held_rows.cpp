@@ -245,3 +245,56 @@ TEST_CASE("held rows: without the right to bypass constraints, too") {
   CHECK(Pair::rows(a, "orders") == Pair::rows(b, "orders"));
   CHECK(Pair::rows(a, "item") == Pair::rows(b, "item"));
 }
+
+TEST_CASE("held rows: many keys that both sides insert hold up the others for a moment only") {
+  Shop shop;
+  SqlSession holder{shop.a.url()};
+  holder.execute("BEGIN; INSERT INTO customer SELECT 'n' || i FROM generate_series(1, 3000) i");
+  shop.b.execute(
+      "INSERT INTO customer SELECT 'n' || i, NULL, 'of b' FROM generate_series(1, 3000) i; INSERT INTO customer SELECT "
+      "'other' || i, NULL, 'of b' FROM generate_series(1, 50) i; UPDATE orders SET note = 'of b'");
+  const auto started = std::chrono::steady_clock::now();
+  const auto outcome = shop.a.pull(shop.b);
+  const auto took = std::chrono::steady_clock::now() - started;
+  CHECK(outcome.set_aside >= 3000);
+  CHECK(took < std::chrono::seconds{20});
+  CHECK(shop.a.scalar("SELECT count(*) FROM orders WHERE note = 'of b'") == "30");
+  holder.execute("ROLLBACK");
+  CHECK(shop.settle(shop.a) == 0);
+  shop.check_end();
+}
+
+TEST_CASE("held rows: a long chain of rows that refer to each other waits for its first") {
+  const char* schema = "CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node, note text)";
+  Pair pair(schema);
+  SqlSession holder{pair.a.url()};
+  holder.execute("BEGIN; INSERT INTO node VALUES (1)");
+  pair.b.execute(
+      "INSERT INTO node SELECT i, NULLIF(i - 1, 0), 'of b' FROM generate_series(1, 40) i; INSERT INTO node VALUES "
+      "(100)");
+  CHECK(pair.a.pull(pair.b).set_aside == 40);
+  CHECK(pair.a.scalar("SELECT string_agg(id::text, ',') FROM node") == "100");
+  holder.execute("COMMIT");
+  const auto waiting = pair.a.store().settle_unseen();
+  REQUIRE(waiting);
+  CHECK(*waiting == 0);
+  pair.exchange();
+  CHECK(Pair::rows(pair.a, "node") == Pair::rows(pair.b, "node"));
+}
+
+TEST_CASE("held rows: one that cannot stand does not keep the others waiting") {
+  Shop shop;
+  SqlSession holder{shop.a.url()};
+  holder.execute("BEGIN; UPDATE customer SET name = 'held' WHERE id IN ('c1', 'c2')");
+  shop.b.execute(
+      "UPDATE customer SET email = 'taken' WHERE id = 'c1'; UPDATE customer SET email = 'free' WHERE id = 'c2'");
+  CHECK(shop.a.pull(shop.b).set_aside == 2);
+  holder.execute("COMMIT");
+  shop.a.execute("INSERT INTO customer VALUES ('other', 'taken', 'x')");
+  const auto refused = shop.a.store().settle_unseen();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind == ErrorKind::kConflict);
+  CHECK(shop.a.scalar("SELECT email || name FROM customer WHERE id = 'c2'") == "freeheld");
+  shop.a.execute("DELETE FROM customer WHERE id = 'other'");
+  shop.check_end();
+}
