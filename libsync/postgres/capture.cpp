@@ -164,6 +164,12 @@ std::string trigger_sql(const Trigger& trigger) {
       name, trigger.relation, fmt::format(fmt::runtime(kClauses[trigger.event]), trigger.relation), trigger.function);
 }
 
+bool is_there(const Schema& schema, const std::pair<std::string, std::string>& name) {
+  const auto same = [&](const auto& table) { return table.schema == name.first && table.name == name.second; };
+  return std::any_of(schema.tables.begin(), schema.tables.end(), same) ||
+         std::any_of(schema.refused.begin(), schema.refused.end(), same);
+}
+
 Result<void> register_table(PgConnection& db, Table& table) {
   std::vector<std::string> key_names;
   for (const auto index : table.key) {
@@ -183,10 +189,11 @@ Result<void> register_table(PgConnection& db, Table& table) {
 Result<void> register_tables(PgConnection& db, Schema& schema) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
   const auto run = [&]() -> Result<void> {
-    const auto tables =
-        db.exec("SELECT id, schema_name, table_name, width, adopted, fingerprint FROM mbsync.synced_table");
+    const auto tables = db.exec(
+        "SELECT id, schema_name, table_name, relation, adopted, fingerprint, key_definition FROM "
+        "mbsync.synced_table");
     MBSYNC_TRY(tables);
-    const auto columns = db.exec("SELECT tab, number, name FROM mbsync.synced_column WHERE NOT dropped");
+    const auto columns = db.exec("SELECT tab, number, name, attnum FROM mbsync.synced_column WHERE NOT dropped");
     MBSYNC_TRY(columns);
     const auto highest = db.exec("SELECT tab, max(number) FROM mbsync.synced_column GROUP BY tab");
     MBSYNC_TRY(highest);
@@ -195,7 +202,10 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
       int id = 0;
       bool adopted = false;
       std::string fingerprint;
+      std::string key_definition;
+      std::uint32_t relation = 0;
       std::map<std::string, ColumnNumber> columns;
+      std::map<std::string, int> attnums;
       ColumnNumber highest = 0;
     };
     std::map<std::pair<std::string, std::string>, Known> known;
@@ -205,23 +215,39 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
       entry.id = row[0].as<int>();
       entry.adopted = row[4].as<bool>();
       entry.fingerprint = row[5].c_str();
+      entry.key_definition = row[6].c_str();
+      entry.relation = row[3].is_null() ? 0 : row[3].as<std::uint32_t>();
       by_id[entry.id] = &entry;
     }
     for (const auto& row : *columns) {
-      by_id[row[0].as<int>()]->columns[row[2].c_str()] = row[1].as<ColumnNumber>();
+      auto& entry = *by_id[row[0].as<int>()];
+      entry.columns[row[2].c_str()] = row[1].as<ColumnNumber>();
+      entry.attnums[row[2].c_str()] = row[3].is_null() ? 0 : row[3].as<int>();
     }
     for (const auto& row : *highest) {
       by_id[row[0].as<int>()]->highest = row[1].as<ColumnNumber>();
     }
 
+    // A table that was renamed keeps what is known of it.
+    for (const auto& table : schema.tables) {
+      const std::pair<std::string, std::string> name{table.schema, table.name};
+      const auto same = std::find_if(known.begin(), known.end(), [&](const auto& candidate) {
+        return candidate.second.relation == table.oid && candidate.second.id != 0;
+      });
+      if (known.contains(name) || same == known.end() || is_there(schema, same->first)) {
+        continue;
+      }
+      MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET schema_name = $2, table_name = $3 WHERE id = $1::int",
+                         {std::to_string(same->second.id), table.schema, table.name}));
+      auto node = known.extract(same);
+      node.key() = name;
+      known.insert(std::move(node));
+    }
+
     // Dropped tables leave with everything about them; refused ones stay, they may come back.
     std::vector<std::string> dropped;
     for (const auto& [name, entry] : known) {
-      const auto same = [&place = name](const auto& table) {
-        return table.schema == place.first && table.name == place.second;
-      };
-      if (std::none_of(schema.tables.begin(), schema.tables.end(), same) &&
-          std::none_of(schema.refused.begin(), schema.refused.end(), same)) {
+      if (!is_there(schema, name)) {
         dropped.push_back(std::to_string(entry.id));
       }
     }
@@ -238,6 +264,22 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
       table.fingerprint = entry.fingerprint;
       if (table.id == 0) {
         MBSYNC_TRY(register_table(db, table));
+      }
+      // A column that was renamed keeps its number.
+      for (const auto& column : table.columns) {
+        const auto same = std::find_if(entry.attnums.begin(), entry.attnums.end(), [&](const auto& candidate) {
+          return candidate.second == column.attnum && table.find(candidate.first) == nullptr;
+        });
+        if (entry.columns.contains(column.name) || entry.relation != table.oid || same == entry.attnums.end()) {
+          continue;
+        }
+        const auto number = entry.columns.at(same->first);
+        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_column SET name = $3 WHERE tab = $1::int AND number = $2::int",
+                           {std::to_string(table.id), std::to_string(number), column.name}));
+        entry.columns.erase(same->first);
+        entry.attnums.erase(same);
+        entry.columns[column.name] = number;
+        entry.attnums[column.name] = column.attnum;
       }
       std::vector<std::string> fresh;
       for (auto& column : table.columns) {
@@ -282,6 +324,41 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
                 [](const Column& a, const Column& b) { return a.number < b.number; });
       for (std::size_t i = 0; i < table.key.size(); ++i) {
         table.key[i] = static_cast<std::size_t>(table.find(key_names[i]) - table.columns.data());
+      }
+      bool moved = entry.relation != table.oid;
+      std::vector<std::string> names;
+      std::vector<std::string> attnums;
+      for (const auto& column : table.columns) {
+        const auto place = entry.attnums.find(column.name);
+        moved = moved || place == entry.attnums.end() || place->second != column.attnum;
+        names.push_back(column.name);
+        attnums.push_back(std::to_string(column.attnum));
+      }
+      if (moved) {
+        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET relation = $2::oid WHERE id = $1::int",
+                           {std::to_string(table.id), std::to_string(table.oid)}));
+        MBSYNC_TRY(
+            db.exec("UPDATE mbsync.synced_column c SET attnum = n.attnum FROM unnest($2::text[], $3::int[]) n(name, "
+                    "attnum) WHERE c.tab = $1::int AND NOT c.dropped AND c.name = n.name",
+                    {std::to_string(table.id), array_literal(names), array_literal(attnums)}));
+      }
+      std::string key_definition;
+      for (const auto index : table.key) {
+        key_definition += fmt::format("{} {};", table.columns[index].number, table.columns[index].type);
+      }
+      if (key_definition != entry.key_definition) {
+        // What waits is known by the old key. The rows as they are take its place, as those from before mbsync did;
+        // only deletions that nobody has heard of are lost, which is said.
+        if (!entry.key_definition.empty()) {
+          MBSYNC_TRY(db.exec("DELETE FROM mbsync.capture WHERE tab = $1::int", {std::to_string(table.id)}));
+          MBSYNC_TRY(db.exec("DELETE FROM mbsync.change WHERE tab = $1::int", {std::to_string(table.id)}));
+          MBSYNC_TRY(
+              db.exec("UPDATE mbsync.synced_table SET adopted = false WHERE id = $1::int", {std::to_string(table.id)}));
+          table.adopted = false;
+          table.rekeyed = true;
+        }
+        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET key_definition = $2 WHERE id = $1::int",
+                           {std::to_string(table.id), key_definition}));
       }
       if (!fresh.empty() || !gone.empty()) {
         MBSYNC_TRY(db.exec(
@@ -371,6 +448,9 @@ Result<std::int64_t> adopt_rows(PgConnection& db, Schema& schema, NodeId self) {
     MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
     const auto run = [&]() -> Result<std::int64_t> {
       MBSYNC_TRY(db.exec(fmt::format("SET LOCAL lock_timeout = '{}'", kTriggerLockTimeout)));
+      if (table.rekeyed) {  // by functions that were still the old ones
+        MBSYNC_TRY(db.exec(fmt::format("DELETE FROM mbsync.capture WHERE tab = {}", table.id)));
+      }
       const auto counter = next_counter(db, self);
       MBSYNC_TRY(counter);
       const auto adopted = db.exec(

@@ -6,8 +6,10 @@
 namespace mbsync {
 
 /// Brings mbsync's registry in line with `schema`: gives new tables an id and new columns a number (by name, so that
-/// nodes with the same schema agree), marks columns that are gone. Fills in `id`, `number`, `width`, `adopted`,
-/// `fingerprint` and sorts each table's columns by number. In a transaction of its own.
+/// nodes with the same schema agree), marks columns that are gone, recognises what was renamed. A table whose key has
+/// changed is `rekeyed`: its waiting writes, known by the old key, are dropped and its rows adopted anew. Fills in
+/// `id`, `number`, `width`, `adopted`, `fingerprint` and sorts each table's columns by number. In a transaction of its
+/// own.
 Result<void> register_tables(PgConnection& db, Schema& schema);
 
 struct CaptureReport {

@@ -44,6 +44,11 @@ void describe(const Schema& schema, bool replica, PrepareReport& report) {
   for (const auto& refused : schema.refused) {
     report.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);
   }
+  for (const auto& table : schema.tables) {
+    if (table.rekeyed) {
+      report.rekeyed.push_back(table.display());
+    }
+  }
   report.bypasses_constraints = replica;
   if (!replica) {
     for (const auto& table : schema.tables) {

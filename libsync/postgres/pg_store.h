@@ -21,6 +21,7 @@ struct PrepareReport {
   bool created = false;              ///< there was no schema mbsync before
   int tables = 0;                    ///< that take part
   int triggers_installed = 0;        ///< tables whose capture was made or renewed
+  std::vector<std::string> rekeyed;  ///< tables whose key has changed: compared anew, as rows from before mbsync
   std::vector<std::string> waiting;  ///< tables whose triggers wait for an application transaction to end
   std::vector<std::pair<std::string, std::string>> refused;  ///< table, why it does not take part
   std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now

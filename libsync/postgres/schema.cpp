@@ -202,6 +202,7 @@ Result<Schema> read_schema(PgConnection& db) {
     auto& entry = found[to_oid(row["attrelid"])];
     Column column;
     column.name = row["attname"].c_str();
+    column.attnum = std::stoi(row["attnum"].c_str());
     column.type = row["type"].c_str();
     column.collation = row["collation"].c_str();
     column.not_null = to_bool(row["attnotnull"]);

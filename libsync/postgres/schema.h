@@ -24,6 +24,7 @@ enum Setting : std::uint32_t {
 
 struct Column {
   ColumnNumber number = 0;  ///< mbsync's own; 0 until the registry has given it one
+  int attnum = 0;           ///< PostgreSQL's, to recognise a column that was renamed
   std::string name;
   std::string type;          ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
   std::string collation;     ///< quoted and qualified, for columns that have one; else empty
@@ -67,6 +68,7 @@ struct Table {
   std::vector<ForeignKey> foreign_keys;
   std::vector<std::string> user_triggers;  ///< the application's own, by name
   std::size_t width = 0;                   ///< characters in this table's bit strings (mbsync.synced_table.width)
+  bool rekeyed = false;                    ///< its key has just changed: what was captured by the old one is void
   bool adopted = false;                    ///< rows from before mbsync have been given a write
   std::string fingerprint;                 ///< of the capture functions that are in place
 
