@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "transport_tuning.h"
@@ -55,24 +56,6 @@ struct AddressList {
   AddressList& operator=(const AddressList&) = delete;
 };
 
-/// getaddrinfo's return value; 0 is success.
-int look_up(const std::string& host, std::uint16_t port, int flags, std::vector<Endpoint>& out) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags;
-  AddressList list;
-  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list.first);
-  for (const addrinfo* entry = failed == 0 ? list.first : nullptr; entry != nullptr; entry = entry->ai_next) {
-    Endpoint endpoint;
-    endpoint.family = entry->ai_family;
-    endpoint.bytes = entry->ai_addrlen;
-    std::memcpy(&endpoint.address, entry->ai_addr, std::min<std::size_t>(entry->ai_addrlen, sizeof(endpoint.address)));
-    out.push_back(endpoint);
-  }
-  return failed;
-}
-
 const sockaddr* address_of(const Endpoint& endpoint) {
   return reinterpret_cast<const sockaddr*>(&endpoint.address);
 }
@@ -108,6 +91,20 @@ Result<Socket> connect_one(const Endpoint& endpoint, Deadline deadline, const St
   return socket;
 }
 
+std::string_view bind_hint(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "another program has this port: stop it, or set SYNC_PORT to a free one";
+    case EADDRNOTAVAIL:
+      return "this is not an address of this machine ('ip address' lists them): set SYNC_BIND to one that is, or to "
+             "0.0.0.0 for all";
+    case EACCES:
+      return "ports below 1024 need root or the right CAP_NET_BIND_SERVICE: set SYNC_PORT to a port from 1024 up";
+    default:
+      return "set SYNC_BIND and SYNC_PORT to an address and a port that this machine can listen on";
+  }
+}
+
 Result<Socket> bind_one(const Endpoint& endpoint) {
   Socket socket(::socket(endpoint.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) {
@@ -122,8 +119,7 @@ Result<Socket> bind_one(const Endpoint& endpoint) {
   if (::bind(socket.fd(), address_of(endpoint), endpoint.bytes) != 0 ||
       ::listen(socket.fd(), tuning::kListenBacklog) != 0) {
     const int error = errno;
-    return Error{ErrorKind::kConfig, system_text(error),
-                 error == EADDRINUSE ? "another program has this port: stop it, or set SYNC_PORT to a free one" : ""};
+    return Error{ErrorKind::kConfig, system_text(error), std::string(bind_hint(error))};
   }
   return socket;
 }
@@ -170,12 +166,29 @@ bool hung_up(int fd) {
   return ::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
+int system_lookup(const std::string& host, std::uint16_t port, int flags, std::vector<Endpoint>& out) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags;
+  AddressList list;
+  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list.first);
+  for (const addrinfo* entry = failed == 0 ? list.first : nullptr; entry != nullptr; entry = entry->ai_next) {
+    Endpoint endpoint;
+    endpoint.family = entry->ai_family;
+    endpoint.bytes = entry->ai_addrlen;
+    std::memcpy(&endpoint.address, entry->ai_addr, std::min<std::size_t>(entry->ai_addrlen, sizeof(endpoint.address)));
+    out.push_back(endpoint);
+  }
+  return failed;
+}
+
 Result<Socket> listen_on(const std::string& address, std::uint16_t port) {
   const auto failed = [&](const std::string& why, const std::string& hint) {
     return Error{ErrorKind::kConfig, fmt::format("cannot listen on '{}' port {}: {}", address, port, why), hint};
   };
   std::vector<Endpoint> endpoints;
-  if (const int code = look_up(address, port, AI_PASSIVE, endpoints); code != 0) {
+  if (const int code = system_lookup(address, port, AI_PASSIVE, endpoints); code != 0) {
     return failed(gai_strerror(code), "give an address of this machine, or 0.0.0.0 for all");
   }
   Error last{ErrorKind::kConfig, "it has no address", ""};
@@ -228,6 +241,21 @@ void wake_acceptor(const Socket& listener) {
 }
 
 struct Resolver::Lookup {
+  void run(const NameLookup& look_up, const std::string& host, std::uint16_t port) {
+    std::vector<Endpoint> found;
+    int outcome = EAI_MEMORY;
+    try {
+      outcome = look_up(host, port, AI_ADDRCONFIG, found);
+    } catch (const std::exception&) {
+      // Only memory can have run out, and there is nobody above this to tell.
+    }
+    const std::lock_guard lock(mutex);
+    code = outcome;
+    endpoints = std::move(found);
+    done = true;
+    ended.notify_all();
+  }
+
   std::mutex mutex;
   std::condition_variable ended;
   bool done = false;
@@ -235,33 +263,25 @@ struct Resolver::Lookup {
   std::vector<Endpoint> endpoints;
 };
 
-Resolver::~Resolver() {
-  if (thread_.joinable()) {
-    thread_.join();
-  }
-}
+Resolver::Resolver(NameLookup lookup) : look_up_(std::move(lookup)) {}
 
 Result<std::vector<Endpoint>> Resolver::resolve(const std::string& host, std::uint16_t port, Deadline deadline,
                                                 const StopCheck& stopped) {
   std::vector<Endpoint> numeric;
-  if (look_up(host, port, AI_NUMERICHOST, numeric) == 0) {
+  if (system_lookup(host, port, AI_NUMERICHOST, numeric) == 0) {
     return numeric;
   }
   // A lookup that was given up on may still be under way: its answer serves as well.
   if (!lookup_) {
-    if (thread_.joinable()) {
-      thread_.join();
+    auto fresh = std::make_shared<Lookup>();
+    try {
+      std::thread([lookup = fresh, look_up = look_up_, host, port] { lookup->run(look_up, host, port); }).detach();
+    } catch (const std::system_error& error) {
+      return Error{ErrorKind::kTransient,
+                   fmt::format("no thread can be started to look up '{}': {}", host, error.what()),
+                   "raise the limit on processes and threads of this user"};
     }
-    lookup_ = std::make_shared<Lookup>();
-    thread_ = std::thread([lookup = lookup_, host, port] {
-      std::vector<Endpoint> found;
-      const int code = look_up(host, port, AI_ADDRCONFIG, found);
-      const std::lock_guard lock(lookup->mutex);
-      lookup->code = code;
-      lookup->endpoints = std::move(found);
-      lookup->done = true;
-      lookup->ended.notify_all();
-    });
+    lookup_ = std::move(fresh);
   }
   const std::shared_ptr<Lookup> lookup = lookup_;
   std::unique_lock lock(lookup->mutex);

@@ -10,7 +10,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "result.h"
@@ -70,12 +69,18 @@ struct Endpoint {
   int family = 0;
 };
 
-/// Looks names up without making anybody wait who was asked to stop: the system's resolver cannot be interrupted, so it
-/// runs on a thread of its own, which the destructor waits for. Numeric addresses need no thread.
+/// What getaddrinfo does with these `flags`: its return value (0 is success), and the addresses in `out`.
+using NameLookup =
+    std::function<int(const std::string& host, std::uint16_t port, int flags, std::vector<Endpoint>& out)>;
+int system_lookup(const std::string& host, std::uint16_t port, int flags, std::vector<Endpoint>& out);
+
+/// Looks names up without making anybody wait who was asked to stop: the system's resolver cannot be interrupted, and
+/// with a dead name server it takes half a minute. So it runs on a thread of its own that nobody waits for; what that
+/// thread uses belongs to it as much as to the Resolver, which may be gone first. One lookup at a time.
 class Resolver {
  public:
-  Resolver() = default;
-  ~Resolver();
+  explicit Resolver(NameLookup lookup = system_lookup);
+  ~Resolver() = default;
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 
@@ -85,8 +90,8 @@ class Resolver {
 
  private:
   struct Lookup;
+  const NameLookup look_up_;
   std::shared_ptr<Lookup> lookup_;  ///< the one under way
-  std::thread thread_;
 };
 
 /// Connects to the first of `endpoints` that answers; the time left is shared out among them. `transient` with what the

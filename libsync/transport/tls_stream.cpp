@@ -66,6 +66,11 @@ ssize_t TlsStream::read(char* buffer, std::size_t size) {
     exhausted_ = true;
     return -1;
   }
+  // A peer that sends without pause never makes this wait, so waiting is too late to look.
+  if (stopped_ && stopped_()) {
+    fail(ErrorKind::kCancelled, "asked to stop");
+    return -1;
+  }
   const auto deadline = std::chrono::steady_clock::now() + limits_.read_silence_max;
   for (;;) {
     ERR_clear_error();
@@ -85,6 +90,8 @@ ssize_t TlsStream::write(const char* bytes, std::size_t size) {
   if (failure_ || size == 0) {
     return failure_ ? -1 : 0;
   }
+  // A stop is looked at only when this has to wait: the word of goodbye is written after it, and whoever has much to
+  // write looks for himself between its pieces.
   const auto deadline = std::chrono::steady_clock::now() + limits_.write_silence_max;
   for (;;) {
     ERR_clear_error();

@@ -52,7 +52,19 @@ TEST_CASE("lifecycle: a port that is taken is a matter of configuration, and nam
   CHECK_THAT(started.error().message, Catch::Contains(std::to_string(first.address().port)));
   CHECK_THAT(started.error().hint, Catch::Contains("SYNC_PORT"));
   HttpServer nowhere({"203.0.113.77", 0, {}, nullptr}, our_key(), service);
-  CHECK(nowhere.start().error().kind == ErrorKind::kConfig);
+  const auto not_ours = nowhere.start();
+  REQUIRE_FALSE(not_ours);
+  CHECK(not_ours.error().kind == ErrorKind::kConfig);
+  CHECK_THAT(not_ours.error().hint, Catch::Contains("not an address of this machine") && Catch::Contains("SYNC_BIND"));
+}
+
+TEST_CASE("lifecycle: a port for which the rights are missing is a matter of configuration, and says which would do") {
+  const auto low = listen_on("127.0.0.1", 79);
+  if (low) {
+    return;  // as root, or where the system lets everybody have such ports
+  }
+  CHECK(low.error().kind == ErrorKind::kConfig);
+  CHECK_THAT(low.error().hint, Catch::Contains("1024") || Catch::Contains("another program has this port"));
 }
 
 TEST_CASE("lifecycle: the server stops promptly with long polls and idle connections open") {
