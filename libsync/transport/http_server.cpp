@@ -129,6 +129,7 @@ struct HttpServer::Impl {
   void take(Connection connection);
   void worker_loop();
   void serve(const Connection& connection);
+  void serve_whatever_happens(const Connection& connection) noexcept;
   Result<SslConnection> shake_hands(const Connection& connection);
   bool wait_for_request(TlsStream& stream);
   void warn(std::string_view address, std::string_view what);
@@ -214,7 +215,13 @@ Result<void> HttpServer::Impl::start() {
   port = local_port(listener);
   stopping = false;
   front.set_listening(listener.fd());
-  acceptor = std::thread([this, fd = listener.fd()] { accept_loop(fd); });
+  try {
+    acceptor = std::thread([this, fd = listener.fd()] { accept_loop(fd); });
+  } catch (const std::system_error& error) {
+    listener.close();
+    return Error{ErrorKind::kConfig, fmt::format("no thread can be started to accept connections: {}", error.what()),
+                 "raise the limit on processes and threads of this user"};
+  }
   return {};
 }
 
@@ -246,17 +253,25 @@ void HttpServer::Impl::accept_loop(int listener_fd) {
     if (wait_for(listener_fd, POLLIN, soon, stop_check()) != Waited::kReady) {
       continue;
     }
-    Accepted accepted = accept_from(listener);
-    if (accepted.socket) {
-      std::string address = remote_address(accepted.socket.fd());
-      take({std::move(accepted.socket), std::move(address)});
-    } else if (accepted.error == EMFILE || accepted.error == ENFILE || accepted.error == ENOBUFS ||
-               accepted.error == ENOMEM) {
-      warn("anybody", fmt::format("cannot be accepted: {}", std::generic_category().message(accepted.error)));
+    std::string trouble;
+    try {
+      Accepted accepted = accept_from(listener);
+      if (accepted.socket) {
+        std::string address = remote_address(accepted.socket.fd());
+        take({std::move(accepted.socket), std::move(address)});
+      } else if (accepted.error == EMFILE || accepted.error == ENFILE || accepted.error == ENOBUFS ||
+                 accepted.error == ENOMEM) {
+        trouble = std::generic_category().message(accepted.error);
+      }
+      // Every other error belongs to a connection that is gone already.
+    } catch (const std::exception& thrown) {
+      trouble = thrown.what();
+    }
+    if (!trouble.empty()) {
+      warn("anybody", fmt::format("cannot be accepted: {}", trouble));
       std::unique_lock lock(mutex);
       changed.wait_for(lock, tuning::kAcceptPause, stop_check());
     }
-    // Every other error belongs to a connection that is gone already.
   }
 }
 
@@ -298,7 +313,20 @@ void HttpServer::Impl::worker_loop() {
       connection = std::move(queue.front());
       queue.pop_front();
     }
-    serve(connection);
+    serve_whatever_happens(connection);
+  }
+}
+
+/// An exception that left the thread would end the node. This one connection is lost, and its peer tries again.
+void HttpServer::Impl::serve_whatever_happens(const Connection& connection) noexcept {
+  try {
+    try {
+      serve(connection);
+    } catch (const std::exception& thrown) {
+      warn(connection.address, fmt::format("closed, since serving it failed: {}", thrown.what()));
+    }
+  } catch (...) {
+    // Not even a line for the log could be made: memory has run out, and others will say so.
   }
 }
 
@@ -311,12 +339,18 @@ Result<SslConnection> HttpServer::Impl::shake_hands(const Connection& connection
     }
     ++count;
   }
-  auto result = accept_tls(*tls, connection.socket, steady_clock::now() + tuning::kHandshakeTimeout, stop_check());
-  const std::lock_guard lock(mutex);
-  if (const auto entry = handshakes.find(connection.address); --entry->second == 0) {
-    handshakes.erase(entry);
-  }
-  return result;
+  struct Counted {
+    Impl& server;
+    const std::string& address;
+    ~Counted() {
+      const std::lock_guard lock(server.mutex);
+      if (const auto entry = server.handshakes.find(address); --entry->second == 0) {
+        server.handshakes.erase(entry);
+      }
+    }
+  };
+  const Counted counted{*this, connection.address};
+  return accept_tls(*tls, connection.socket, steady_clock::now() + tuning::kHandshakeTimeout, stop_check());
 }
 
 void HttpServer::Impl::serve(const Connection& connection) {

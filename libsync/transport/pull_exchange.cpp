@@ -88,6 +88,18 @@ PullExchange::PullExchange(PullService& service, PullRequest request, std::files
       crowded_(std::move(crowded)) {}
 
 bool PullExchange::run(const Wire& wire) {
+  try {
+    return exchange(wire);
+  } catch (const std::exception& thrown) {
+    // Above this is HTTP's library, which lets it through, and then the thread. A shortage of memory or threads, most
+    // likely, so the asker may well try again.
+    const Error failed{ErrorKind::kTransient, fmt::format("this node failed before it could answer: {}", thrown.what()),
+                       "if this goes on, look at the memory and at the limits of that machine"};
+    return !gone_ && !sending_ && refuse(wire, failed);
+  }
+}
+
+bool PullExchange::exchange(const Wire& wire) {
   next_ping_ = steady_clock::now() + tuning::kPingInterval;
   if (!wait_for_news(wire)) {
     return !gone_ && refuse(wire, stopping());
@@ -159,6 +171,7 @@ Result<void> PullExchange::make_answer(const Wire& wire, Spool& spool) {
 
 bool PullExchange::send_spool(const Wire& wire, Spool& spool) {
   std::vector<char> buffer(tuning::kSendBytes);
+  sending_ = true;
   for (;;) {
     const auto taken = spool.read(buffer.data(), buffer.size());
     if (!taken || stopped_()) {

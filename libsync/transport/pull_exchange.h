@@ -25,10 +25,12 @@ class PullExchange {
                StopCheck crowded);
 
   /// Returns once everything is sent: the answer, or a refusal in its place. False: the asker has gone, or the answer
-  /// broke off; the connection is of no use any more.
+  /// broke off; the connection is of no use any more. What the service throws, or the system refuses, is told the asker
+  /// as `transient`.
   bool run(const Wire& wire);
 
  private:
+  bool exchange(const Wire& wire);
   bool wait_for_news(const Wire& wire);
   Result<void> make_answer(const Wire& wire, Spool& spool);
   bool send_spool(const Wire& wire, Spool& spool);
@@ -43,6 +45,7 @@ class PullExchange {
   StopCheck crowded_;
   Deadline next_ping_;
   bool gone_ = false;
+  bool sending_ = false;  ///< a piece of the answer may have been sent, so that no refusal fits in any more
 };
 
 }  // namespace mbsync

@@ -76,6 +76,9 @@ class FakeService : public PullService {
   }
   bool wait(const PullRequest& /*request*/, std::chrono::milliseconds patience) override {
     ++waits;
+    if (on_wait) {
+      on_wait();
+    }
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, patience, [this] { return news_; });
   }
@@ -96,6 +99,7 @@ class FakeService : public PullService {
   }
 
   std::function<Result<void>(const PullRequest&)> on_accept;
+  std::function<void()> on_wait;
   std::function<Result<void>(PullSink&)> on_answer;
   std::atomic<int> accepts = 0;
   std::atomic<int> waits = 0;

@@ -137,6 +137,34 @@ TEST_CASE("exchange: what a service throws, or forgets, becomes a refusal") {
   CHECK(forgotten.outcome() == "the peer says: the answer has no footer");
 }
 
+TEST_CASE("exchange: what is thrown before the answer begins becomes a refusal that asks to try again") {
+  FakeService service;
+  service.on_wait = [] { throw std::runtime_error("out of threads"); };
+  FakeWire wire;
+  RecordingSink sink;
+  CHECK(make(service, milliseconds{30'000}).run(wire.wire()));
+  PullDecoder decoder(sink, 1 << 30);
+  const auto heard = decoder.feed(wire.bytes);
+  REQUIRE_FALSE(heard);
+  CHECK(heard.error().kind == ErrorKind::kTransient);
+  CHECK(heard.error().message == "the peer says: this node failed before it could answer: out of threads");
+  CHECK_FALSE(heard.error().hint.empty());
+  CHECK(service.answers == 0);
+}
+
+TEST_CASE("exchange: what is thrown in the middle of the answer ends it") {
+  FakeService service;
+  FakeWire wire;
+  int pieces = 0;
+  PullExchange::Wire broken = wire.wire();
+  broken.send = [&](std::string_view) -> bool {
+    ++pieces;
+    throw std::runtime_error("broken");
+  };
+  CHECK_FALSE(make(service).run(broken));
+  CHECK(pieces == 1);
+}
+
 TEST_CASE("exchange: a spool that cannot be written becomes a refusal") {
   FakeService service;
   service.on_answer = [](PullSink& sink) -> Result<void> {
