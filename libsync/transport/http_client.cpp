@@ -19,8 +19,8 @@ using std::chrono::steady_clock;
 constexpr const char* kPullPath = "/sync/v1/pull";
 constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
 constexpr const char* kRequestType = "application/json";
-/// What the client calls every peer in HTTP's Host header: names of machines are nobody's business, and need no
-/// quoting.
+/// What the client calls every peer in HTTP's Host header, without the port that httplib would add: names of machines
+/// are nobody's business, and need no quoting.
 constexpr const char* kHostName = "mbsync";
 constexpr int kStatusOk = 200;
 
@@ -55,18 +55,29 @@ class PskClient : public httplib::ClientImpl {
     outcome_ = {};
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
-    // Headers first, within limits; the body has limits of its own (PullDecoder).
+    // The body as a whole has limits of its own (PullDecoder). What httplib reads between two pieces of it is bounded
+    // here: the size of a chunk is a line, and a line without end would grow until memory has run out.
     const httplib::ResponseHandler handler = request.response_handler;
     request.response_handler = [this, handler](const httplib::Response& head) {
-      stream_->unlimit_reads();
+      limit_to_next_piece();
       return handler(head);
+    };
+    const httplib::ContentReceiverWithProgress receiver = request.content_receiver;
+    request.content_receiver = [this, receiver](const char* bytes, std::size_t size, std::uint64_t offset,
+                                                std::uint64_t total) {
+      limit_to_next_piece();
+      return receiver(bytes, size, offset, total);
     };
     outcome_.sent = send(request, response, error);
     request.response_handler = handler;
+    request.content_receiver = receiver;
     return outcome_;
   }
 
  private:
+  /// httplib hands over what it has read at least every CPPHTTPLIB_RECV_BUFSIZ bytes.
+  void limit_to_next_piece() { stream_->limit_reads(CPPHTTPLIB_RECV_BUFSIZ + tuning::kHttpHeadBytesMax); }
+
   bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
     auto connected = connect();
     if (!connected) {
@@ -107,7 +118,9 @@ class PskClient : public httplib::ClientImpl {
     outcome_.answered = stream_->has_read();
     outcome_.failure = stream_->failure();
     if (!outcome_.failure && stream_->exhausted()) {
-      outcome_.failure = Error{ErrorKind::kCorrupt, "it sends more headers than is allowed", ""};
+      outcome_.failure =
+          Error{ErrorKind::kCorrupt, "it sends more headers, or a longer line between chunks, than is allowed",
+                "is this the port of mbsync?"};
     }
     stream_.reset();
     return ok;
@@ -216,6 +229,7 @@ Result<void> PeerClient::Impl::pull_once(const std::string& body, PullSink& sink
   request.path = kPullPath;
   request.body = body;
   request.set_header("Content-Type", kRequestType);
+  request.set_header("Host", kHostName);
   request.response_handler = [&](const httplib::Response& head) {
     receiver.begin(head);
     return !stopped;

@@ -85,6 +85,8 @@ Refusal refusal_for(int status, std::string_view path) {
   switch (status) {
     case 404:
       return {ErrorKind::kNotFound, "there is nothing at this address", fmt::format("only POST {}", kPullPath)};
+    case 400:
+      return {ErrorKind::kCorrupt, "not a well-formed request, or one with headers of more than 16 KiB", ""};
     case 413:
       return {ErrorKind::kRejected, fmt::format("a request of more than {} bytes", tuning::kRequestBytesMax), ""};
     case 500:
@@ -94,13 +96,25 @@ Refusal refusal_for(int status, std::string_view path) {
   }
 }
 
+/// Our client encodes no request. httplib would unpack one before anything of ours can look at its size.
+bool is_encoded(const httplib::Request& request) {
+  return request.has_header("Content-Encoding");
+}
+
 /// httplib's server without its sockets and threads: it reads a request from a stream and writes the answer.
 class Front : public httplib::Server {
  public:
   /// False: the connection cannot be used any further.
   bool serve(TlsStream& stream, bool last) {
     bool closed = false;
-    return process_request(stream, last, closed, nullptr) && !closed;
+    bool unread = false;
+    // httplib bounds neither the length of a line while it reads it, nor the number of lines, nor every form of body.
+    stream.limit_reads(tuning::kHttpHeadBytesMax);
+    const auto head_is_read = [&](const httplib::Request& request) {
+      stream.limit_reads(tuning::kRequestBytesMax + tuning::kRequestFramingBytesMax);
+      unread = is_encoded(request);
+    };
+    return process_request(stream, last, closed, head_is_read) && !closed && !unread;
   }
 
   /// httplib asks this socket's value whether it is shutting down, and nothing else.
@@ -170,6 +184,15 @@ void HttpServer::Impl::set_up_front() {
   front.Post(kPullPath, httplib::Server::Handler([this](const httplib::Request& request, httplib::Response& response) {
                answer_pull(request, response);
              }));
+  front.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+    if (!is_encoded(request)) {
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
+    refuse(response, Error{ErrorKind::kCorrupt, "a request with Content-Encoding, which this protocol does not have",
+                           "send it as it is"});
+    response.set_header("Connection", "close");
+    return httplib::Server::HandlerResponse::Handled;
+  });
   front.set_error_handler(httplib::Server::Handler([](const httplib::Request& request, httplib::Response& response) {
     if (response.body.empty()) {
       refuse(response, response.status, refusal_for(response.status, request.path));
@@ -364,7 +387,6 @@ void HttpServer::Impl::serve(const Connection& connection) {
   TlsStream stream(**tls_connection, connection.socket.fd(), {tuning::kRequestSilenceMax, tuning::kWriteTimeout},
                    stop_check());
   for (std::size_t left = tuning::kRequestsPerConnectionMax; left > 0 && wait_for_request(stream); --left) {
-    stream.limit_reads(tuning::kHttpHeadBytesMax + tuning::kRequestBytesMax);
     const bool usable = front.serve(stream, left == 1 || crowded());
     // When others wait, its peer has to queue again, or it would keep this thread with one pull after the other.
     if (!usable || stream.failure() || stream.exhausted() || crowded()) {

@@ -28,7 +28,6 @@ class TlsStream : public httplib::Stream {
   /// From now on at most so many bytes can be read, then reading fails: httplib bounds neither the number of headers
   /// nor every form of body.
   void limit_reads(std::uint64_t bytes) { reads_left_ = bytes; }
-  void unlimit_reads() { reads_left_ = std::numeric_limits<std::uint64_t>::max(); }
 
   /// Waits until there is something to read, or the other side has gone.
   Waited wait_readable(Deadline deadline);

@@ -60,6 +60,8 @@ inline constexpr std::uint64_t kPingsMax = 10'800;
 inline constexpr std::size_t kHttpHeadBytesMax = std::size_t{16} * 1024;
 /// A request's body.
 inline constexpr std::size_t kRequestBytesMax = kMessageBytesMax;
+/// What frames a request's body where it comes in chunks: sizes and line ends. Our client sends it in one piece.
+inline constexpr std::size_t kRequestFramingBytesMax = std::size_t{16} * 1024;
 /// The body of an answer that is a refusal.
 inline constexpr std::size_t kRefusalBytesMax = std::size_t{64} * 1024;
 /// An answer after decompression: larger than any database this is meant for, so that a bomb ends somewhere.

@@ -4,6 +4,7 @@
 #include "fakes.h"
 #include "psk_tls.h"
 #include "tls_stream.h"
+#include "wait_until.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -108,6 +109,67 @@ TEST_CASE("http server: requests and headers without end are cut off") {
   CHECK(service.calls() == 0);
   PeerClient client(server.address(), our_key());
   RecordingSink sink;
+  CHECK(client.pull(some_request(), sink));
+}
+
+TEST_CASE("http server: of a request's first line and headers 16 KiB are read, no more") {
+  FakeService service;
+  RunningServer server(service);
+  const std::uint16_t port = server.address().port;
+  const std::string body = to_json(some_request());
+  const auto request = [&](std::size_t filling) {
+    std::string text = "POST /sync/v1/pull HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+    for (int line = 0; filling > 0; ++line) {
+      const std::string name = "X-" + std::to_string(line) + ": ";
+      const std::size_t size = std::min<std::size_t>(filling, 4'000);
+      text += name + std::string(size, 'y') + "\r\n";
+      filling -= size;
+    }
+    return text + "\r\n" + body;
+  };
+  CHECK_THAT(say(port, request(15'000)), Catch::StartsWith("HTTP/1.1 200"));
+  const std::string refused = say(port, request(17'000));
+  CHECK((refused.empty() || refused.find("HTTP/1.1 400") == 0));
+  CHECK(service.answers == 1);
+
+  // One line that never ends.
+  const std::string endless = say(port, "POST /" + std::string(1 << 20, 'x'));
+  CHECK((endless.empty() || endless.find("HTTP/1.1 4") == 0));
+  CHECK(service.accepts == 1);
+}
+
+TEST_CASE("http server: a request that would have to be unpacked is refused") {
+  FakeService service;
+  RunningServer server(service);
+  for (const char* encoding : {"gzip", "br", "deflate", "identity"}) {
+    const std::string body = to_json(some_request());
+    const std::string answer =
+        say(server.address().port, "POST /sync/v1/pull HTTP/1.1\r\ncontent-encoding: " + std::string(encoding) +
+                                       "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    INFO(answer);
+    CHECK_THAT(answer, Catch::StartsWith("HTTP/1.1 400") && Catch::Contains("Connection: close\r\n"));
+    CHECK_THAT(parse_refusal(body_of(answer)).value().message, Catch::Contains("Content-Encoding"));
+    // What was not read is not taken for a second request.
+    CHECK(answer.find("HTTP/1.1", 1) == std::string::npos);
+  }
+  CHECK(service.calls() == 0);
+}
+
+TEST_CASE("http server: what is thrown while a connection is served costs that connection and nothing else") {
+  FakeService service;
+  std::atomic<int> lines = 0;
+  HttpServer server({"127.0.0.1", 0, std::filesystem::temp_directory_path(),
+                     [&](std::string_view /*line*/) {
+                       ++lines;
+                       throw std::runtime_error("the log is full");
+                     }},
+                    our_key(), service);
+  REQUIRE(server.start());
+  PeerClient stranger({"127.0.0.1", server.port()}, other_key());
+  RecordingSink sink;
+  REQUIRE_FALSE(stranger.pull(some_request(), sink));
+  REQUIRE(wait_until(milliseconds{5'000}, [&] { return lines > 0; }));
+  PeerClient client({"127.0.0.1", server.port()}, our_key());
   CHECK(client.pull(some_request(), sink));
 }
 
