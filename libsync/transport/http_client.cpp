@@ -6,6 +6,7 @@
 #include <atomic>
 #include <optional>
 
+#include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_stream.h"
 #include "tls_stream.h"
@@ -204,9 +205,10 @@ class Receiver {
 }  // namespace
 
 struct PeerClient::Impl {
-  Impl(PeerAddress peer, FleetKey fleet_key, PeerPatience patience)
+  Impl(PeerAddress peer, FleetKey fleet_key, PeerPatience patience, std::string own_tag)
       : name(to_string(peer)),
         key(std::move(fleet_key)),
+        process_tag(std::move(own_tag)),
         tls(make_client_context(key)),
         http(std::move(peer), *tls, patience, [this] { return stopped.load(); }) {}
 
@@ -217,6 +219,8 @@ struct PeerClient::Impl {
 
   const std::string name;
   const FleetKey key;
+  const std::string process_tag;
+  bool to_itself = false;
   std::atomic<bool> stopped = false;
   SslContext tls;
   PskClient http;
@@ -230,8 +234,13 @@ Result<void> PeerClient::Impl::pull_once(const std::string& body, PullSink& sink
   request.body = body;
   request.set_header("Content-Type", kRequestType);
   request.set_header("Host", kHostName);
+  if (!process_tag.empty()) {
+    request.set_header(kProcessTagHeader, process_tag);
+  }
+  to_itself = false;
   request.response_handler = [&](const httplib::Response& head) {
     receiver.begin(head);
+    to_itself = head.status == kStatusOwnProcess;
     return !stopped;
   };
   request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
@@ -279,11 +288,14 @@ Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) 
   return result;
 }
 
-PeerClient::PeerClient(PeerAddress address, FleetKey key, PeerPatience patience)
-    : impl_(std::make_unique<Impl>(std::move(address), std::move(key), patience)) {}
+PeerClient::PeerClient(PeerAddress address, FleetKey key, PeerPatience patience, std::string process_tag)
+    : impl_(std::make_unique<Impl>(std::move(address), std::move(key), patience, std::move(process_tag))) {}
 PeerClient::~PeerClient() = default;
 Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
   return impl_->pull(request, sink);
+}
+bool PeerClient::leads_to_itself() const {
+  return impl_->to_itself;
 }
 void PeerClient::stop() {
   impl_->stopped = true;

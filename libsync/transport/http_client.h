@@ -24,7 +24,8 @@ struct PeerPatience {
 
 class PeerClient {
  public:
-  PeerClient(PeerAddress address, FleetKey key, PeerPatience patience = {});
+  /// `process_tag`: see process_tag.h; empty: none.
+  PeerClient(PeerAddress address, FleetKey key, PeerPatience patience = {}, std::string process_tag = "");
   ~PeerClient();
   PeerClient(const PeerClient&) = delete;
   PeerClient& operator=(const PeerClient&) = delete;
@@ -35,6 +36,10 @@ class PeerClient {
   /// words; the handshake failed: another key or not mbsync), `corrupt` (garbled or over a limit), the sink's own
   /// error, `cancelled` after stop(). Keeps the connection for the next pull.
   Result<void> pull(const PullRequest& request, PullSink& sink);
+
+  /// The last pull was answered by the server of this very process, so the address is this node's own. For the thread
+  /// that pulls.
+  [[nodiscard]] bool leads_to_itself() const;
 
   /// Ends a pull that is under way, from any thread, within a quarter of a second (unless the sink itself is busy);
   /// later pulls fail with `cancelled`. Does not wait for that.

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_exchange.h"
 #include "tls_stream.h"
@@ -206,6 +207,10 @@ void HttpServer::Impl::set_up_front() {
 }
 
 void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
+  if (!options.process_tag.empty() && request.get_header_value(kProcessTagHeader) == options.process_tag) {
+    return refuse(response, kStatusOwnProcess,
+                  Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
+  }
   auto parsed = parse_pull_request(request.body);
   if (!parsed) {
     return refuse(response, parsed.error());

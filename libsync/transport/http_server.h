@@ -20,6 +20,7 @@ struct HttpServerOptions {
   /// One line for the log; called from the server's threads, already limited so that a flood of strangers makes no
   /// flood of lines. Never holds a secret.
   std::function<void(std::string_view line)> on_warning;
+  std::string process_tag{};  ///< what this process's own clients call it (process_tag.h); empty: nothing
 };
 
 class HttpServer {

@@ -152,12 +152,13 @@ class RecordingSink : public PullSink {
 class RunningServer {
  public:
   explicit RunningServer(PullService& service, const std::string& address = "127.0.0.1", std::uint16_t port = 0,
-                         const FleetKey& key = our_key())
+                         const FleetKey& key = our_key(), const std::string& process_tag = "")
       : server_(HttpServerOptions{address, port, std::filesystem::temp_directory_path(),
                                   [this](std::string_view line) {
                                     const std::lock_guard lock(mutex_);
                                     warnings_.emplace_back(line);
-                                  }},
+                                  },
+                                  process_tag},
                 key, service) {
     const auto started = server_.start();
     INFO((started ? "" : started.error().text()));

@@ -1,9 +1,15 @@
 // Client and server together over the loopback.
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <iostream>
 
 #include "fakes.h"
+#include "process_tag.h"
+#include "psk_tls.h"
+#include "pull_stream.h"
+#include "tls_stream.h"
 #include "wait_until.h"
 
 using namespace mbsync;
@@ -63,6 +69,53 @@ std::function<Result<void>(PullSink&)> noisy_answer(int rows) {
     return sink.footer({1, rows});
   };
 }
+
+/// Holds the key and answers one request with bytes of its own, as long as anybody takes them.
+class RawServer {
+ public:
+  RawServer(std::string head, std::string without_end)
+      : head_(std::move(head)), without_end_(std::move(without_end)), thread_([this] { run(); }) {}
+  ~RawServer() { thread_.join(); }
+  RawServer(const RawServer&) = delete;
+  RawServer& operator=(const RawServer&) = delete;
+  [[nodiscard]] PeerAddress address() const { return {"127.0.0.1", local_port(listener_)}; }
+  [[nodiscard]] std::size_t taken() const { return taken_; }
+
+ private:
+  void run() {
+    constexpr short kReadable = 0x001;  // POLLIN
+    REQUIRE(wait_for(listener_.fd(), kReadable, in(milliseconds{10'000}), never) == Waited::kReady);
+    const Accepted accepted = accept_from(listener_);
+    const auto connection = accept_tls(*context_, accepted.socket, in(milliseconds{5'000}), never);
+    REQUIRE(connection);
+    TlsStream stream(**connection, accepted.socket.fd(), {milliseconds{5'000}, milliseconds{5'000}}, never);
+    std::string request(1 << 16, '\0');
+    REQUIRE(stream.read(request.data(), request.size()) > 0);
+    const auto write = [&](std::string_view text) {
+      while (!text.empty()) {
+        const ssize_t sent = stream.write(text.data(), text.size());
+        if (sent <= 0) {
+          return false;
+        }
+        taken_ += static_cast<std::size_t>(sent);
+        text.remove_prefix(static_cast<std::size_t>(sent));
+      }
+      return true;
+    };
+    bool open = write(head_);
+    while (open && taken_ < kBytesMax) {
+      open = write(without_end_);
+    }
+  }
+
+  static constexpr std::size_t kBytesMax = std::size_t{32} << 20;
+  const SslContext context_ = make_server_context(our_key());
+  const Socket listener_ = listen_on("127.0.0.1", 0).value();
+  const std::string head_;
+  const std::string without_end_;
+  std::atomic<std::size_t> taken_ = 0;
+  std::thread thread_;
+};
 
 /// Compares with the same noise, keeps nothing, and watches the memory.
 class NoiseSink : public RecordingSink {
@@ -264,6 +317,64 @@ TEST_CASE("http: a peer that falls silent is given up") {
   REQUIRE_FALSE(result);
   CHECK(result.error().kind == ErrorKind::kTransient);
   CHECK_THAT(result.error().message, Catch::Contains("fallen silent"));
+}
+
+TEST_CASE("http: what a service throws while an asker waits is told, and the server lives on") {
+  FakeService service;
+  RunningServer server(service);
+  PeerClient client(server.address(), our_key());
+  service.on_wait = [] { throw std::runtime_error("out of threads"); };
+  RecordingSink sink;
+  const auto result = client.pull(some_request(milliseconds{5'000}), sink);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().kind == ErrorKind::kTransient);
+  CHECK_THAT(result.error().message, Catch::Contains("out of threads"));
+  service.on_wait = nullptr;
+  CHECK(client.pull(some_request(), sink));
+}
+
+TEST_CASE("http: a node recognises itself, and nobody else") {
+  FakeService service;
+  const std::string tag = make_process_tag();
+  REQUIRE(tag.size() == 32);
+  REQUIRE(make_process_tag() != tag);
+  RunningServer server(service, "127.0.0.1", 0, our_key(), tag);
+  RecordingSink sink;
+  PeerClient itself(server.address(), our_key(), {}, tag);
+  const auto refused = itself.pull(some_request(), sink);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind == ErrorKind::kRejected);
+  CHECK(itself.leads_to_itself());
+  CHECK(service.calls() == 0);
+
+  PeerClient other(server.address(), our_key(), {}, make_process_tag());
+  CHECK(other.pull(some_request(), sink));
+  CHECK_FALSE(other.leads_to_itself());
+  PeerClient nameless(server.address(), our_key());
+  CHECK(nameless.pull(some_request(), sink));
+  CHECK_FALSE(nameless.leads_to_itself());
+}
+
+TEST_CASE("http: lines without end in an answer are not collected") {
+  const std::string chunked =
+      "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.mbsync.pull\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string ping = encoded_ping();
+  const std::string first_chunk = fmt::format("{:x}\r\n{}", ping.size(), ping);
+  for (const auto& [what, head] :
+       std::vector<std::pair<std::string, std::string>>{{"a header", "HTTP/1.1 200 OK\r\nX: "},
+                                                        {"the size of the first chunk", chunked},
+                                                        {"the size of a later chunk", chunked + first_chunk + "\r\n"},
+                                                        {"the end of a chunk", chunked + first_chunk},
+                                                        {"a trailer", chunked + first_chunk + "\r\n0\r\nX: "}}) {
+    INFO(what);
+    RawServer server(head, std::string(4096, '1'));
+    PeerClient client(server.address(), our_key());
+    RecordingSink sink;
+    const auto result = client.pull(some_request(), sink);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().kind == ErrorKind::kCorrupt);
+    CHECK_THAT(result.error().message, Catch::Contains("than is allowed"));
+  }
 }
 
 TEST_CASE("http: a request that is too large is not sent") {
