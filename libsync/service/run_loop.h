@@ -10,7 +10,7 @@ namespace mbsync {
 
 /// Runs until SIGINT or SIGTERM (success), or until something fails that waiting cannot mend: a `config` error of
 /// database, key or port. A database that is away or still starting is waited for. Stops within 5 seconds at any
-/// moment.
+/// moment; a second signal ends the process at once.
 Result<void> run_node(const Config& config);
 
 /// The same with a stop of the caller's own.

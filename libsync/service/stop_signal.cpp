@@ -1,8 +1,13 @@
 #include "stop_signal.h"
 
+#include <unistd.h>
+
 #include <ctime>
 
 namespace mbsync {
+namespace {
+constexpr int kExitOfSignal = 128;  // as shells report it
+}
 
 StopSignal::StopSignal() {
   sigset_t wanted;
@@ -15,6 +20,10 @@ StopSignal::StopSignal() {
     while (!done.stop_requested()) {
       const int signal = sigtimedwait(&wanted, nullptr, &kLook);
       if (signal > 0) {
+        if (source_.stop_requested()) {
+          // Nothing is lost by it: what was not committed has not happened.
+          _exit(kExitOfSignal + signal);
+        }
         signal_ = signal;
         source_.request_stop();
       }

@@ -1,4 +1,4 @@
-// Turns SIGINT and SIGTERM into a stop_token.
+// Turns SIGINT and SIGTERM into a stop_token; the second of them ends the process.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,9 @@
 namespace mbsync {
 
 /// Make one before any other thread is started: it blocks the signals for this thread and all that come after, and
-/// waits for them in a thread of its own. One per process.
+/// waits for them in a thread of its own. One per process. Whoever sends a second signal does not want to wait any
+/// longer: the process ends at once with 128 + signal, as if it had caught none. Callbacks of the token run in that
+/// thread, so they must not block.
 class StopSignal {
  public:
   StopSignal();
