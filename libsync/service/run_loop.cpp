@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -15,7 +17,10 @@
 #include "http_client.h"
 #include "http_server.h"
 #include "log.h"
+#include "pace.h"
 #include "pg_store.h"
+#include "process_tag.h"
+#include "protocol_limits.h"
 #include "static_source.h"
 #include "stop_signal.h"
 #include "tuning.h"
@@ -27,50 +32,6 @@ constexpr LogDomain kDomain{"run"};
 constexpr LogDomain kPeerDomain{"peer"};
 
 using Clock = std::chrono::steady_clock;
-
-// Sleeps that end when the node is asked to stop.
-class Pause {
- public:
-  explicit Pause(std::stop_token stop) : stop_(std::move(stop)) {}
-  void operator()(milliseconds duration) {
-    std::unique_lock lock(mutex_);
-    condition_.wait_for(lock, stop_, duration, [] { return false; });
-  }
-
- private:
-  std::stop_token stop_;
-  std::mutex mutex_;
-  std::condition_variable_any condition_;
-};
-
-class Backoff {
- public:
-  explicit Backoff(milliseconds first = kBackoffFirst, milliseconds most = kBackoffMax)
-      : first_(first), most_(most), wait_(first) {}
-  milliseconds next() { return std::exchange(wait_, std::min(wait_ * 2, most_)); }
-  void reset() { wait_ = first_; }
-
- private:
-  milliseconds first_;
-  milliseconds most_;
-  milliseconds wait_;
-};
-
-// Says a thing once until it changes, so that a peer that is off for a week makes two lines and not a hundred thousand.
-class Announcer {
- public:
-  bool is_news(const std::string& text) {
-    if (text == last_) {
-      return false;
-    }
-    last_ = text;
-    return true;
-  }
-  void forget() { last_.reset(); }
-
- private:
-  std::optional<std::string> last_;  // nothing has been said yet, and then even "" is news
-};
 
 struct Shared {
   explicit Shared(PgStore& database) : store(database) {}
@@ -86,7 +47,11 @@ class Answers : public PullService {
 
   Result<void> accept(const PullRequest& request, std::string_view remote_address) override {
     auto accepted = shared_.store.accept(request);
-    if (!accepted && accepted.error().kind != ErrorKind::kTransient) {
+    const std::string sender =
+        fmt::format("{} {} {}", remote_address, to_string(request.sender.id), request.sender.name);
+    if (accepted) {
+      refused_.forget(sender);
+    } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
       log_warning(kPeerDomain, "request refused from={} peer={} reason={}", remote_address,
                   log_value(request.sender.name), log_value(accepted.error().text()));
     }
@@ -100,41 +65,53 @@ class Answers : public PullService {
   Result<void> answer(const PullRequest& request, PullSink& sink) override {
     auto answered = shared_.store.answer(request, sink);
     shared_.reports_changed = true;
-    if (!answered && answered.error().kind != ErrorKind::kCancelled) {
+    const std::string sender = fmt::format("{} {}", to_string(request.sender.id), request.sender.name);
+    if (answered) {
+      unanswered_.forget(sender);
+    } else if (answered.error().kind != ErrorKind::kCancelled) {
       if (answered.error().kind == ErrorKind::kRejected) {
         shared_.schema_suspect = true;
       }
-      log_warning(kPeerDomain, "could not answer peer={} reason={}", log_value(request.sender.name),
-                  log_value(answered.error().text()));
+      if (unanswered_.is_news(sender, answered.error().text())) {
+        log_warning(kPeerDomain, "could not answer peer={} reason={}", log_value(request.sender.name),
+                    log_value(answered.error().text()));
+      }
     }
     return answered;
   }
 
  private:
   Shared& shared_;
+  SenderAnnouncer refused_;
+  SenderAnnouncer unanswered_;
 };
 
 // Pulls from one peer for as long as the node runs.
 class PeerLoop {
  public:
-  PeerLoop(Shared& shared, PeerAddress address, const FleetKey& key, milliseconds interval)
-      : shared_(shared), name_(to_string(address)), client_(std::move(address), key), interval_(interval) {}
+  PeerLoop(Shared& shared, PeerAddress address, const FleetKey& key, milliseconds interval,
+           const std::string& process_tag)
+      : shared_(shared),
+        name_(to_string(address)),
+        client_(std::move(address), key, PeerPatience{}, process_tag),
+        // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
+        wait_for_news_(std::min(interval, milliseconds{kWaitMsMax})) {}
 
   void run(const std::stop_token& stop) {
     Pause pause(stop);
     while (!stop.stop_requested()) {
-      if (auto pulled = pull(stop, pause); pulled) {
+      const auto pulled = pull_whatever_happens(stop, pause);
+      if (pulled) {
         backoff_.reset();
-      } else if (!stop.stop_requested()) {
-        session_.reset();
-        wait_ = false;
-        const auto& error = pulled.error();
-        if (announcer_.is_news(error.text())) {
-          log_warning(kPeerDomain, "not in step peer={} reason={}", name_, log_value(error.text()));
-        }
-        if (error.kind == ErrorKind::kRejected) {
-          shared_.schema_suspect = true;
-        }
+        continue;
+      }
+      if (client_.leads_to_itself()) {
+        session_.reset();  // with what it keeps from being forgotten
+        log_info(kPeerDomain, "this address is the node's own, so it is left out peer={}", name_);
+        return;
+      }
+      if (!stop.stop_requested()) {
+        give_up(pulled.error());
         pause(backoff_.next());
       }
     }
@@ -143,13 +120,52 @@ class PeerLoop {
   void stop() { client_.stop(); }
 
  private:
+  void give_up(const Error& error) {
+    session_.reset();
+    wait_ = false;
+    ask_again_.reset();
+    if (announcer_.is_news(error.text())) {
+      log_warning(kPeerDomain, "not in step peer={} reason={}", name_, log_value(error.text()));
+    }
+    if (error.kind == ErrorKind::kRejected) {
+      shared_.schema_suspect = true;
+    }
+  }
+
+  // An exception that left the thread would end the node; a shortage that lasts only a moment is its likeliest cause.
+  Result<void> pull_whatever_happens(const std::stop_token& stop, Pause& pause) {
+    try {
+      return pull(stop, pause);
+    } catch (const std::exception& thrown) {
+      return Error{ErrorKind::kTransient, fmt::format("pulling failed: {}", thrown.what()),
+                   "it is tried again; if this goes on, look at the memory and at the limits of this machine"};
+    }
+  }
+
+  // The answer could not be taken, and the next one perhaps can.
+  void ask_again(Pause& pause) {
+    const auto next = ask_again_.next(Clock::now());
+    log_debug(kPeerDomain, "answer out of date, asking again peer={}", name_);
+    if (next.overdue) {
+      const std::string reason = fmt::format(
+          "waits until {0} has joined the fleet; {0} must be able to reach this fleet itself: check its --peer / "
+          "SYNC_PEERS and the firewall",
+          name_);
+      if (announcer_.is_news(reason)) {
+        log_warning(kPeerDomain, "not in step peer={} reason={}", name_, log_value(reason));
+      }
+    }
+    pause(next.wait);
+    wait_ = false;
+  }
+
   Result<void> pull(const std::stop_token& stop, Pause& pause) {
     if (!session_) {
       auto session = shared_.store.open_pull(name_);
       MBSYNC_TRY(session);
       session_ = std::move(*session);
     }
-    const auto request = session_->ask(wait_ ? interval_ : milliseconds{0});
+    const auto request = session_->ask(wait_ ? wait_for_news_ : milliseconds{0});
     MBSYNC_TRY(request);
     MBSYNC_TRY(client_.pull(*request, session_->sink()));
     for (int tries = 1;; ++tries) {
@@ -157,11 +173,10 @@ class PeerLoop {
       const auto applied = session_->apply();
       if (applied) {
         if (applied->ask_again) {
-          log_debug(kPeerDomain, "answer out of date, asking again peer={}", name_);
-          pause(kAskAgainPause);
-          wait_ = false;
+          ask_again(pause);
           return {};
         }
+        ask_again_.reset();
         wait_ = true;
         shared_.reports_changed = true;
         if (announcer_.is_news("")) {
@@ -190,11 +205,84 @@ class PeerLoop {
   Shared& shared_;
   std::string name_;
   PeerClient client_;
-  milliseconds interval_;
+  milliseconds wait_for_news_;
   bool wait_ = false;  // the first question after a (re)connection is answered at once: both sides learn of each other
   std::unique_ptr<PullSession> session_;
   Backoff backoff_;
+  AskAgainPace ask_again_;
   Announcer announcer_;
+};
+
+// From the moment of a stop on, or of call(), gives up whatever the database is doing, again and again while the object
+// lives: a statement that began between two looks would otherwise run on, and whoever waits for it with it. In a thread
+// of its own, so that whoever asks for the stop is not held up.
+class Interrupter {
+ public:
+  Interrupter(PgStore& store, const std::stop_token& stop)
+      : store_(store),
+        thread_([this](const std::stop_token& done) { run(done); }),
+        on_stop_(stop, [this] { call(); }) {}
+
+  void call() {
+    const std::lock_guard lock(mutex_);
+    called_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  void run(const std::stop_token& done) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, done, [this] { return called_; });
+    while (!done.stop_requested()) {
+      lock.unlock();
+      store_.interrupt();
+      lock.lock();
+      changed_.wait_for(lock, done, kInterruptEvery, [] { return false; });
+    }
+  }
+
+  PgStore& store_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool called_ = false;  // guarded by mutex_
+  std::jthread thread_;
+  std::stop_callback<std::function<void()>> on_stop_;
+};
+
+// The peers and the threads that pull from them. However it comes to its end, no thread is left behind.
+class Peers {
+ public:
+  Peers(Interrupter& interrupter, const std::stop_token& stop)
+      : interrupter_(interrupter), on_stop_(stop, [this] { end_.request_stop(); }) {}
+  ~Peers() { stop(); }
+  Peers(const Peers&) = delete;
+  Peers& operator=(const Peers&) = delete;
+
+  void add(std::unique_ptr<PeerLoop> peer) {
+    loops_.push_back(std::move(peer));
+    threads_.emplace_back([loop = loops_.back().get(), stop = end_.get_token()] { loop->run(stop); });
+  }
+
+  // Does not wait.
+  void ask_to_stop() {
+    end_.request_stop();
+    interrupter_.call();
+    for (const auto& loop : loops_) {
+      loop->stop();
+    }
+  }
+
+  void stop() {
+    ask_to_stop();
+    threads_.clear();
+  }
+
+ private:
+  Interrupter& interrupter_;
+  std::stop_source end_;  // beside the node's own stop, which is not asked for where the node fails
+  std::vector<std::unique_ptr<PeerLoop>> loops_;
+  std::vector<std::jthread> threads_;
+  std::stop_callback<std::function<void()>> on_stop_;
 };
 
 class Node {
@@ -206,8 +294,10 @@ class Node {
     log_info(kDomain, "deriving the fleet's key");
     const auto key = FleetKey::derive(config_.registration_key.reveal());
     MBSYNC_TRY(key);
+    // First of all, as making the database ready may take long, and outliving the threads, which it sets free.
+    Interrupter interrupter(store_, stop_);
     if (!open_database()) {
-      return failure_ ? Result<void>(*failure_) : Result<void>();
+      return ended();
     }
 
     Answers answers(shared_);
@@ -216,37 +306,38 @@ class Node {
     options.port = config_.port;
     options.spool_directory = config_.data_dir;
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
+    options.process_tag = make_process_tag();
     HttpServer server(options, *key, answers);
     if (auto started = server.start(); !started) {
       return started.error().about(ErrorArea::kPort);
     }
     log_info(kDomain, "listening address={} port={}", config_.bind_address, server.port());
 
-    std::vector<std::unique_ptr<PeerLoop>> peers;
-    std::vector<std::jthread> threads;
+    Peers peers(interrupter, stop_);
     for (const auto& text : config_.peers) {
       auto address = parse_peer_address(text);
       MBSYNC_TRY(address);
-      peers.push_back(std::make_unique<PeerLoop>(shared_, *address, *key, config_.interval));
-      threads.emplace_back([this, loop = peers.back().get()] { loop->run(stop_); });
+      peers.add(std::make_unique<PeerLoop>(shared_, *address, *key, config_.interval, options.process_tag));
     }
-    // Without this, threads that are still pulling would never learn of the stop.
-    const std::stop_callback interrupt(stop_, [&] { store_.interrupt(); });
 
     watch();
 
     log_info(kDomain, "stopping");
-    store_.interrupt();
-    for (const auto& peer : peers) {
-      peer->stop();
-    }
+    peers.ask_to_stop();
     server.stop();
-    threads.clear();
-    log_info(kDomain, "stopped");
-    return failure_ ? Result<void>(*failure_) : Result<void>();
+    peers.stop();
+    return ended();
   }
 
  private:
+  Result<void> ended() {
+    if (failure_) {
+      return *failure_;
+    }
+    log_info(kDomain, "stopped");
+    return {};
+  }
+
   // Connects and prepares until it works; false when stopped, or when only a person can help (then failure_ is set).
   bool open_database() {
     Backoff backoff;
@@ -256,6 +347,9 @@ class Node {
       if (prepared) {
         describe(*prepared);
         return true;
+      }
+      if (stop_.stop_requested()) {
+        return false;  // what failed has been given up
       }
       const auto& error = prepared.error();
       if (error.kind != ErrorKind::kTransient && error.kind != ErrorKind::kInDoubt) {
@@ -425,7 +519,12 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
                  fmt::format("cannot make directory \"{}\": {}", config.data_dir.string(), error.message()),
                  "set SYNC_DATA_DIR to a directory that this user may write"};
   }
-  return Node(config, stop).run();
+  try {
+    return Node(config, stop).run();
+  } catch (const std::exception& thrown) {
+    return Error{ErrorKind::kInternal, fmt::format("the node has failed: {}", thrown.what()),
+                 "look at the memory and at the limits on processes and threads of this machine, then start it again"};
+  }
 }
 
 }  // namespace mbsync

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 
 namespace mbsync {
 
@@ -37,7 +38,18 @@ inline constexpr milliseconds kBackoffMax{5000};
 inline constexpr int kApplyTries = 40;
 inline constexpr milliseconds kApplyPause{25};
 
-/// Before an answer that was out of date is asked for again. A peer that has to join first takes a while.
+/// Before an answer that could not be taken is asked for again: so often after this, then doubled up to kBackoffMax.
 inline constexpr milliseconds kAskAgainPause{50};
+inline constexpr int kAskAgainQuick = 20;
+/// When that has gone on for so long, a person hears of it. A peer that can reach this fleet tries to at least every
+/// kBackoffMax; twice that and it cannot.
+inline constexpr milliseconds kAskAgainPatience = 2 * kBackoffMax;
+
+/// How often the statements under way are cancelled while the node stops: one that begins just after it was looked for
+/// is caught the next time.
+inline constexpr milliseconds kInterruptEvery{100};
+
+/// Of so many askers it is known what was said about them last. A fleet has fewer members.
+inline constexpr std::size_t kSendersKept = 256;
 
 }  // namespace mbsync

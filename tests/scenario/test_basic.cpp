@@ -119,6 +119,87 @@ TEST_CASE("basic: SIGTERM and SIGINT stop a node within 5 seconds, idle and at w
                   idle_term.count(), idle_int.count(), lonely.count(), applying.count(), answering.count()));
 }
 
+TEST_CASE("basic: a stop is heard while the database is made ready for the first time, whatever holds that up") {
+  Pair pair;
+  SqlSession holder = pair.a.connect();
+  holder.execute("SELECT pg_advisory_lock(hashtext('mbsync'), hashtext('engine'))");
+  pair.a.start();
+  REQUIRE(wait_until(seconds{20}, [&] {
+    return pair.a.scalar(fmt::format("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND "
+                                     "wait_event_type = 'Lock' AND application_name LIKE 'mbsync%'",
+                                     pair.a.database())) == "1";
+  }));
+  const auto took = pair.a.stop(SIGTERM);
+  CHECK(pair.a.count_in_log("stopped") == 1);
+  CHECK(pair.a.count_in_log(" warning ") == 0);
+  report(fmt::format("basic stop: while the database is made ready {} ms", took.count()));
+}
+
+TEST_CASE("basic: exchanges that are far apart are no matter, as news travel at once all the same") {
+  Pair pair;
+  for (Node* node : {&pair.a, &pair.b}) {
+    node->set("SYNC_INTERVAL", "86400000");
+  }
+  pair.start();
+  pair.a.await_log("peer: in step");
+  pair.b.await_log("peer: in step");
+  const auto troubles = [&] { return pair.a.count_in_log("not in step") + pair.b.count_in_log("not in step"); };
+  const auto before = troubles();  // the first of the two to start may have found nobody
+  // The second question and all that follow wait for news.
+  for (const char* id : {"1", "2", "3"}) {
+    pair.a.execute(fmt::format("INSERT INTO item VALUES ('{}', 'of a', 1)", id));
+    pair.b.execute(fmt::format("INSERT INTO item VALUES ('{}b', 'of b', 1)", id));
+    pair.fleet.await_converged({&pair.a, &pair.b});
+  }
+  INFO("a: " << pair.a.log() << "b: " << pair.b.log());
+  CHECK(troubles() == before);
+}
+
+TEST_CASE("basic: one list of peers for all machines does, the own address in it is left out") {
+  Pair pair;
+  for (Node* node : {&pair.a, &pair.b}) {
+    node->add_peer(node->port());
+  }
+  pair.start();
+  pair.a.await_log("this address is the node's own");
+  pair.b.await_log("this address is the node's own");
+  pair.a.execute("INSERT INTO item VALUES ('1', 'of a', 1)");
+  pair.fleet.await_converged({&pair.a, &pair.b});
+  pair.fleet.await_quiet({&pair.a, &pair.b});
+  for (Node* node : {&pair.a, &pair.b}) {
+    INFO(node->log());
+    CHECK(node->count_in_log("this address is the node's own") == 1);
+    CHECK(node->count_in_log("is a copy") == 0);
+    CHECK(node->count_in_log("request refused") == 0);
+    CHECK(node->count_in_log("peer: in step") == 1);
+  }
+}
+
+TEST_CASE("basic: a peer that cannot reach the fleet itself is waited for, and that is said once") {
+  Pair pair;
+  pair.a.execute("INSERT INTO item VALUES ('a', 'of a', 1)");
+  pair.b.execute("INSERT INTO item VALUES ('b', 'of b', 1)");
+  Node& c = pair.fleet.add_node(Fleet::shared_cluster(), "c", kSchema);
+  c.execute("INSERT INTO item VALUES ('c', 'of c', 1)");
+  pair.a.add_peer(c.port());
+  pair.start();
+  c.start_ready();
+  pair.fleet.await_converged({&pair.a, &pair.b});
+
+  const std::string said = fmt::format("waits until 127.0.0.1:{} has joined the fleet", c.port());
+  pair.a.await_log(said, seconds{60});
+  CHECK(c.scalar("SELECT count(*) FROM item") == "1");
+  CHECK(c.stop() < kStopBound);
+
+  c.add_peer(pair.a.port());
+  c.start_ready();
+  pair.fleet.await_converged({&pair.a, &pair.b, &c}, seconds{60});
+  pair.fleet.await_quiet({&pair.a, &pair.b, &c});
+  INFO(pair.a.log());
+  CHECK(pair.a.count_in_log(said) <= 2);  // once more where the peer was away between, at most
+  CHECK(pair.a.scalar("SELECT count(*) FROM item") == "3");
+}
+
 TEST_CASE("basic: a database that is not there yet is waited for, and one that is restarted is connected to again") {
   Fleet fleet;
   TempCluster& own = fleet.add_cluster();
