@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <set>
 #include <string>
 
 namespace mbsync {
@@ -18,9 +17,10 @@ using Secret = std::array<std::uint8_t, FleetKey::kBytes>;
 constexpr std::size_t kKeyCharactersMin = 16;
 /// A longer key gains nothing, and scrypt hashes all of it.
 constexpr std::size_t kKeyCharactersMax = 1024;
-/// Estimated bits. Of two million keys of 16 random hexadecimal digits (64 bits) none came out below 32.2, since some
-/// repeat themselves by chance; of the habits in the tests none comes out above 26.
-constexpr double kEntropyBitsMin = 32;
+/// Estimated bits. A recorded handshake lets keys be tried without anybody noticing (PROTOCOL.md), each at the price of
+/// one scrypt, a quarter of a second: 2^48 of these are two million years of one core. Of a million keys of 128 bits in
+/// base 64 none came out below 49, in hexadecimal below 72, and of 'mbsync keygen' below 113.
+constexpr double kEntropyBitsMin = 48;
 
 // scrypt: 64 MiB and about a quarter of a second a guess. Changing any of these changes every fleet's secret, so they
 // go with the identity in psk_tls.cpp.
@@ -33,12 +33,13 @@ constexpr std::string_view kSalt = "mbsync/psk/v1";
 constexpr std::string_view kHowToMakeOne = "make one with 'mbsync keygen' and set it on every node of the fleet";
 
 /// Keys that stand in public guides and repositories; everybody who tries has them.
-constexpr std::array<std::string_view, 5> kPublishedKeys = {
+constexpr std::array<std::string_view, 6> kPublishedKeys = {
     "default-registration-key-change-in-production",
     "your-secure-unique-key-here",
     "your-shared-secret-key",
     "your-secure-key-here",
     "b3f1c9d7a5e4f2c3819d6b7a2e4f0c1d2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7",
+    "correct horse battery staple",
 };
 
 /// Fragments that people build keys from; whoever guesses tries them first, so they add next to nothing.
@@ -70,14 +71,21 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-/// Removes common words, so that what is left is what a guesser would have to find out.
-std::string without_common_words(std::string text) {
+bool is_small(char c) {
+  return c >= 'a' && c <= 'z';
+}
+bool is_capital(char c) {
+  return c >= 'A' && c <= 'Z';
+}
+
+/// Length of the common word that `lowered` begins with; 0 if there is none.
+std::size_t common_word_length(std::string_view lowered) {
   for (const std::string_view word : kCommonWords) {
-    for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word)) {
-      text.erase(at, word.size());
+    if (lowered.starts_with(word)) {
+      return word.size();
     }
   }
-  return text;
+  return 0;
 }
 
 /// Continues with the same small step as the two characters before it: 3 in 123, d in fed, a in aaa, 6 in 246.
@@ -99,41 +107,103 @@ std::size_t repeated_length(std::string_view text, std::size_t at) {
   return longest;
 }
 
-/// How many choices went into a text: one a character, but none for those that continue a run, and one for a whole
-/// piece that was there before.
-std::size_t choices(std::string_view text) {
-  constexpr std::size_t kPieceMin = 3;
-  std::size_t count = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    if (continues_run(text, at)) {
-      ++at;
-      continue;
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+/// Bytes of letters beyond ASCII count as well: words of most languages have some.
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 0x80;
+}
+
+bool is_vowel(char c) {
+  return std::string_view("aeiouyAEIOUY").find(c) != std::string_view::npos || static_cast<unsigned char>(c) >= 0x80;
+}
+
+/// Where letters before `at` and the one there are not of one word: a capital after a small one, or more than one
+/// capital before a small one, the last of which begins the next word.
+bool splits_words(std::string_view key, std::size_t begin, std::size_t at) {
+  const bool after_small = at > begin && is_small(key[at - 1]) && is_capital(key[at]);
+  const bool next_small =
+      at > begin && is_capital(key[at - 1]) && is_capital(key[at]) && at + 1 < key.size() && is_small(key[at + 1]);
+  return after_small || next_small;
+}
+
+/// Letters that could be one word: up to the next character of another kind, to the next word by its capital, or to
+/// more consonants than anybody can speak. 0 if there is no vowel among them.
+std::size_t word_length(std::string_view key, std::size_t begin) {
+  constexpr std::size_t kConsonantsMax = 4;
+  std::size_t consonants = 0;
+  bool spoken = false;
+  std::size_t at = begin;
+  for (; at < key.size() && is_letter(key[at]) && !splits_words(key, begin, at); ++at) {
+    consonants = is_vowel(key[at]) ? 0 : consonants + 1;
+    spoken = spoken || is_vowel(key[at]);
+    if (consonants > kConsonantsMax) {
+      break;
     }
-    const std::size_t repeated = repeated_length(text, at);
-    at += repeated >= kPieceMin ? repeated : 1U;
-    ++count;
   }
-  return count;
+  return spoken ? at - begin : 0;
 }
 
-/// Bits in one choice: as many as the kinds of characters allow, but not much more than the variety that is seen.
-double bits_per_choice(std::string_view text) {
-  const auto any = [&](auto predicate) { return std::any_of(text.begin(), text.end(), predicate); };
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  const auto is_hex_letter = [](char c) { return c >= 'a' && c <= 'f'; };
-  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
-  double kinds = any(is_digit) ? 10 : 0;
-  kinds += any([&](char c) { return is_letter(c) && !is_hex_letter(c); }) ? 26 : any(is_hex_letter) ? 6 : 0;
-  kinds += any([&](char c) { return !is_letter(c) && !is_digit(c); }) ? 33 : 0;
-  const auto distinct = static_cast<double>(std::set<char>(text.begin(), text.end()).size());
-  return text.empty() ? 0 : std::min(std::log2(kinds), std::log2(distinct) + 1);
+bool is_year(std::string_view key, std::size_t at) {
+  const auto digit = [&](std::size_t i) { return i < key.size() && is_digit(key[i]); };
+  const bool four = digit(at) && digit(at + 1) && digit(at + 2) && digit(at + 3) && !digit(at + 4);
+  return four && (at == 0 || !is_digit(key[at - 1])) && (key.substr(at, 2) == "19" || key.substr(at, 2) == "20");
 }
 
-/// A cautious guess at how many bits somebody who knows the usual habits has to try. It is right for random keys, and
-/// too high for words that it has never heard of.
+/// A part of a key as somebody who guesses would take it, and how many bits he has to try for it.
+struct Part {
+  std::size_t length;
+  double bits;
+};
+
+Part next_part(std::string_view key, std::string_view lowered, std::size_t at, bool hexadecimal) {
+  constexpr double kBitsOfHabit = 2;       // a common word, or a piece that was there before
+  constexpr double kBitsOfYear = 6;        // the last sixty
+  constexpr double kBitsOfWordLetter = 2;  // less than half of what a letter made by chance has
+  constexpr std::size_t kWordMin = 3;
+  constexpr std::size_t kPieceMin = 3;
+
+  if (const std::size_t common = common_word_length(lowered.substr(at)); common > 0) {
+    return {common, kBitsOfHabit};
+  }
+  if (continues_run(lowered, at)) {
+    return {1, 0};
+  }
+  if (const std::size_t repeated = repeated_length(lowered, at); repeated >= kPieceMin) {
+    return {repeated, kBitsOfHabit};
+  }
+  if (is_letter(key[at])) {
+    const std::size_t word = word_length(key, at);
+    if (word >= kWordMin) {
+      return {word, static_cast<double>(word) * kBitsOfWordLetter};
+    }
+    return {1, std::log2(hexadecimal ? 16 : 26)};
+  }
+  if (is_year(key, at)) {
+    return {4, kBitsOfYear};
+  }
+  if (is_digit(key[at])) {
+    return {1, std::log2(hexadecimal ? 16 : 10)};
+  }
+  // Whatever stands between the parts is chosen once.
+  const bool known = key.substr(0, at).find(key[at]) != std::string_view::npos;
+  return {1, known ? 0 : std::log2(33)};
+}
+
+/// A cautious guess at how many bits somebody has to try who knows the habits by which people make keys. Letters in a
+/// row count like a word, since most often they are one; only what has no such form counts character by character. So
+/// it is far too low for keys that were made by chance, and they have bits enough all the same.
 double estimated_bits(std::string_view key) {
-  const std::string core = without_common_words(lower(key));
-  return static_cast<double>(choices(core)) * bits_per_choice(core);
+  const std::string lowered = lower(key);
+  const bool hexadecimal = lowered.find_first_not_of("0123456789abcdef-: ") == std::string::npos;
+  double bits = 0;
+  for (std::size_t at = 0; at < key.size();) {
+    const Part part = next_part(key, lowered, at, hexadecimal);
+    bits += part.bits;
+    at += part.length;
+  }
+  return bits;
 }
 
 Error weak(std::string reason) {
@@ -155,10 +225,10 @@ Result<void> check_registration_key(std::string_view key) {
   }
   const std::string lowered = lower(key);
   if (std::find(kPublishedKeys.begin(), kPublishedKeys.end(), lowered) != kPublishedKeys.end()) {
-    return weak("is one that has been published as a default, so that anybody could join");
+    return weak("is one that has been published, so that anybody could join");
   }
   if (estimated_bits(key) < kEntropyBitsMin) {
-    return weak("is too easy to guess: it repeats itself, counts up, or is made of common words");
+    return weak("is too easy to guess: it is made of words, years or names, repeats itself, or counts up");
   }
   return {};
 }

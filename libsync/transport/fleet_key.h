@@ -10,8 +10,8 @@
 
 namespace mbsync {
 
-/// Refuses keys under 16 characters, keys of low entropy, and keys that have been published as somebody's default:
-/// `config`, with the reason and how to make a good one. The key itself is in no message.
+/// Refuses keys under 16 characters, keys that look as if a person had thought them up, and keys that have been
+/// published: `config`, with the reason and how to make a good one. The key itself is in no message.
 Result<void> check_registration_key(std::string_view key);
 
 /// The derived secret. Copyable; wiped when the last copy goes. Never printed.

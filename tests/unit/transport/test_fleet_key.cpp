@@ -34,20 +34,41 @@ std::string random_key(std::mt19937_64& random, std::string_view letters, std::s
 }  // namespace
 
 TEST_CASE("fleet key: good keys pass") {
-  for (const char* key : {"b7e2f90c4d1a8365", "0f9c1e7b52d84a63", "Wm4-xT9q_Kd2Lr7v", "correct horse battery staple",
-                          "8kQ!zr#4Lp@wX2vN", "3b241101-e2bb-4255-8caf-4136c566a962", "vogel lampe 7 zucker fenster"}) {
+  for (const char* key : {"b7e2f90c4d1a8365", "0f9c1e7b52d84a63", "Wm4-xT9q_Kd2Lr7v", "8kQ!zr#4Lp@wX2vN",
+                          "3b241101-e2bb-4255-8caf-4136c566a962", "vogel lampe zucker fenster igel pappel",
+                          "QX7T-2MKD-9VLC-4HWB-6ZRN-8PYJ", "MK2W-7PDX-T4QZ-H9CB-3VNR-L6FJ",
+                          "9f86d081884c7d659a2feaa0c55ad015", "n4bQgYhMfWWaL+qgxVrQFQ=="}) {
     INFO(key);
     CHECK(reason(key) == "fine");
   }
 }
 
-TEST_CASE("fleet key: 16 random hexadecimal digits always pass") {
+TEST_CASE("fleet key: 128 random bits always pass, however they are written") {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  constexpr std::string_view kBase32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::mt19937_64 random(20240229);
-  for (int i = 0; i < 200'000; ++i) {
-    const std::string key = random_key(random, "0123456789abcdef", 16);
-    if (!check_registration_key(key)) {
-      FAIL(key);
+  for (int i = 0; i < 50'000; ++i) {
+    std::string grouped;  // as 'mbsync keygen' writes it
+    for (int group = 0; group < 13; ++group) {
+      grouped += (group == 0 ? "" : "-") + random_key(random, kBase32, 4);
     }
+    for (const std::string& key : {random_key(random, kHex, 32), random_key(random, kBase64, 22) + "==", grouped}) {
+      if (!check_registration_key(key)) {
+        FAIL(key);
+      }
+    }
+  }
+}
+
+TEST_CASE("fleet key: words, names and years are refused, with the way to a better one") {
+  for (const char* key :
+       {"ich liebe meine oma", "Sommer2024!Kasse", "Pizzeria-Napoli-2019", "correct horse battery",
+        "MuellerBackwaren2023!!", "Zum Goldenen Hirschen", "Backstube Lehmann 7", "B\u00e4ckerei-M\u00fcller-1987",
+        "Donaudampfschifffahrt", "IchLiebeMeineOma2024", "dead beef cafe babe", "kasse1 kasse2 kasse3"}) {
+    INFO(key);
+    CHECK_THAT(reason(key), Catch::Contains("easy to guess"));
+    CHECK_THAT(check_registration_key(key).error().hint, Catch::Contains("mbsync keygen"));
   }
 }
 
@@ -74,9 +95,9 @@ TEST_CASE("fleet key: what is easy to guess is refused") {
 TEST_CASE("fleet key: published defaults are refused, however they are written") {
   for (const char* key :
        {"default-registration-key-change-in-production", "your-secure-unique-key-here", "your-shared-secret-key",
-        "your-secure-key-here", "b3f1c9d7a5e4f2c3819d6b7a2e4f0c1d2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7",
-        "Your-Shared-SECRET-Key", "  your-secure-key-here\n",
-        "B3F1C9D7A5E4F2C3819D6B7A2E4F0C1D2A3B4C5D6E7F8A9B0C1D2E3F4A5B6C7"}) {
+        "your-secure-key-here", "Correct Horse Battery Staple",
+        "b3f1c9d7a5e4f2c3819d6b7a2e4f0c1d2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7", "Your-Shared-SECRET-Key",
+        "  your-secure-key-here\n", "B3F1C9D7A5E4F2C3819D6B7A2E4F0C1D2A3B4C5D6E7F8A9B0C1D2E3F4A5B6C7"}) {
     INFO(key);
     CHECK_THAT(reason(key), Catch::Contains("published"));
   }
