@@ -429,6 +429,10 @@ Result<DatabaseUrl> parse_database_url(std::string_view given) {
     return wrong("it contains a line break, a zero byte or another control character",
                  "it has to stand on one line; write such a character in a password as %0A, for example");
   }
+  if (url.find("${") != std::string_view::npos) {
+    return wrong("it contains '${', and variables are not expanded here",
+                 "write out what the variable stands for; a '$' that is part of a password is written as %24");
+  }
   const auto rest = without_scheme(url);
   MBSYNC_TRY(rest);
 

@@ -200,6 +200,17 @@ TEST_CASE("database url: what other mistakes are called") {
   CHECK_THAT(error("postgres://u:p@h/d\nSYNC_PORT=1"), Catch::Contains("line break"));
 }
 
+TEST_CASE("database url: a variable that nobody expands is named as such") {
+  for (const char* url :
+       {"postgresql://${DB_USER}:${DB_PASSWORD}@${DB_HOST}:${DB_PORT}/shop", "${DATABASE_URL}",
+        "postgres://u:TOPS${CRET}@h/d", "postgres://h:${PORT:-5432}/d", "postgres://h/d?schema=${S}"}) {
+    const std::string text = error(url);
+    CHECK_THAT(text, Catch::Contains("variables are not expanded here") && Catch::Contains("write out") &&
+                         !Catch::Contains("TOPS") && !Catch::Contains("DB_"));
+  }
+  CHECK(conninfo("postgres://u:a$b%24{c}@h/d").at("password") == "a$b${c}");
+}
+
 TEST_CASE("database url: no mistake shows the password") {
   // TOPS and CRET stand in the password, wherever a wrong reading puts them.
   for (const char* url : {"postgres://u:TOPS/CRET@h/d",
