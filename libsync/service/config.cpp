@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "config_file.h"
+#include "utf8.h"
 
 namespace mbsync {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 constexpr std::int64_t kPortMax = 65535;
 constexpr std::int64_t kIntervalMin = 100;
 constexpr std::int64_t kIntervalMax = std::int64_t{24} * 60 * 60 * 1000;
+constexpr const char* kNameless = "node";      // where the host has no name either
 constexpr std::size_t kNodeNameBytesMax = 63;  // a DNS label, as announced on the network
 
 using Values = std::vector<std::string>;
@@ -96,6 +98,10 @@ Result<void> apply_node_name(const Values& values, Config& config) {
       std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
   if (name.empty() || name.size() > kNodeNameBytesMax || !printable) {
     return must(fmt::format("a name of 1 to {} bytes without control characters", kNodeNameBytesMax));
+  }
+  if (valid_utf8_length(name) != name.size()) {
+    return Error{ErrorKind::kConfig, "must be UTF-8",
+                 "write it in UTF-8 (a file in another encoding: 'iconv -t UTF-8'), or with the letters a to z alone"};
   }
   config.node_name = name;
   return {};
@@ -334,7 +340,7 @@ Result<std::optional<ConfigFile>> read_config_file(const std::filesystem::path& 
 std::string own_host_name() {
   std::array<char, 256> buffer{};
   if (::gethostname(buffer.data(), buffer.size() - 1) != 0 || buffer.front() == '\0') {
-    return "node";
+    return kNameless;
   }
   return buffer.data();
 }
@@ -344,7 +350,11 @@ std::string own_host_name() {
 Result<Config> load_config(const ConfigSources& sources, ConfigNeeds needs) {
   Config config;
   config.sources.fill("default");
-  config.node_name = sources.host_name.substr(0, kNodeNameBytesMax);
+  const std::string_view host = std::string_view(sources.host_name).substr(0, kNodeNameBytesMax);
+  config.node_name = host.substr(0, valid_utf8_length(host));
+  if (config.node_name.empty()) {
+    config.node_name = kNameless;
+  }
   if (sources.toml) {
     config.config_file = sources.toml->path;
     MBSYNC_TRY(apply_toml(*sources.toml, config));

@@ -163,6 +163,7 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
   CHECK(variable("LOG_LEVEL", "loud") ==
         "environment variable LOG_LEVEL: must be debug, info, warning or error, not 'loud'");
   CHECK_THAT(variable("SYNC_NODE_NAME", "a\nb"), Catch::Contains("SYNC_NODE_NAME: must be a name of 1 to 63 bytes"));
+  CHECK(variable("SYNC_NODE_NAME", "B\xfcro") == "environment variable SYNC_NODE_NAME: must be UTF-8");
   CHECK_THAT(variable("SYNC_BIND", "1.2.3.4 "), Catch::Contains("SYNC_BIND: must be an IP address"));
   CHECK_THAT(variable("SYNC_PEERS", "a b"), Catch::Contains("'a b' is no address of a peer"));
   CHECK_THAT(variable("DATABASE_URL", "'postgres://u:s3cret@h/d'"), Catch::Contains("quotes were left around"));
@@ -173,6 +174,20 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
   sources = complete();
   sources.flags = {{ConfigKey::kPort, "http"}};
   CHECK_THAT(refused(sources).message, Catch::StartsWith("--port: must be a whole number"));
+}
+
+TEST_CASE("config: a node's name is UTF-8, the host's as far as it is") {
+  ConfigSources sources = complete();
+  sources.environment["SYNC_NODE_NAME"] = "B\xc3\xbcro";
+  CHECK(loaded(sources).node_name == "B\xc3\xbcro");
+  sources.environment["SYNC_NODE_NAME"] = "B\xfcro";
+  CHECK_THAT(refused(sources).hint, Catch::Contains("UTF-8"));
+
+  sources = complete();
+  sources.host_name = std::string(62, 'x') + "\xc3\xbc";
+  CHECK(loaded(sources).node_name == std::string(62, 'x'));
+  sources.host_name = "\xfcro";
+  CHECK(loaded(sources).node_name == "node");
 }
 
 TEST_CASE("config: a wrong value is an error even where a later layer overrules it") {
