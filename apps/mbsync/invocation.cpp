@@ -57,7 +57,11 @@ int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocat
     Output output{invocation.json, std::cout, std::cerr};
     result = invocation.action(output);
   } catch (const CLI::Success& done) {
-    return app.exit(done);
+    const int code = app.exit(done);  // has printed the help
+    result = check_written(std::cout);
+    if (result) {
+      return code;
+    }
   } catch (const CLI::ParseError& error) {
     result = usage_error(app, error);
   }

@@ -30,13 +30,13 @@ void append_row(std::string& text, const std::vector<std::string>& cells, const 
 
 }  // namespace
 
-void Output::result(std::string_view text, const nlohmann::ordered_json& document) {
+Result<void> Output::result(std::string_view text, const nlohmann::ordered_json& document) {
   if (json_) {
     results_ << document.dump(2) << '\n';
   } else {
     results_ << text << '\n';
   }
-  results_.flush();
+  return check_written(results_);
 }
 
 void Output::hint(std::string_view text) {
@@ -54,6 +54,15 @@ void Output::error(const Error& error) {
     results_ << document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     results_.flush();
   }
+}
+
+Result<void> check_written(std::ostream& results) {
+  results.flush();
+  if (results) {
+    return {};
+  }
+  return Error{ErrorKind::kInternal, "the result could not be written to standard output",
+               "is the disk full, or has the reader gone? Then run the command again"};
 }
 
 std::string format_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {

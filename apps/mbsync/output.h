@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "error.h"
+#include "result.h"
 
 namespace mbsync {
 
@@ -18,8 +18,9 @@ class Output {
 
   [[nodiscard]] bool json() const { return json_; }
 
-  /// One result: `text` for people (a line break is added), or `document`.
-  void result(std::string_view text, const nlohmann::ordered_json& document);
+  /// One result: `text` for people (a line break is added), or `document`. An error if it could not be written: a key
+  /// that fell beside the file must not look like one that was kept.
+  Result<void> result(std::string_view text, const nlohmann::ordered_json& document);
   /// A sentence beside the result, on stderr.
   void hint(std::string_view text);
   /// "mbsync: message" and what to do next, on stderr; with --json also {"error": {...}} on stdout.
@@ -30,6 +31,9 @@ class Output {
   std::ostream& results_;
   std::ostream& talk_;
 };
+
+/// Flushes; an error if anything that was written to `results` got lost.
+Result<void> check_written(std::ostream& results);
 
 /// Columns aligned by what a terminal shows, two spaces between them, no space at the end of a line. Rows may be
 /// shorter than the headings. Ends without a line break.

@@ -65,6 +65,17 @@ TEST_CASE("cli: keygen prints the key alone on stdout, another one every time") 
   CHECK(nlohmann::json::parse(json.out).at("registration_key").get<std::string>().size() + 1 == first.out.size());
 }
 
+TEST_CASE("cli: what cannot be written is no success") {
+  for (const std::string arguments : {"keygen", "keygen --json", "version", "--help", "run --help"}) {
+    const Finished finished =
+        run("/bin/sh", {"-c", std::string("exec ") + MBSYNC_PROGRAM + " " + arguments + " > /dev/full"});
+    INFO(arguments);
+    CHECK(finished.exit_code == 1);
+    CHECK_THAT(finished.err, Catch::StartsWith("mbsync: the result could not be written") &&
+                                 Catch::Contains("what to do") && !Catch::Contains("SYNC_REGISTRATION_KEY"));
+  }
+}
+
 TEST_CASE("cli: help lists commands and exit codes, and commands their flags") {
   const Finished all = run_mbsync({"--help"});
   CHECK(all.exit_code == 0);

@@ -19,7 +19,7 @@ TEST_CASE("output: results and talk go different ways") {
   std::ostringstream results;
   std::ostringstream talk;
   Output text{false, results, talk};
-  text.result("line", {{"a", 1}});
+  CHECK(text.result("line", {{"a", 1}}));
   text.hint("note");
   text.error({ErrorKind::kConfig, "message", "hint"});
   text.error({ErrorKind::kConfig, "message", ""});
@@ -29,12 +29,25 @@ TEST_CASE("output: results and talk go different ways") {
   results.str("");
   talk.str("");
   Output json{true, results, talk};
-  json.result("line", {{"a", 1}});
+  CHECK(json.result("line", {{"a", 1}}));
   json.error({ErrorKind::kInDoubt, "message", "hint"});
   CHECK(results.str() ==
         "{\n  \"a\": 1\n}\n"
         "{\n  \"error\": {\n    \"kind\": \"in_doubt\",\n    \"message\": \"message\",\n    \"hint\": \"hint\"\n  "
         "}\n}\n");
+}
+
+TEST_CASE("output: a result that could not be written is an error") {
+  std::ostringstream results;
+  std::ostringstream talk;
+  results.setstate(std::ios::badbit);
+  for (const bool json : {false, true}) {
+    const auto written = Output{json, results, talk}.result("line", {{"a", 1}});
+    REQUIRE_FALSE(written);
+    CHECK(exit_code_for(written.error()) == ExitCode::kFailure);
+    CHECK_THAT(written.error().message, Catch::Contains("could not be written"));
+    CHECK_FALSE(written.error().hint.empty());
+  }
 }
 
 TEST_CASE("exit codes: one for every kind of error") {

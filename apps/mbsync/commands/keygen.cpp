@@ -66,7 +66,7 @@ void add_keygen(CLI::App& app, Invocation& invocation) {
 Result<void> run_keygen(Output& output) {
   const auto key = generate_registration_key();
   MBSYNC_TRY(key);
-  output.result(*key, {{"registration_key", *key}});
+  MBSYNC_TRY(output.result(*key, {{"registration_key", *key}}));
   output.hint(
       "Set it as SYNC_REGISTRATION_KEY on every machine of the fleet. Whoever has it can read and change the data: "
       "keep "

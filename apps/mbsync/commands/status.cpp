@@ -86,8 +86,7 @@ Result<void> run_status(const ConfigOptions& options, Output& output) {
   if (!status) {
     return status.error().about(ErrorArea::kDatabase);
   }
-  output.result(as_text(*status), as_json(*status));
-  return {};
+  return output.result(as_text(*status), as_json(*status));
 }
 
 }  // namespace mbsync

@@ -9,8 +9,7 @@ void add_version(CLI::App& app, Invocation& invocation) {
 }
 
 Result<void> run_version(Output& output) {
-  output.result("mbsync " MBSYNC_VERSION, {{"version", MBSYNC_VERSION}});
-  return {};
+  return output.result("mbsync " MBSYNC_VERSION, {{"version", MBSYNC_VERSION}});
 }
 
 }  // namespace mbsync
