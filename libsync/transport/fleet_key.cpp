@@ -18,9 +18,9 @@ constexpr std::size_t kKeyCharactersMin = 16;
 /// A longer key gains nothing, and scrypt hashes all of it.
 constexpr std::size_t kKeyCharactersMax = 1024;
 /// Estimated bits. A recorded handshake lets keys be tried without anybody noticing (PROTOCOL.md), each at the price of
-/// one scrypt, a quarter of a second: 2^48 of these are two million years of one core. Of a million keys of 128 bits in
-/// base 64 none came out below 49, in hexadecimal below 72, and of 'mbsync keygen' below 113.
-constexpr double kEntropyBitsMin = 48;
+/// one scrypt, a quarter of a second: 2^45 of these are 280,000 years of one core. Of two million keys of 128 bits in
+/// base 64 none came out below 46, in hexadecimal below 66, and of 'mbsync keygen' below 110.
+constexpr double kEntropyBitsMin = 45;
 
 // scrypt: 64 MiB and about a quarter of a second a guess. Changing any of these changes every fleet's secret, so they
 // go with the identity in psk_tls.cpp.
@@ -157,11 +157,10 @@ struct Part {
   double bits;
 };
 
-Part next_part(std::string_view key, std::string_view lowered, std::size_t at, bool hexadecimal) {
+Part next_part(std::string_view key, std::string_view lowered, std::size_t at, bool in_word, bool hexadecimal) {
   constexpr double kBitsOfHabit = 2;       // a common word, or a piece that was there before
   constexpr double kBitsOfYear = 6;        // the last sixty
   constexpr double kBitsOfWordLetter = 2;  // less than half of what a letter made by chance has
-  constexpr std::size_t kWordMin = 3;
   constexpr std::size_t kPieceMin = 3;
 
   if (const std::size_t common = common_word_length(lowered.substr(at)); common > 0) {
@@ -174,11 +173,7 @@ Part next_part(std::string_view key, std::string_view lowered, std::size_t at, b
     return {repeated, kBitsOfHabit};
   }
   if (is_letter(key[at])) {
-    const std::size_t word = word_length(key, at);
-    if (word >= kWordMin) {
-      return {word, static_cast<double>(word) * kBitsOfWordLetter};
-    }
-    return {1, std::log2(hexadecimal ? 16 : 26)};
+    return {1, in_word ? kBitsOfWordLetter : std::log2(hexadecimal ? 16 : 26)};
   }
   if (is_year(key, at)) {
     return {4, kBitsOfYear};
@@ -198,8 +193,14 @@ double estimated_bits(std::string_view key) {
   const std::string lowered = lower(key);
   const bool hexadecimal = lowered.find_first_not_of("0123456789abcdef-: ") == std::string::npos;
   double bits = 0;
+  std::size_t word_end = 0;
   for (std::size_t at = 0; at < key.size();) {
-    const Part part = next_part(key, lowered, at, hexadecimal);
+    constexpr std::size_t kWordMin = 3;
+    if (at >= word_end) {
+      const std::size_t word = word_length(key, at);
+      word_end = at + (word >= kWordMin ? word : 0);
+    }
+    const Part part = next_part(key, lowered, at, at < word_end, hexadecimal);
     bits += part.bits;
     at += part.length;
   }

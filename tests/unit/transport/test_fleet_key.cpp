@@ -92,6 +92,21 @@ TEST_CASE("fleet key: what is easy to guess is refused") {
   }
 }
 
+TEST_CASE("fleet key: nothing gains by being repeated") {
+  for (const char* piece :
+       {"a", "x", "7", "-", "ab", "a1", "A-", "xyz", "a1!", "Kasse", "hello", "Sommer24", "1a2b3c4d"}) {
+    std::string key;
+    while (key.size() < 16) {
+      key += piece;
+    }
+    for (; key.size() <= 1024; key += piece) {
+      if (check_registration_key(key)) {
+        FAIL(key);
+      }
+    }
+  }
+}
+
 TEST_CASE("fleet key: published defaults are refused, however they are written") {
   for (const char* key :
        {"default-registration-key-change-in-production", "your-secure-unique-key-here", "your-shared-secret-key",
