@@ -182,6 +182,12 @@ class PeerLoop {
         if (announcer_.is_news("")) {
           log_info(kPeerDomain, "in step peer={}", name_);
         }
+        if (applied->missing > 0) {
+          log_warning(kPeerDomain,
+                      "rows with unsent writes are gone, removed with triggers switched off; the peer's stand peer={} "
+                      "rows={}",
+                      name_, applied->missing);
+        }
         if (applied->set_aside > 0) {
           shared_.rows_set_aside = true;
         }
@@ -380,6 +386,12 @@ class Node {
       if (refused_.emplace(table, reason).second) {
         log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
       }
+    }
+    for (const auto& table : report.rekeyed) {
+      log_warning(kDomain,
+                  "the key of a table has changed: its rows are compared anew, and deletions that no peer had heard of "
+                  "are not passed on table={}",
+                  log_value(table));
     }
     for (const auto& table : report.waiting) {
       log_warning(kDomain, "table waits for its triggers, an application transaction holds it table={}",
