@@ -104,7 +104,7 @@ Result<ApplyReport> Applier::settle_unseen() {
   for (const auto& row : *rows) {
     auto single = stage_unseen(fmt::format("tab = {} AND key = {}", row[0].c_str(), db_.quote(row[1].c_str())));
     MBSYNC_TRY(single);
-    if (const auto settled = settle(*single); !settled && settled.error().kind != ErrorKind::kConflict) {
+    if (auto settled = settle(*single); !settled && settled.error().kind != ErrorKind::kConflict) {
       return settled;
     }
   }
