@@ -200,6 +200,35 @@ TEST_CASE("basic: a peer that cannot reach the fleet itself is waited for, and t
   CHECK(pair.a.scalar("SELECT count(*) FROM item") == "3");
 }
 
+TEST_CASE("basic: a database that does not answer any more does not hold up a stop") {
+  Fleet fleet;
+  TempCluster& own = fleet.add_cluster();
+  Node& a = fleet.add_node(own, "a", kSchema);
+  Node& b = fleet.add_node(Fleet::shared_cluster(), "b", kSchema);
+  fleet.connect(a, b);
+  a.start();
+  b.start();
+  fleet.await_met({&a, &b});
+  // As a machine that is paused: every process of the server is there, and none does anything.
+  SqlSession look = a.connect();
+  std::vector<pid_t> frozen{own.postmaster_pid()};
+  for (const auto& row : look.query("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'mbsync%'").rows) {
+    frozen.push_back(static_cast<pid_t>(std::stol(row[0])));
+  }
+  CHECK(frozen.size() > 2);
+  for (const pid_t pid : frozen) {
+    REQUIRE(::kill(pid, SIGSTOP) == 0);
+  }
+  b.execute("INSERT INTO item VALUES ('1', 'for the frozen one', 1)");
+  const auto took = a.stop(SIGTERM);
+  for (const pid_t pid : frozen) {
+    ::kill(pid, SIGCONT);
+  }
+  a.start_ready();
+  fleet.await_converged({&a, &b});
+  report(fmt::format("basic frozen database: stopped in {} ms", took.count()));
+}
+
 TEST_CASE("basic: a database that is not there yet is waited for, and one that is restarted is connected to again") {
   Fleet fleet;
   TempCluster& own = fleet.add_cluster();
