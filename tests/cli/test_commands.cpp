@@ -68,7 +68,7 @@ TEST_CASE("cli: keygen prints the key alone on stdout, another one every time") 
 TEST_CASE("cli: what cannot be written is no success") {
   for (const std::string arguments : {"keygen", "keygen --json", "version", "--help", "run --help"}) {
     const Finished finished =
-        run("/bin/sh", {"-c", std::string("exec ") + MBSYNC_PROGRAM + " " + arguments + " > /dev/full"});
+        run("/bin/sh", {"-c", std::string("exec '") + MBSYNC_PROGRAM + "' " + arguments + " > /dev/full"});
     INFO(arguments);
     CHECK(finished.exit_code == 1);
     CHECK_THAT(finished.err, Catch::StartsWith("mbsync: the result could not be written") &&
