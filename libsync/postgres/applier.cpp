@@ -185,7 +185,8 @@ Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
   }
   db_.rollback();
   if (report && !blocked.empty()) {
-    return Error{ErrorKind::kTransient, "rows are held by application transactions", ""};
+    return Error{ErrorKind::kTransient, "rows are held by application transactions",
+                 "mbsync tries again by itself; pg_stat_activity shows transactions that stay open"};
   }
   return report;
 }

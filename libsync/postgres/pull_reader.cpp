@@ -47,7 +47,7 @@ std::string lacking(std::string_view alias, const VersionVector& seen, const Ver
 // A row's live writes in one line: the single plain one in columns of its own, anything else as JSON.
 std::string writes_sql(int tab, const std::string& which) {
   return fmt::format(
-      "(SELECT c.key, count(*) AS n, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
+      "(SELECT c.key, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
       "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
       "sum(octet_length(c.kept)) AS kept_bytes, bool_or(c.unseen) AS unseen, "
       "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted) AS complex "
