@@ -11,6 +11,7 @@
 
 #include "column_set.h"
 #include "ids.h"
+#include "policy.h"
 #include "version_vector.h"
 
 namespace mbsync {
@@ -28,6 +29,7 @@ struct Write {
   /// The value it gave to each of `columns` but the row mark. Always complete in this type; what is stored in the
   /// database may leave out the values that stand in the row itself (see settle.h).
   Values values;
+  PolicyVersion policy = kBuiltInPolicy;  ///< what its origin had; a set is judged by the highest in it
 
   bool operator==(const Write&) const = default;
 };

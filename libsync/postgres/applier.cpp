@@ -236,8 +236,9 @@ Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
 // The writes of rows that needed no decision.
 Result<void> Applier::store_writes(const StagedTable& staged) {
   return db_.run(fmt::format(
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
-      "SELECT {}, m_key, m_origin, m_counter, m_at, m_cols, m_deleted, m_kept FROM {} WHERE m_origin IS NOT NULL",
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, policy) "
+      "SELECT {}, m_key, m_origin, m_counter, m_at, m_cols, m_deleted, m_kept, m_policy FROM {} WHERE m_origin IS NOT "
+      "NULL",
       staged.table->id, staged.name));
 }
 
@@ -326,7 +327,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     }
   }
   if (report.merged > 0 || report.set_aside > 0) {
-    MBSYNC_TRY(store_merged(db_));
+    MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
   }
   // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
   MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
@@ -388,6 +389,9 @@ Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& o
     return {};
   }
   for (const auto* entry : order) {
+    if (entry->table->internal) {
+      continue;  // written under the engine's lock, and just now by this very attempt
+    }
     const auto faster = db_.exec(
         fmt::format("SELECT EXISTS (SELECT FROM mbsync.capture c JOIN {} s ON s.m_key = c.key WHERE c.tab = {})",
                     entry->name, entry->table->id));

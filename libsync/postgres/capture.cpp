@@ -433,7 +433,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
     }
     MBSYNC_TRY(db.commit());
     table.fingerprint = fingerprint;
-    ++report.installed;
+    report.installed += table.internal ? 0 : 1;
   }
   return report;
 }

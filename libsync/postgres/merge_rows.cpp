@@ -11,6 +11,7 @@
 
 #include "base_row.h"
 #include "change_sql.h"
+#include "conflict_record.h"
 #include "copy_text.h"
 #include "pull_reader.h"
 #include "record_text.h"
@@ -165,7 +166,8 @@ class Judge {
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
         "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND {9}), s.m_held, "
         "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
-        "{9}) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND coalesce(octet_length(s.m_kept), 0) + "
+        "{9}), coalesce(s.m_policy, 0) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND "
+        "coalesce(octet_length(s.m_kept), 0) + "
         "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
         "c.tab = {5} AND {9}), 0) {10}",
         first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "), writes_json("c"), table_.id,
@@ -204,7 +206,8 @@ class Judge {
       MBSYNC_TRY(bits);
       theirs.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
                                  line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
-                                 their_columns(*bits), line[5].as<bool>(), text(line[6])});
+                                 their_columns(*bits), line[5].as<bool>(), text(line[6]), line[13].as<std::int64_t>(),
+                                 std::nullopt});
     }
     auto their_state = load(theirs, row.their_row, true, row.texts);
     MBSYNC_TRY(their_state);
@@ -228,6 +231,7 @@ class Judge {
     RowState state;
     for (const auto& wire : writes) {
       Write write{wire.dot, wire.at, {}, wire.deleted, {}};
+      write.policy = wire.policy;
       std::vector<Value> kept;
       if (wire.kept) {
         auto fields = parse_record(*wire.kept);
@@ -331,9 +335,7 @@ class Judge {
       const auto theirs = settle(fleet, numbers_, row.their_row, nulls);
       const auto base =
           settle_on_base(own, row.my_row, fleet, theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt);
-      for (const auto column : base.conflicts) {
-        add_base_conflict(row, base, column);
-      }
+      add_base_conflict(row, base);
       Outcome outcome;
       outcome.exists = base.values.has_value();
       outcome.values = base.values.value_or(Values{});
@@ -341,9 +343,7 @@ class Judge {
       return;
     }
     const auto outcome = settle(merged, numbers_, row.my_row, row.their_row ? *row.their_row : nulls);
-    for (const auto& conflict : outcome.conflicts) {
-      add_conflict(row, merged, conflict);
-    }
+    add_conflicts(row, merged, outcome);
     write(row, merged, outcome);
   }
 
@@ -352,7 +352,7 @@ class Judge {
                   std::to_string(entry.dot.counter),
                   entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
                   entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"), std::move(kept),
-                  std::string(unseen ? "t" : "f")});
+                  std::string(unseen ? "t" : "f"), std::to_string(entry.policy)});
   }
 
   // With its values beside the row. Large ones are put in their places by the database.
@@ -437,13 +437,8 @@ class Judge {
     return "";
   }
 
-  // Where in pg_temp.new_conflict the database has to put a value.
-  struct Place {
-    std::string signature;
-    std::string_view column;
-  };
-  // A value in the record of a conflict.
-  Json value_of(const Row& row, ColumnNumber column, const Value& value, const Place& place) {
+  // A value in the record of a conflict. A large one is put in the place of its stand-in by the database.
+  Json value_of(const Row& row, ColumnNumber column, const Value& value, const std::string& signature) {
     if (!value) {
       return {};
     }
@@ -452,73 +447,111 @@ class Judge {
     }
     if (stand_ins_.is_one(value)) {
       const auto source = source_of(row, column, *value);
-      const auto written = Json(*value).dump();
       exchange_.push_back(fmt::format(
-          "UPDATE pg_temp.new_conflict c SET {0} = replace(c.{0}, {1}, to_json(concat({2}))::text) FROM {3} "
-          "WHERE c.signature = {4}",
-          place.column, db_.quote(written), source.value, source.from, db_.quote(place.signature)));
+          "UPDATE pg_temp.new_conflict c SET versions = replace(c.versions, {}, to_json(concat({}))::text) FROM {} "
+          "WHERE c.signature = {}",
+          db_.quote(Json(*value).dump()), source.value, source.from, db_.quote(signature)));
     }
     return *value;
   }
 
-  Json describe(const Row& row, const Write& write, ColumnNumber column, const Place& where) {
-    Json json{{"origin", to_string(write.dot.origin)}, {"counter", write.dot.counter}, {"deleted", write.deleted}};
-    json["at_us"] = write.at == kTimeUnknown ? Json() : Json(write.at.micros);
-    if (column != kRowMark) {
-      const auto place = write.values.find(column);
-      json["value"] = place == write.values.end() ? Json() : value_of(row, column, place->second, where);
+  void add(const ConflictRecord& record) {
+    counts_.conflicts += static_cast<std::int64_t>(record.columns.size()) + (record.existence_rule.empty() ? 0 : 1);
+    conflicts_.add(record.line());
+  }
+
+  [[nodiscard]] ConflictRecord new_record(std::string kind, const Row& row) const {
+    ConflictRecord record;
+    record.kind = std::move(kind);
+    record.schema = table_.schema;
+    record.table = table_.name;
+    record.key = row.key;
+    return record;
+  }
+
+  // Everything that the row's writes do not agree on is one conflict.
+  void add_conflicts(const Row& row, const RowState& state, const Outcome& outcome) {
+    if (outcome.conflicts.empty() || table_.internal) {
+      return;
     }
-    return json;
-  }
-
-  // The same for the same conflict, on whichever node it is judged.
-  [[nodiscard]] std::string signature_of(const Row& row, ColumnNumber column, const std::string& dots) const {
-    return fmt::format("{}|{}|{}|{}", table_.display(), row.key, column_name(column), dots);
-  }
-
-  void add(const Row& row, ColumnNumber column, std::string_view rule, const Json& winner, const Json& losers,
-           const std::string& signature) {
-    ++counts_.conflicts;
-    conflicts_.add({signature, table_.schema, table_.name, row.key,
-                    column == kRowMark ? Value() : Value(column_name(column)), std::string(rule), winner.dump(),
-                    losers.dump()});
-  }
-
-  void add_conflict(const Row& row, const RowState& state, const ColumnConflict& conflict) {
-    std::vector<Dot> dots = conflict.losers;
-    dots.push_back(conflict.winner);
-    std::sort(dots.begin(), dots.end());
-    std::string text_of_dots;
+    std::set<Dot> dots;
+    bool existence = false;
+    for (const auto& conflict : outcome.conflicts) {
+      dots.insert(conflict.losers.begin(), conflict.losers.end());
+      dots.insert(conflict.winner);
+      existence = existence || conflict.column == kRowMark;
+    }
+    std::vector<const Write*> writes;
     for (const auto& dot : dots) {
-      text_of_dots += fmt::format("{}:{} ", to_string(dot.origin), dot.counter);
+      writes.push_back(state.find(dot));
     }
-    const auto signature = signature_of(row, conflict.column, text_of_dots);
-    Json losers = Json::array();
-    for (const auto& dot : conflict.losers) {
-      losers.push_back(describe(row, *state.find(dot), conflict.column, {signature, "losers"}));
+    std::sort(writes.begin(), writes.end(),
+              [](const Write* a, const Write* b) { return std::tie(a->at, a->dot) < std::tie(b->at, b->dot); });
+    const auto place_of = [&](const Dot& dot) {
+      return static_cast<std::size_t>(
+          std::find_if(writes.begin(), writes.end(), [&](const Write* write) { return write->dot == dot; }) -
+          writes.begin());
+    };
+    auto record = new_record(existence ? "existence" : "values", row);
+    record.exists = outcome.exists;
+    for (const auto* write : writes) {
+      record.versions.push_back(
+          ConflictVersion{to_string(write->dot.origin), write->dot.counter, write->at, write->deleted, Json::object()});
     }
-    add(row, conflict.column, conflict.column == kRowMark ? "update-wins" : "last-writer-wins",
-        describe(row, *state.find(conflict.winner), conflict.column, {signature, "winner"}), losers, signature);
+    const auto signature = record.signature();
+    for (const auto& conflict : outcome.conflicts) {
+      if (conflict.column == kRowMark) {
+        record.existence_rule = "update-wins";
+        record.existence_version = place_of(conflict.winner);
+        continue;
+      }
+      record.columns.push_back(
+          ConflictColumn{column_name(conflict.column), "last-writer-wins", place_of(conflict.winner), {}});
+    }
+    // What a deletion took away and what stood against it is all of interest; else only what differs.
+    for (std::size_t i = 0; i < writes.size(); ++i) {
+      for (const auto& [column, value] : writes[i]->values) {
+        const bool differs = std::any_of(outcome.conflicts.begin(), outcome.conflicts.end(),
+                                         [number = column](const auto& c) { return c.column == number; });
+        if (existence || differs) {
+          record.versions[i].values[column_name(column)] = value_of(row, column, value, signature);
+        }
+      }
+    }
+    add(record);
   }
 
-  void add_base_conflict(const Row& row, const BaseOutcome& base, ColumnNumber column) {
-    const auto signature = signature_of(row, column, fmt::format("base {}", to_string(context_.self.id)));
-    const auto value = [&](const std::optional<Values>& values, bool won) -> Json {
-      Json json{{"deleted", !values.has_value()}};
-      if (values && column != kRowMark) {
-        const auto place = values->find(column);
-        json["value"] = place == values->end()
-                            ? Json()
-                            : value_of(row, column, place->second, {signature, won ? "winner" : "losers"});
+  void add_base_conflict(const Row& row, const BaseOutcome& base) {
+    if (base.conflicts.empty() || table_.internal) {
+      return;
+    }
+    auto record = new_record("newcomer", row);
+    const auto self = to_string(context_.self.id);
+    record.exists = base.values.has_value();
+    record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !row.their_row, Json::object()});
+    record.versions.push_back(ConflictVersion{self, 0, kTimeUnknown, !row.my_row, Json::object()});
+    const auto signature = record.signature();
+    const std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
+    const std::size_t winner = base.base_won ? 0 : 1;
+    for (const auto column : base.conflicts) {
+      if (column == kRowMark) {
+        record.existence_rule = rule;
+        record.existence_version = winner;
+        continue;
       }
-      return json;
-    };
-    Json fleet = value(row.their_row, base.base_won);
-    fleet["origin"] = "fleet";
-    Json own = value(row.my_row, !base.base_won);
-    own["origin"] = to_string(context_.self.id);
-    add(row, column, base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet", base.base_won ? fleet : own,
-        Json::array({base.base_won ? own : fleet}), signature);
+      record.columns.push_back(ConflictColumn{column_name(column), rule, winner, {}});
+    }
+    const std::optional<Values>* const sides[] = {&row.their_row, &row.my_row};
+    for (std::size_t i = 0; i < 2; ++i) {
+      for (const auto column : base.conflicts) {
+        if (sides[i]->has_value() && column != kRowMark) {
+          if (const auto value = (*sides[i])->find(column); value != (*sides[i])->end()) {
+            record.versions[i].values[column_name(column)] = value_of(row, column, value->second, signature);
+          }
+        }
+      }
+    }
+    add(record);
   }
 
   PgConnection& db_;
@@ -549,12 +582,9 @@ std::string covered_by(const VersionVector& vector, std::string_view alias, std:
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.ensure_temporary_table("new_change",
                                        "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
-                                       "deleted boolean, kept text, unseen boolean",
+                                       "deleted boolean, kept text, unseen boolean, policy bigint",
                                        {"kept"}));
-  return db.ensure_temporary_table("new_conflict",
-                                   "signature text, schema_name text, table_name text, key text, column_name text, "
-                                   "rule text, winner text, losers text",
-                                   {"winner", "losers"});
+  return db.ensure_temporary_table("new_conflict", kNewConflictColumns, {"versions", "outcome"});
 }
 
 Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, const MergeContext& context) {
@@ -587,9 +617,9 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         "WHERE w.key = s.m_key AND NOT s.m_held AND s.m_writes IS NULL AND NOT s.m_deleted AND s.m_kept IS NULL AND "
         "NOT {4} AND {5} "
         "AND ROW({6})::record OPERATOR(pg_catalog.*=) ROW({7})::record "
-        "RETURNING s.m_key, s.m_origin, s.m_counter, s.m_at, s.m_cols) "
-        "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted) "
-        "SELECT {1}, m_key, m_origin, m_counter, m_at, m_cols, false FROM same",
+        "RETURNING s.m_key, s.m_origin, s.m_counter, s.m_at, s.m_cols, s.m_policy) "
+        "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, policy) "
+        "SELECT {1}, m_key, m_origin, m_counter, m_at, m_cols, false, m_policy FROM same",
         staged.name, table.id, covered_by(context.header.seen, "c", ""), table.quoted(),
         covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"),
         sql.staged_values("s"), has_key_among("c", "m_key", "FROM " + staged.name))));
@@ -608,16 +638,19 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
   return counts;
 }
 
-Result<void> store_merged(PgConnection& db) {
+Result<void> store_merged(PgConnection& db, int record_table) {
   MBSYNC_TRY(db.exec(
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen) "
-      "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
-      "'-infinity'), cols, "
-      "deleted, kept, unseen FROM pg_temp.new_change; "
-      "INSERT INTO mbsync.conflict (id, schema_name, table_name, key, column_name, rule, winner, losers) "
-      "SELECT md5(signature)::uuid, schema_name, table_name, key, column_name, rule, winner::jsonb, losers::jsonb FROM "
-      "pg_temp.new_conflict "
-      "ON CONFLICT (id) DO NOTHING"));
+      fmt::format("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen, policy) "
+                  "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
+                  "'-infinity'), cols, deleted, kept, unseen, policy FROM pg_temp.new_change; "
+                  // The record travels: what captures nothing while rows are applied is captured by hand.
+                  "WITH fresh AS (INSERT INTO mbsync.conflict_record (id, kind, schema_name, table_name, key, dots, "
+                  "columns, versions, outcome, at, is_open) "
+                  "SELECT md5(signature)::uuid, kind, schema_name, table_name, key, dots, columns, versions::jsonb, "
+                  "outcome::jsonb, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', '-infinity'), "
+                  "is_open FROM pg_temp.new_conflict ON CONFLICT (id) DO NOTHING RETURNING id, at) "
+                  "INSERT INTO mbsync.capture (tab, op, key, at) SELECT {}, 'I', id::text, at FROM fresh",
+                  record_table)));
   MBSYNC_TRY(db.clear_temporary_table("new_change"));
   return db.clear_temporary_table("new_conflict");
 }

@@ -40,7 +40,8 @@ std::int64_t now_micros() {
 }
 
 void describe(const Schema& schema, bool replica, PrepareReport& report) {
-  report.tables = static_cast<int>(schema.tables.size());
+  report.tables = static_cast<int>(
+      std::count_if(schema.tables.begin(), schema.tables.end(), [](const Table& table) { return !table.internal; }));
   for (const auto& refused : schema.refused) {
     report.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);
   }
@@ -610,7 +611,9 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
   for (const auto& table : schema->tables) {
-    status.tables.push_back(table.display());
+    if (!table.internal) {
+      status.tables.push_back(table.display());
+    }
   }
   for (const auto& refused : schema->refused) {
     status.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);

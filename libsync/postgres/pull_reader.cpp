@@ -47,10 +47,10 @@ std::string lacking(std::string_view alias, const VersionVector& seen, const Ver
 // A row's live writes in one line: the single plain one in columns of its own, anything else as JSON.
 std::string writes_sql(int tab, const std::string& which) {
   return fmt::format(
-      "(SELECT c.key, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, "
+      "(SELECT c.key, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, min(c.policy) AS policy, "
       "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
       "sum(octet_length(c.kept)) AS kept_bytes, bool_or(c.unseen) AS unseen, "
-      "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted) AS complex "
+      "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted OR c.sums IS NOT NULL) AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {} GROUP BY c.key)",
       tab, which);
 }
@@ -58,13 +58,14 @@ std::string writes_sql(int tab, const std::string& which) {
 // The same where no row has more than one write: nothing to group, and that is nearly all traffic.
 std::string single_writes_sql(int tab, const std::string& which) {
   return fmt::format(
-      "(SELECT c.key, c.origin, c.counter, c.at, c.cols, c.deleted, c.kept, octet_length(c.kept) AS kept_bytes, false "
+      "(SELECT c.key, c.origin, c.counter, c.at, c.policy, c.cols, c.deleted, c.kept, octet_length(c.kept) AS "
+      "kept_bytes, false "
       "AS unseen, false AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {})",
       tab, which);
 }
 
-// The value of field 8 of a row: all its live writes, or NULL where fields 2 to 7 hold the only one.
+// The value of field 9 of a row: all its live writes, or NULL where fields 2 to 8 hold the only one.
 std::string all_writes(int tab) {
   return fmt::format("CASE WHEN w.complex THEN (SELECT {} FROM mbsync.change d WHERE d.tab = {} AND {}) END",
                      writes_json("d"), tab, has_key("d", "w.key"));
@@ -75,7 +76,7 @@ std::string head_columns(std::string_view key, std::string_view kept, std::strin
   return fmt::format(
       "{}, CASE WHEN NOT w.complex THEN w.origin END, CASE WHEN NOT w.complex THEN w.counter END, "
       "CASE WHEN NOT w.complex THEN w.at END, CASE WHEN NOT w.complex THEN w.cols END, "
-      "CASE WHEN NOT w.complex THEN w.deleted END, {}, {}",
+      "CASE WHEN NOT w.complex THEN w.deleted END, CASE WHEN NOT w.complex THEN w.policy END, {}, {}",
       key, kept, writes);
 }
 
@@ -115,8 +116,8 @@ class Reader {
                                   fmt::format("FROM mbsync.change f WHERE f.tab = {} AND {}", table.id, lacking("f"))));
       if (lacking_rows > kManyRows) {
         const auto several = db_.exec(fmt::format(
-            "SELECT EXISTS (SELECT FROM mbsync.change f WHERE f.tab = {0} AND {1} AND f.kept IS NOT NULL AND NOT "
-            "f.deleted) OR "
+            "SELECT EXISTS (SELECT FROM mbsync.change f WHERE f.tab = {0} AND {1} AND (f.kept IS NOT NULL AND NOT "
+            "f.deleted OR f.sums IS NOT NULL)) OR "
             "EXISTS (SELECT FROM mbsync.change f JOIN mbsync.change d ON d.tab = f.tab AND {2} "
             "WHERE f.tab = {0} AND d.tab = {0} AND {1} AND (d.origin <> f.origin OR d.counter <> f.counter))",
             table.id, lacking("f"), has_key("d", "f.key")));
@@ -199,8 +200,8 @@ class Reader {
 
   Result<void> big_row(const Table& table, const std::string& slim, const std::string& from, const std::string& where) {
     // The head without the kept records, which may themselves be large and are put in their place by pieces.
-    constexpr std::size_t kKeptField = 6;
-    constexpr std::size_t kWritesField = 7;
+    constexpr std::size_t kKeptField = 7;
+    constexpr std::size_t kWritesField = 8;
     std::vector<Value> fields;
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {} {} WHERE {}) TO STDOUT", slim, from, where),
                             [&](std::string_view line) -> Result<void> {
@@ -270,7 +271,7 @@ std::string writes_json(std::string_view alias) {
       "json_agg(json_build_array({0}.origin, {0}.counter, CASE WHEN {0}.at > '-infinity' THEN "
       "extract(epoch FROM date_trunc('second', {0}.at))::bigint * 1000000 + extract(microseconds FROM {0}.at)::bigint "
       "% 1000000 "
-      "END, {0}.cols::text, {0}.deleted, {0}.kept) ORDER BY {0}.origin, {0}.counter)::text",
+      "END, {0}.cols::text, {0}.deleted, {0}.kept, {0}.policy, {0}.sums::json) ORDER BY {0}.origin, {0}.counter)::text",
       alias);
 }
 

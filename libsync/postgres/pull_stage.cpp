@@ -160,7 +160,7 @@ Result<void> PullStage::table(const TableHeader& wire) {
   MBSYNC_TRY(stage);
   entry = std::move(*stage);
   MBSYNC_TRY(impl_->number_columns(wire, entry));
-  std::string columns = "m_key, m_origin, m_counter, m_at, m_cols, m_deleted, m_kept, m_writes";
+  std::string columns = "m_key, m_origin, m_counter, m_at, m_cols, m_deleted, m_policy, m_kept, m_writes";
   for (const auto& column : wire.columns) {
     columns += fmt::format(", v{}", (*table)->find(column.name) - (*table)->columns.data() + 1);
   }

@@ -9,8 +9,13 @@
 namespace mbsync {
 namespace {
 
-// A staging table has eight columns of its own beside the row's, and PostgreSQL allows 1,600.
+// A staging table has a dozen columns of its own beside the row's, and PostgreSQL allows 1,600.
 constexpr std::size_t kColumnsMax = 1590;
+
+// mbsync's own tables that travel; the policy first, for all others are judged by it.
+#define MBSYNC_TAKES_PART "(n.nspname <> 'mbsync' OR c.relname IN ('policy', 'conflict_record'))"
+// The one column of theirs that does not: when a node heard of a conflict.
+constexpr const char* kLocalColumn = "recorded_at";
 
 constexpr const char* kRelations = R"sql(
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition,
@@ -20,9 +25,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartitio
        EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3')) AS insert_rule
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync') AND n.nspname !~ '^pg_(toast|temp)'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+   AND )sql" MBSYNC_TAKES_PART R"sql(
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
- ORDER BY n.nspname, c.relname)sql";
+ ORDER BY n.nspname <> 'mbsync', n.nspname, CASE WHEN n.nspname = 'mbsync' THEN c.relname <> 'policy' END, c.relname)sql";
 
 constexpr const char* kColumns = R"sql(
 SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid, a.atttypmod,
@@ -32,7 +38,7 @@ SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS 
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND )sql" MBSYNC_TAKES_PART R"sql(
  ORDER BY a.attrelid, a.attnum)sql";
 
 constexpr const char* kTypes = R"sql(
@@ -53,7 +59,7 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                               ORDER BY k.place), E'\n') AS operators
   FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relkind IN ('r', 'p')
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND )sql" MBSYNC_TAKES_PART R"sql(
    AND NOT EXISTS (SELECT FROM unnest(i.indkey[0:i.indnkeyatts - 1]) k(attnum)
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
@@ -168,6 +174,17 @@ const Column* Table::find(std::string_view column) const {
     }
   }
   return nullptr;
+}
+
+const Table* Schema::find(int id) const {
+  const auto place = std::find_if(tables.begin(), tables.end(), [id](const Table& table) { return table.id == id; });
+  return place == tables.end() ? nullptr : &*place;
+}
+
+const Table* Schema::find(std::string_view schema, std::string_view name) const {
+  const auto place = std::find_if(tables.begin(), tables.end(),
+                                  [&](const Table& table) { return table.schema == schema && table.name == name; });
+  return place == tables.end() ? nullptr : &*place;
 }
 
 Result<Schema> read_schema(PgConnection& db) {
@@ -290,6 +307,7 @@ Result<Schema> read_schema(PgConnection& db) {
     Table table = std::move(found[oid].table);
     table.oid = oid;
     table.schema = row["nspname"].c_str();
+    table.internal = table.schema == "mbsync";
     table.name = row["relname"].c_str();
     table.partitioned = row["relkind"].c_str()[0] == 'p';
     table.has_toast = to_bool(row["has_toast"]);
@@ -316,7 +334,9 @@ Result<Schema> read_schema(PgConnection& db) {
           "primary key");
       continue;
     }
-    std::erase_if(table.columns, [](const Column& column) { return column.generated; });
+    std::erase_if(table.columns, [&](const Column& column) {
+      return column.generated || (table.internal && column.name == kLocalColumn);
+    });
     if (table.columns.size() > kColumnsMax) {
       refuse(fmt::format("has {} columns; mbsync moves up to {}", table.columns.size(), kColumnsMax));
       continue;

@@ -53,6 +53,7 @@ struct ForeignKey {
 };
 
 struct Table {
+  bool internal = false;  ///< one of mbsync's own that travel as the application's do: policy, conflict_record
   std::uint32_t oid = 0;
   int id = 0;  ///< mbsync.synced_table.id; 0 until registered
   std::string schema;
@@ -90,9 +91,15 @@ struct Schema {
   std::vector<Table> tables;
   std::vector<RefusedTable> refused;
   bool operator==(const Schema&) const = default;
+
+  [[nodiscard]] const Table* find(int id) const;  ///< nullptr if it does not take part
+  [[nodiscard]] const Table* find(std::string_view schema, std::string_view name) const;
+  /// One of mbsync's own; it is always there once the database is migrated.
+  [[nodiscard]] const Table* internal(std::string_view name) const { return find("mbsync", name); }
 };
 
-/// Reads the catalog. Tables of extensions, temporary tables and mbsync's own are not mentioned at all.
+/// Reads the catalog. Tables of extensions and temporary tables are not mentioned at all, nor are mbsync's own but for
+/// those that travel; these come first, the policy before all others.
 Result<Schema> read_schema(PgConnection& db);
 
 }  // namespace mbsync

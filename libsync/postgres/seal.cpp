@@ -125,10 +125,9 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "
       "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & s.cols) > 0; "
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept) "
-      "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END FROM "
-      "pg_temp.sealing "
-      "s",
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, policy) "
+      "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END, "
+      "coalesce((SELECT max(version) FROM mbsync.policy), 0) FROM pg_temp.sealing s",
       self.value, *counter, has_key("c", "s.key")));
   MBSYNC_TRY(sealed);
   rows = static_cast<std::int64_t>(sealed->affected_rows());

@@ -163,11 +163,11 @@ std::vector<ColumnNumber> read_numbers(const json& array, Fault& fault) {
 }
 
 WireWrite read_write(const json& value, Fault& fault) {
-  constexpr std::size_t kParts = 6;
+  constexpr std::size_t kParts = 8;
   const json& parts = detail::read_array(value, kParts, "write", fault);
   WireWrite write;
   if (!fault && parts.size() != kParts) {
-    fault.set("write", "not of six parts");
+    fault.set("write", "not of eight parts");
   }
   if (fault) {
     return write;
@@ -183,12 +183,19 @@ WireWrite read_write(const json& value, Fault& fault) {
   } else {
     fault.set("bits", "holds something else than 0 and 1");
   }
-  if (write.columns.empty()) {
+  if (write.columns.empty() && parts[7].is_null()) {
     fault.set("bits", "no column");
   }
   write.deleted = detail::read_boolean(parts[4], "deleted", fault);
   if (!parts[5].is_null()) {
     write.kept = detail::read_text(parts[5], 2, kRowWritesBytesMax, "kept", fault);
+  }
+  write.policy = detail::read_integer(parts[6], 0, kInt64Max, "policy", fault);
+  if (!parts[7].is_null()) {
+    if (!parts[7].is_object()) {
+      fault.set("sums", "not an object");
+    }
+    write.sums = parts[7].dump();
   }
   return write;
 }
@@ -352,7 +359,8 @@ Result<std::string> to_json(const std::vector<WireWrite>& writes, std::size_t wi
   json out = json::array();
   for (const WireWrite& write : writes) {
     out.push_back({write.dot.origin.value, write.dot.counter, write.at == kTimeUnknown ? json() : json(write.at.micros),
-                   write.columns.to_bits(width), write.deleted, write.kept ? json(*write.kept) : json()});
+                   write.columns.to_bits(width), write.deleted, write.kept ? json(*write.kept) : json(), write.policy,
+                   write.sums ? json::parse(*write.sums) : json()});
   }
   try {
     return out.dump(-1, ' ', false, json::error_handler_t::strict);

@@ -46,8 +46,8 @@ struct Shop : Pair {
     exchange();
     check_equal();
     check_forgotten();
-    CHECK(a.scalar("SELECT string_agg(id::text || winner || losers, '' ORDER BY id) FROM mbsync.conflict") ==
-          b.scalar("SELECT string_agg(id::text || winner || losers, '' ORDER BY id) FROM mbsync.conflict"));
+    CHECK(a.scalar("SELECT string_agg(id::text || winner || losers, '' ORDER BY id) FROM mbsync.conflict_value") ==
+          b.scalar("SELECT string_agg(id::text || winner || losers, '' ORDER BY id) FROM mbsync.conflict_value"));
   }
 };
 
@@ -84,9 +84,9 @@ TEST_CASE("held rows: everything else arrives; after the commit the two writes a
   // The application writes again before mbsync looks: still without having seen b's write.
   shop.a.execute("UPDATE orders SET note = note || ' and held' WHERE id = 'o1'");
   CHECK(shop.settle(shop.a) == 0);
-  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict WHERE table_name = 'orders' AND key = 'o1'") == "1");
+  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict_value WHERE table_name = 'orders' AND key = 'o1'") == "1");
   CHECK(shop.a.scalar("SELECT note FROM orders WHERE id = 'o1'") == "held and held");
-  CHECK(shop.a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict") == "of b again");
+  CHECK(shop.a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict_value") == "of b again");
   shop.check_end();
   CHECK(shop.b.scalar("SELECT note FROM orders WHERE id = 'o1'") == "held and held");
 }
@@ -103,7 +103,7 @@ TEST_CASE("held rows: after a rollback the peer's write stands, and there was no
   CHECK(shop.a.scalar("SELECT note FROM orders WHERE id = 'o1'") == "of b");
   CHECK(shop.a.scalar("SELECT note FROM item WHERE id = 1") == "of b");
   shop.check_end();
-  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 }
 
 TEST_CASE("held rows: a write of other columns and the peer's write both stand (C10)") {
@@ -116,7 +116,7 @@ TEST_CASE("held rows: a write of other columns and the peer's write both stand (
   CHECK(shop.settle(shop.a) == 0);
   CHECK(shop.a.scalar("SELECT email || name FROM customer WHERE id = 'c1'") == "b@bheld");
   shop.check_end();
-  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 }
 
 TEST_CASE("held rows: a deletion waits for whoever refers to the row, and all that goes with it stays consistent") {
@@ -163,7 +163,7 @@ TEST_CASE("held rows: a key that is being inserted on both sides, and what refer
   holder.execute(commits ? "COMMIT" : "ROLLBACK");
   CHECK(shop.settle(shop.a) == 0);
   CHECK(shop.a.scalar("SELECT count(*) FROM item WHERE orders = 'n'") == "11");
-  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict") == (commits ? "1" : "0"));
+  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == (commits ? "1" : "0"));
   shop.check_end();
 }
 

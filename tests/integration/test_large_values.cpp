@@ -42,19 +42,19 @@ void check_same(PgNode& a, PgNode& b) {
 bool same_conflicts(PgNode& a, PgNode& b) {
   const char* all =
       "SELECT md5(coalesce(string_agg(id::text || column_name || winner || losers, ',' ORDER BY id), '')) FROM "
-      "mbsync.conflict";
+      "mbsync.conflict_value";
   return a.scalar(all) == b.scalar(all);
 }
 
 /// Whether the values kept as losers are just those that node's row had.
 std::string losing_columns(PgNode& node, const std::string& id, const std::string& seed) {
-  return node.scalar(std::string(kPinned) +
-                     "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM mbsync.conflict c WHERE key = '" +
-                     id + "' AND losers -> 0 ->> 'value' = CASE column_name WHEN 'image' THEN bytes('" + seed +
-                     "')::text WHEN 'doc' THEN to_json(long_text('" + seed +
-                     "j'))::text WHEN 'words' THEN E'\\x1a' || long_text('" + seed +
-                     "w') WHEN 'tags' THEN ARRAY[long_text('" + seed + "t')]::text WHEN 'prose' THEN long_text('" +
-                     seed + "p') WHEN 'label' THEN ROW('en', long_text('" + seed + "l'))::text END");
+  return node.scalar(
+      std::string(kPinned) +
+      "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM mbsync.conflict_value c WHERE key = '" + id +
+      "' AND losers -> 0 ->> 'value' = CASE column_name WHEN 'image' THEN bytes('" + seed +
+      "')::text WHEN 'doc' THEN to_json(long_text('" + seed + "j'))::text WHEN 'words' THEN E'\\x1a' || long_text('" +
+      seed + "w') WHEN 'tags' THEN ARRAY[long_text('" + seed + "t')]::text WHEN 'prose' THEN long_text('" + seed +
+      "p') WHEN 'label' THEN ROW('en', long_text('" + seed + "l'))::text END");
 }
 
 constexpr const char* kLargeColumns = "doc image label prose tags words";
@@ -71,12 +71,12 @@ TEST_CASE("large values: changes of other columns on both sides leave them alone
   check_same(pair.a, pair.b);
   CHECK(pair.a.scalar("SELECT count(*) FROM product WHERE name = 'of a' AND price = 2 AND image = bytes(CASE id WHEN "
                       "'p1' THEN 'x' ELSE 'y' END)") == "2");
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
   // The same large values written on both sides are no conflict either.
   pair.a.execute(change("p1", "same"));
   pair.b.execute(change("p1", "same"));
   pair.exchange();
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
   pair.check_forgotten();
 }
 

@@ -129,9 +129,9 @@ TEST_CASE("races: a key that the application inserts while the same key is being
   }
   exchange({&a, &b});
   CHECK(Pair::rows(a, "b_late") == Pair::rows(b, "b_late"));
-  CHECK(b.scalar("SELECT count(*) FROM mbsync.conflict WHERE table_name = 'b_late'") == "1");
+  CHECK(b.scalar("SELECT count(*) FROM mbsync.conflict_value WHERE table_name = 'b_late'") == "1");
   CHECK(b.scalar("SELECT v FROM b_late") == "of b");
-  CHECK(a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict") == "of a");
+  CHECK(a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict_value") == "of a");
 }
 
 TEST_CASE("races: a column that comes between a question and its answer") {

@@ -66,7 +66,7 @@ TEST_CASE("rows written on one node arrive on the other, and back", "[sync]") {
   CHECK(b.scalar("SELECT count(*) FROM \"Customer\"") == "0");
   exchange({&a, &b});
   check_forgotten({&a, &b});
-  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 }
 
 TEST_CASE("rows that are there before mbsync take part; equal ones are no conflict", "[sync]") {
@@ -84,9 +84,9 @@ TEST_CASE("rows that are there before mbsync take part; equal ones are no confli
   exchange({&a, &b});
   CHECK(a.rows("\"Customer\"") == b.rows("\"Customer\""));
   CHECK(a.scalar("SELECT count(*) FROM \"Customer\"") == "1002");
-  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict") == "1");
-  CHECK(a.scalar("SELECT id::text || winner::text || losers::text FROM mbsync.conflict") ==
-        b.scalar("SELECT id::text || winner::text || losers::text FROM mbsync.conflict"));
+  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "1");
+  CHECK(a.scalar("SELECT id::text || winner::text || losers::text FROM mbsync.conflict_value") ==
+        b.scalar("SELECT id::text || winner::text || losers::text FROM mbsync.conflict_value"));
   check_forgotten({&a, &b});
 }
 
@@ -104,16 +104,16 @@ TEST_CASE("concurrent changes of different columns both survive; of one column t
   exchange({&a, &b});
   CHECK(a.rows("\"Customer\"") == "(c1,new@a,\"from b\")");
   CHECK(b.rows("\"Customer\"") == "(c1,new@a,\"from b\")");
-  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 
   a.execute("UPDATE \"Customer\" SET \"fullName\" = 'loses' WHERE id = 'c1'");
   b.execute("UPDATE \"Customer\" SET \"fullName\" = 'wins' WHERE id = 'c1'");
   exchange({&a, &b});
   CHECK(a.rows("\"Customer\"") == "(c1,new@a,wins)");
   CHECK(b.rows("\"Customer\"") == "(c1,new@a,wins)");
-  CHECK(a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict") == "loses");
-  CHECK(b.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict") == "loses");
-  CHECK(b.scalar("SELECT winner ->> 'value' FROM mbsync.conflict") == "wins");
+  CHECK(a.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict_value") == "loses");
+  CHECK(b.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict_value") == "loses");
+  CHECK(b.scalar("SELECT winner ->> 'value' FROM mbsync.conflict_value") == "wins");
   check_forgotten({&a, &b});
 }
 
@@ -129,7 +129,7 @@ TEST_CASE("an update beats a concurrent delete, on both sides", "[sync]") {
   exchange({&a, &b});
   CHECK(a.rows("\"Customer\"") == "(c1,still@here,first)");
   CHECK(b.rows("\"Customer\"") == "(c1,still@here,first)");
-  CHECK(a.scalar("SELECT rule FROM mbsync.conflict WHERE column_name IS NULL") == "update-wins");
+  CHECK(a.scalar("SELECT rule FROM mbsync.conflict_value WHERE column_name IS NULL") == "update-wins");
   check_forgotten({&a, &b});
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("a node that comes after writes were forgotten gets every row, and its
   CHECK(a.rows("\"Customer\"") == "(c1,a@b.c,fleet)\n(c2,x,y)\n(c3,\"only c\",edited)");
   CHECK(a.rows("\"Customer\"") == c.rows("\"Customer\""));
   CHECK(b.rows("\"Customer\"") == c.rows("\"Customer\""));
-  CHECK(c.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict") == "stale");
+  CHECK(c.scalar("SELECT losers -> 0 ->> 'value' FROM mbsync.conflict_value") == "stale");
   check_forgotten({&a, &b, &c});
 }
 

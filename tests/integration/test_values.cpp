@@ -315,9 +315,9 @@ TEST_CASE("every type arrives unchanged: inserted, changed in place, and back fr
   nodes.exchange();
   check_equal(nodes, all, "judged");
   CHECK(nodes.a.scalar("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM (SELECT id, key, winner, losers FROM "
-                       "mbsync.conflict) c") ==
+                       "mbsync.conflict_value) c") ==
         nodes.b.scalar("SELECT md5(string_agg(c::text, '' ORDER BY id)) FROM (SELECT id, key, winner, losers FROM "
-                       "mbsync.conflict) c"));
+                       "mbsync.conflict_value) c"));
   nodes.check_forgotten();
 }
 
@@ -486,7 +486,7 @@ TEST_CASE("keys of one to many columns of any type: insert, update, change of th
     INFO(all[i].columns);
     CHECK(nodes.b.scalar("SELECT bool_and(val LIKE '%!' AND num = 1) FROM " + table(i)) == "t");
   }
-  CHECK(nodes.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(nodes.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 
   for (std::size_t i = 0; i < all.size(); ++i) {
     INFO(all[i].columns);

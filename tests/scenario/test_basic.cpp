@@ -70,7 +70,7 @@ TEST_CASE("basic: environment and --peer alone make a node, and a write is at th
   CHECK(percentile_us(there, 0.95) < bound);
   CHECK(percentile_us(back, 0.95) < bound);
   pair.fleet.await_converged({&pair.a, &pair.b});
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
   // A node says whom it is connected with, also if that worked at the first attempt.
   CHECK(pair.a.count_in_log("peer: in step") == 1);
   CHECK(pair.b.count_in_log("peer: in step") == 1);

@@ -362,10 +362,11 @@ TEST_CASE("crash: after kills of anything at any moment all converges and no ack
   }
   for (Node* node : {&a, &b}) {
     SqlSession session = node->connect();
-    for (const auto& row : session
-                               .query("SELECT key, l ->> 'value' FROM mbsync.conflict, jsonb_array_elements(losers) l "
-                                      "WHERE table_name = 'shared' AND column_name = 'value'")
-                               .rows) {
+    for (const auto& row :
+         session
+             .query("SELECT key, l ->> 'value' FROM mbsync.conflict_value, jsonb_array_elements(losers) l "
+                    "WHERE table_name = 'shared' AND column_name = 'value'")
+             .rows) {
       kept[std::stoi(row[0])].insert(row[1]);
     }
   }

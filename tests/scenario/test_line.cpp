@@ -79,7 +79,8 @@ TEST_CASE("line: what A writes reaches C through B byte for byte, and back") {
   const auto took = fleet.await_converged({&a, &b, &c});
   CHECK(a.scalar("SELECT count(*) FROM \"Customer\" WHERE id LIKE 'c 1%' AND tags = '{a}' AND photo IS NULL") == "111");
 
-  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict") == c.scalar("SELECT count(*) FROM mbsync.conflict"));
+  CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict_value") ==
+        c.scalar("SELECT count(*) FROM mbsync.conflict_value"));
   // Nobody spoke with whom he has no link to.
   CHECK(a.count_in_log(std::to_string(c.port())) == 0);
   const double p50 = static_cast<double>(percentile_us(samples, 0.5)) / 1000;

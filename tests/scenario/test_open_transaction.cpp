@@ -121,9 +121,9 @@ TEST_CASE("open transaction: when the peer changes the locked row too, only that
   pair.fleet.await_converged({&pair.a, &pair.b}, seconds{120});
   const auto took = since(committed);
   // The held write was made before, or after, what b wrote; the other is kept.
-  INFO(pair.a.scalar("SELECT string_agg(c::text, E'\\n') FROM mbsync.conflict c"));
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "1");
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict WHERE key = '10'") == "1");
+  INFO(pair.a.scalar("SELECT string_agg(c::text, E'\\n') FROM mbsync.conflict_value c"));
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "1");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value WHERE key = '10'") == "1");
   pair.a.await_log("held rows have all been brought up to date");
   report(fmt::format(
       "open transaction, locked row changed by the peer as well: a row of the same pull arrived {} ms after its write; "

@@ -82,7 +82,7 @@ struct Balance {
   std::size_t unmistakable = 0;  ///< of them, those that were written to their row only once
   std::size_t final = 0;         ///< still shown
   std::size_t overwritten = 0;   ///< by a write that had seen it
-  std::size_t kept = 0;          ///< lost against another and in mbsync.conflict
+  std::size_t kept = 0;          ///< lost against another and in mbsync.conflict_value
   std::vector<std::string> missing;
 };
 
@@ -96,7 +96,7 @@ Balance check_ledger(const std::vector<Node*>& nodes) {
       ledger[{row[0], row[1]}].push_back(Entry{i, std::stol(row[2]), row[3], row[4]});
     }
     for (const auto& row : session
-                               .query("SELECT table_name, key, l ->> 'value' FROM mbsync.conflict, "
+                               .query("SELECT table_name, key, l ->> 'value' FROM mbsync.conflict_value, "
                                       "jsonb_array_elements(losers) l WHERE column_name LIKE '%balance'")
                                .rows) {
       kept[{row[0], row[1]}].insert(row[2]);
@@ -182,7 +182,7 @@ TEST_CASE("pgbench: TPC-B on both nodes at once ends equal, and every overwritte
       node->await_log(fmt::format("table not synchronised table={}", table));
     }
     // Equal rows on both sides are no conflict.
-    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
   }
 
   const auto run_on = [&](Node& node) {

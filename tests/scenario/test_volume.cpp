@@ -79,7 +79,7 @@ struct Pair {
       CHECK(kib_a < kResidentKibMax);
       CHECK(kib_b < kResidentKibMax);
     }
-    CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+    CHECK(a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
     a.stop();
     b.stop();
   }
@@ -143,9 +143,10 @@ TEST_CASE("volume: rows with large values that are written on both sides are jud
   fleet.await_converged({&a, &b}, seconds{300});
   const auto took = since(restored);
   for (Node* node : {&a, &b}) {
-    CHECK(node->scalar(fmt::format("SELECT count(*) FROM mbsync.conflict WHERE losers -> 0 ->> 'value' = {}::text",
-                                   value("of a", megabytes))) == "2");
-    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict") == "2");
+    CHECK(
+        node->scalar(fmt::format("SELECT count(*) FROM mbsync.conflict_value WHERE losers -> 0 ->> 'value' = {}::text",
+                                 value("of a", megabytes))) == "2");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict_value") == "2");
     CHECK(node->scalar("SELECT count(*) FROM large WHERE words = 'of a' AND length(bytes) % 64 = 1") ==
           std::to_string(photographs));
   }

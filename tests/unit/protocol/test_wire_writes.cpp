@@ -23,11 +23,11 @@ std::string problem(std::string_view json) {
 
 TEST_CASE("wire writes: the form of PROTOCOL.md") {
   const std::vector<WireWrite> writes = {
-      {{NodeId{26}, 17}, {1'700'000'000'000'000}, {0, 2}, false, std::nullopt},
-      {{NodeId{43}, 4}, kTimeUnknown, {1}, true, "(7,\"a b\",)"},
+      {{NodeId{26}, 17}, {1'700'000'000'000'000}, {0, 2}, false, std::nullopt, 0, std::nullopt},
+      {{NodeId{43}, 4}, kTimeUnknown, {1}, true, "(7,\"a b\",)", 5, R"({"a":[1]})"},
   };
   const std::string json =
-      R"json([[26,17,1700000000000000,"1010",false,null],[43,4,null,"0100",true,"(7,\"a b\",)"]])json";
+      R"json([[26,17,1700000000000000,"1010",false,null,0,null],[43,4,null,"0100",true,"(7,\"a b\",)",5,{"a":[1]}]])json";
   CHECK(to_json(writes, 4).value() == json);
   CHECK(parse_wire_writes(json).value() == writes);
 }
@@ -60,32 +60,33 @@ TEST_CASE("wire writes: decode(encode(x)) = x") {
 }
 
 TEST_CASE("wire writes: what must not be") {
-  CHECK(problem(R"([[1,1,0,"1",false,null]])") == "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,0,null]])") == "ok");
   CHECK(problem(R"([])") != "ok");
   CHECK(problem(R"({})") != "ok");
   CHECK(problem(R"([[1,1,0,"1",false]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"1",false,null,null]])") != "ok");
-  CHECK(problem(R"([[0,1,0,"1",false,null]])") != "ok");
-  CHECK(problem(R"([[-1,1,0,"1",false,null]])") != "ok");
-  CHECK(problem(R"([[1,0,0,"1",false,null]])") != "ok");
-  CHECK(problem(R"([[9223372036854775808,1,0,"1",false,null]])") != "ok");
-  CHECK(problem(R"([[1,1,-9223372036854775808,"1",false,null]])") != "ok");  // null is its only form
-  CHECK(problem(R"([[1,1,0,"",false,null]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"000",false,null]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"012",false,null]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"1",null,null]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"1",false,3]])") != "ok");
-  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax, '0') + "\",false,null]]") == "ok");
-  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax + 1, '0') + "\",false,null]]") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,null,0,null]])") != "ok");
+  CHECK(problem(R"([[0,1,0,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[-1,1,0,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,0,0,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[9223372036854775808,1,0,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,-9223372036854775808,"1",false,null,0,null]])") != "ok");  // null is its only form
+  CHECK(problem(R"([[1,1,0,"",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"000",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"012",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",null,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,3,0,null]])") != "ok");
+  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax, '0') + "\",false,null,0,null]]") == "ok");
+  CHECK(problem("[[1,1,0,\"1" + std::string(kColumnNumberMax + 1, '0') + "\",false,null,0,null]]") != "ok");
 }
 
 TEST_CASE("wire writes: dots rise, and none comes twice") {
-  CHECK(problem(R"([[1,1,0,"1",false,null],[1,2,0,"1",false,null],[2,1,0,"1",false,null]])") == "ok");
-  CHECK(problem(R"([[1,2,0,"1",false,null],[1,1,0,"1",false,null]])") != "ok");
-  CHECK(problem(R"([[1,1,0,"1",false,null],[1,1,0,"1",false,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,0,null],[1,2,0,"1",false,null,0,null],[2,1,0,"1",false,null,0,null]])") ==
+        "ok");
+  CHECK(problem(R"([[1,2,0,"1",false,null,0,null],[1,1,0,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,0,null],[1,1,0,"1",false,null,0,null]])") != "ok");
 }
 
 TEST_CASE("wire writes: kept values that JSON cannot carry are an error, never damaged") {
-  const std::vector<WireWrite> writes = {{{NodeId{1}, 1}, {0}, {0}, true, "(\xff)"}};
+  const std::vector<WireWrite> writes = {{{NodeId{1}, 1}, {0}, {0}, true, "(\xff)", 0, std::nullopt}};
   CHECK(to_json(writes, 1).error().kind == ErrorKind::kCorrupt);
 }

@@ -1,0 +1,107 @@
+#include "conflict_record.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace mbsync {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string dot_of(const ConflictVersion& version) {
+  return fmt::format("{}:{}", version.node, version.counter);
+}
+
+// An array as PostgreSQL reads it.
+std::string array_literal(const std::vector<std::string>& items) {
+  std::string text = "{";
+  for (const auto& item : items) {
+    text += text.size() > 1 ? ",\"" : "\"";
+    for (const char c : item) {
+      if (c == '"' || c == '\\') {
+        text += '\\';
+      }
+      text += c;
+    }
+    text += '"';
+  }
+  return text + "}";
+}
+
+Json place_of(const std::optional<std::size_t>& version) {
+  return version ? Json(*version + 1) : Json();
+}
+
+}  // namespace
+
+Json iso_time(WriteTime at) {
+  if (at == kTimeUnknown) {
+    return {};
+  }
+  using namespace std::chrono;
+  const auto moment = sys_time<microseconds>(microseconds(at.micros));
+  const auto day = floor<days>(moment);
+  const year_month_day date(day);
+  const hh_mm_ss time(moment - day);
+  auto text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                          static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), time.hours().count(),
+                          time.minutes().count(), time.seconds().count());
+  if (const auto micros = time.subseconds().count(); micros != 0) {
+    text += fmt::format(".{:06}", micros);
+    text.erase(text.find_last_not_of('0') + 1);
+  }
+  return text + "Z";
+}
+
+std::string ConflictRecord::signature() const {
+  std::vector<std::string> dots;
+  for (const auto& version : versions) {
+    dots.push_back(dot_of(version));
+  }
+  std::sort(dots.begin(), dots.end());
+  return fmt::format("{}|{}.{}|{}|{}", kind, schema, table, key, fmt::join(dots, " "));
+}
+
+std::vector<Value> ConflictRecord::line() const {
+  std::vector<std::string> dots;
+  std::vector<std::string> names;
+  auto latest = kTimeUnknown;
+  Json all = Json::array();
+  for (const auto& version : versions) {
+    dots.push_back(dot_of(version));
+    latest = std::max(latest, version.at);
+    all.push_back({{"version", all.size() + 1},
+                   {"node", version.node},
+                   {"counter", version.counter},
+                   {"at", iso_time(version.at)},
+                   {"deleted", version.deleted},
+                   {"values", version.values}});
+  }
+  Json decided = Json::object();
+  for (const auto& column : columns) {
+    names.push_back(column.name);
+    decided[column.name] = {{"rule", column.rule}, {"version", place_of(column.version)}};
+    if (!column.version) {
+      decided[column.name]["value"] = column.value;
+    }
+  }
+  const Json outcome{{"exists", exists},
+                     {"rule", existence_rule.empty() ? Json() : Json(existence_rule)},
+                     {"version", place_of(existence_version)},
+                     {"columns", decided}};
+  return {signature(),
+          kind,
+          schema,
+          table,
+          key,
+          array_literal(dots),
+          array_literal(names),
+          all.dump(),
+          outcome.dump(),
+          latest == kTimeUnknown ? Value() : Value(std::to_string(latest.micros)),
+          std::string(is_open ? "t" : "f")};
+}
+
+}  // namespace mbsync
