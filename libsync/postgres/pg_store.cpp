@@ -11,6 +11,8 @@
 #include <set>
 
 #include "capture.h"
+#include "conflict_reader.h"
+#include "conflict_retention.h"
 #include "forget.h"
 #include "merge_rows.h"
 #include "migrate.h"
@@ -539,6 +541,24 @@ Result<std::int64_t> PgStore::forget_stable() {
   return removed;
 }
 
+Result<std::int64_t> PgStore::forget_conflicts(int days) {
+  auto db = impl_->lease("forget");
+  MBSYNC_TRY(db);
+  std::int64_t removed = 0;
+  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto schema = impl_->current_schema();
+    const auto* record = schema ? schema->internal("conflict_record") : nullptr;
+    if (record == nullptr) {
+      return {};
+    }
+    const auto done = remove_old_conflicts(**db, record->id, days);
+    MBSYNC_TRY(done);
+    removed = *done;
+    return {};
+  }));
+  return removed;
+}
+
 Result<std::int64_t> PgStore::settle_unseen() {
   if (!impl_->has_unseen()) {
     return 0;
@@ -600,14 +620,18 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   const auto facts = db.exec(
       "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM "
       "mbsync.capture), "
-      "(SELECT count(*) FROM mbsync.change), (SELECT count(*) FROM mbsync.conflict), "
+      "(SELECT count(*) FROM mbsync.change), "
       "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen)");
   MBSYNC_TRY(facts);
   status.schema_version = (*facts)[0][0].as<int>(0);
   status.captures = (*facts)[0][1].as<std::int64_t>();
   status.live_writes = (*facts)[0][2].as<std::int64_t>();
-  status.conflicts = (*facts)[0][3].as<std::int64_t>();
-  status.unseen_rows = (*facts)[0][4].as<std::int64_t>();
+  status.unseen_rows = (*facts)[0][3].as<std::int64_t>();
+  const auto conflicts = count_conflicts(db);
+  MBSYNC_TRY(conflicts);
+  status.conflicts = conflicts->open + conflicts->decided + conflicts->resolved;
+  status.open_conflicts = conflicts->open;
+  status.resolved_conflicts = conflicts->resolved;
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
   for (const auto& table : schema->tables) {

@@ -42,10 +42,12 @@ struct ApplyOutcome {
 struct StoreStatus {
   Member self;
   int schema_version = 0;
-  std::int64_t captures = 0;     ///< writes not sealed yet
-  std::int64_t live_writes = 0;  ///< writes that some member may still lack
-  std::int64_t conflicts = 0;
-  std::int64_t unseen_rows = 0;  ///< rows whose news wait for an application transaction that holds them
+  std::int64_t captures = 0;            ///< writes not sealed yet
+  std::int64_t live_writes = 0;         ///< writes that some member may still lack
+  std::int64_t conflicts = 0;           ///< on record
+  std::int64_t open_conflicts = 0;      ///< of these, a person must decide
+  std::int64_t resolved_conflicts = 0;  ///< a person has decided; the rest was decided by rules
+  std::int64_t unseen_rows = 0;         ///< rows whose news wait for an application transaction that holds them
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {
@@ -106,6 +108,9 @@ class PgStore {
   /// Seals what nobody has pulled, so that many writes of a row become one.
   Result<std::int64_t> seal_pending();
   Result<std::int64_t> forget_stable();
+  /// Removes some of the conflicts that are decided and have been on record here for longer than `days`; how many. To
+  /// be called again until it is zero.
+  Result<std::int64_t> forget_conflicts(int days);
   /// Brings what was set aside into rows that the application does not hold any more; how many rows still wait.
   Result<std::int64_t> settle_unseen();
 
