@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kPortMax = 65535;
 constexpr std::int64_t kIntervalMin = 100;
 constexpr std::int64_t kIntervalMax = std::int64_t{24} * 60 * 60 * 1000;
+constexpr std::int64_t kRetentionDaysMax = 36500;
 constexpr const char* kNameless = "node";      // where the host has no name either
 constexpr std::size_t kNodeNameBytesMax = 63;  // a DNS label, as announced on the network
 
@@ -140,6 +141,13 @@ Result<void> apply_bind_address(const Values& values, Config& config) {
   return {};
 }
 
+Result<void> apply_conflict_retention(const Values& values, Config& config) {
+  const auto number = whole_number(values.front(), 0, kRetentionDaysMax, " of days");
+  MBSYNC_TRY(number);
+  config.conflict_retention_days = static_cast<int>(*number);
+  return {};
+}
+
 // In the order of ConfigKey.
 constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"database_url", "DATABASE_URL", "", FileEntry::Type::kText, "a string", apply_database_url},
@@ -153,6 +161,8 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"node_name", "SYNC_NODE_NAME", "--node-name", FileEntry::Type::kText, "a string", apply_node_name},
     {"peers", "SYNC_PEERS", "--peer", FileEntry::Type::kList, "a list of strings: [\"host:port\"]", apply_peers},
     {"bind_address", "SYNC_BIND", "--bind", FileEntry::Type::kText, "a string", apply_bind_address},
+    {"conflict_retention_days", "SYNC_CONFLICT_RETENTION_DAYS", "", FileEntry::Type::kInteger,
+     "a whole number of days from 0 (for ever) to 36500", apply_conflict_retention},
 }};
 
 const Setting& setting(ConfigKey key) {
@@ -405,6 +415,7 @@ std::vector<EffectiveSetting> effective_settings(const Config& config) {
       config.node_name,
       fmt::format("{}", fmt::join(config.peers, ", ")),
       config.bind_address,
+      std::to_string(config.conflict_retention_days),
   };
   std::vector<EffectiveSetting> result;
   for (std::size_t i = 0; i < kConfigKeys; ++i) {

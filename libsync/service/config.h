@@ -34,17 +34,18 @@ class Secret {
 };
 
 enum class ConfigKey {
-  kDatabaseUrl,      ///< database_url, DATABASE_URL
-  kRegistrationKey,  ///< registration_key, SYNC_REGISTRATION_KEY
-  kPort,             ///< port, SYNC_PORT, --port
-  kInterval,         ///< interval_ms, SYNC_INTERVAL, --interval
-  kLogLevel,         ///< log_level, LOG_LEVEL, --log-level
-  kDataDir,          ///< data_dir, SYNC_DATA_DIR, --data-dir
-  kNodeName,         ///< node_name, SYNC_NODE_NAME, --node-name
-  kPeers,            ///< peers, SYNC_PEERS (comma between), --peer (repeated)
-  kBindAddress,      ///< bind_address, SYNC_BIND, --bind
+  kDatabaseUrl,        ///< database_url, DATABASE_URL
+  kRegistrationKey,    ///< registration_key, SYNC_REGISTRATION_KEY
+  kPort,               ///< port, SYNC_PORT, --port
+  kInterval,           ///< interval_ms, SYNC_INTERVAL, --interval
+  kLogLevel,           ///< log_level, LOG_LEVEL, --log-level
+  kDataDir,            ///< data_dir, SYNC_DATA_DIR, --data-dir
+  kNodeName,           ///< node_name, SYNC_NODE_NAME, --node-name
+  kPeers,              ///< peers, SYNC_PEERS (comma between), --peer (repeated)
+  kBindAddress,        ///< bind_address, SYNC_BIND, --bind
+  kConflictRetention,  ///< conflict_retention_days, SYNC_CONFLICT_RETENTION_DAYS
 };
-inline constexpr std::size_t kConfigKeys = 9;
+inline constexpr std::size_t kConfigKeys = 10;
 
 struct Config {
   DatabaseUrl database_url;  ///< holds the password
@@ -56,6 +57,7 @@ struct Config {
   std::string node_name;           ///< default: the host's name
   std::vector<std::string> peers;  ///< "host:port", checked, without duplicates
   std::string bind_address = "0.0.0.0";
+  int conflict_retention_days = 90;  ///< how long conflicts that are decided stay on record; 0: for ever
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets

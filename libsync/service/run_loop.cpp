@@ -451,6 +451,7 @@ class Node {
         report(store_.forget_stable(), "forgetting");
         last_forget = now;
       }
+      forget_conflicts(now);
       const bool suspect = shared_.schema_suspect && now - last_refresh >= kForgetEvery;
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;
@@ -463,6 +464,22 @@ class Node {
         last_refresh = now;
       }
       pause_(now - last_write < kPollCalmAfter ? kPollBusy : kPollCalm);
+    }
+  }
+
+  void forget_conflicts(Clock::time_point now) {
+    if (config_.conflict_retention_days == 0 || now < conflicts_at_) {
+      return;
+    }
+    const auto removed = store_.forget_conflicts(config_.conflict_retention_days);
+    report(removed, "removing old conflicts from the record");
+    const bool more = removed && *removed > 0;
+    conflicts_at_ = now + (more ? kOldConflictsNext : kOldConflictsEvery);
+    conflicts_removed_ += more ? *removed : 0;
+    if (!more && conflicts_removed_ > 0) {
+      log_info(kDomain, "old conflicts removed from the record entries={} days={}", conflicts_removed_,
+               config_.conflict_retention_days);
+      conflicts_removed_ = 0;
     }
   }
 
@@ -511,7 +528,9 @@ class Node {
   Backoff settle_wait_{kSettleFirst, kSettleMax};
   Clock::time_point settle_at_;
   Announcer settle_failures_;
-  std::int64_t rows_waiting_ = 0;  // what settle() saw last
+  Clock::time_point conflicts_at_;
+  std::int64_t conflicts_removed_ = 0;  // since there were none left the last time
+  std::int64_t rows_waiting_ = 0;       // what settle() saw last
   bool first_ = true;
   bool tables_waiting_ = false;
 };

@@ -21,6 +21,10 @@ inline constexpr milliseconds kPollCalmAfter{2000};
 inline constexpr milliseconds kSealAfter{1000};
 /// How often stable writes are looked for, if any report has changed.
 inline constexpr milliseconds kForgetEvery{1000};
+/// How often conflicts that have been on record long enough are looked for; and how soon again while there are more,
+/// since they are removed a few hundred at a time.
+inline constexpr milliseconds kOldConflictsEvery{600'000};
+inline constexpr milliseconds kOldConflictsNext{1000};
 /// How often rows that were set aside, since the application held them, are looked at again: first, and doubled up to
 /// the longest while they stay held. One look takes a few milliseconds.
 inline constexpr milliseconds kSettleFirst{50};

@@ -58,6 +58,7 @@ TEST_CASE("config: the environment alone suffices, the rest has defaults") {
   CHECK(config.node_name == "till-1");
   CHECK(config.peers.empty());
   CHECK(config.bind_address == "0.0.0.0");
+  CHECK(config.conflict_retention_days == 90);
   CHECK(config.config_file.empty());
   CHECK(config.warnings.empty());
   CHECK(config.source(ConfigKey::kDatabaseUrl) == "environment DATABASE_URL");
@@ -67,7 +68,8 @@ TEST_CASE("config: the environment alone suffices, the rest has defaults") {
 TEST_CASE("config: each layer overrules the one before, and every value knows where it came from") {
   ConfigSources sources = with_toml(
       "database_url = 'postgres://toml/toml'\nregistration_key = 'toml'\nport = 1\ninterval_ms = 1001\n"
-      "log_level = 'debug'\ndata_dir = '/toml'\nnode_name = 'toml'\npeers = ['toml:1', 'toml']\nbind_address = '::'\n");
+      "log_level = 'debug'\ndata_dir = '/toml'\nnode_name = 'toml'\npeers = ['toml:1', 'toml']\nbind_address = '::'\n"
+      "conflict_retention_days = 0\n");
   sources.environment = {};
   Config config = loaded(sources);
   CHECK(config.database_url.display == "postgresql://toml/toml");
@@ -79,6 +81,7 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
   CHECK(config.node_name == "toml");
   CHECK(config.peers == std::vector<std::string>{"toml:1", "toml:8765"});
   CHECK(config.bind_address == "::");
+  CHECK(config.conflict_retention_days == 0);
   CHECK(config.config_file == "/etc/mbsync/mbsync.toml");
   CHECK(config.source(ConfigKey::kPort) == "mbsync.toml:3");
 
@@ -91,10 +94,15 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
   CHECK(config.node_name == "toml");
   CHECK(config.source(ConfigKey::kPort) == "service.env:1");
 
-  sources.environment = {{"SYNC_PORT", "3"},    {"SYNC_PEERS", " b:2, a:1 ,b:2"},
-                         {"LOG_LEVEL", "WARN"}, {"SYNC_BIND", "127.0.0.1"},
-                         {"SYNC_INTERVAL", ""}, {"HOME", "/root"}};
+  sources.environment = {{"SYNC_PORT", "3"},
+                         {"SYNC_PEERS", " b:2, a:1 ,b:2"},
+                         {"LOG_LEVEL", "WARN"},
+                         {"SYNC_BIND", "127.0.0.1"},
+                         {"SYNC_INTERVAL", ""},
+                         {"HOME", "/root"},
+                         {"SYNC_CONFLICT_RETENTION_DAYS", "30"}};
   config = loaded(sources);
+  CHECK(config.conflict_retention_days == 30);
   CHECK(config.port == 3);
   CHECK(config.interval == 1002ms);
   CHECK(config.peers == std::vector<std::string>{"b:2", "a:1"});
@@ -164,6 +172,8 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
         "environment variable LOG_LEVEL: must be debug, info, warning or error, not 'loud'");
   CHECK_THAT(variable("SYNC_NODE_NAME", "a\nb"), Catch::Contains("SYNC_NODE_NAME: must be a name of 1 to 63 bytes"));
   CHECK(variable("SYNC_NODE_NAME", "B\xfcro") == "environment variable SYNC_NODE_NAME: must be UTF-8");
+  CHECK_THAT(variable("SYNC_CONFLICT_RETENTION_DAYS", "-1"),
+             Catch::Contains("SYNC_CONFLICT_RETENTION_DAYS: must be a whole number of days from 0 to 36500"));
   CHECK_THAT(variable("SYNC_BIND", "1.2.3.4 "), Catch::Contains("SYNC_BIND: must be an IP address"));
   CHECK_THAT(variable("SYNC_PEERS", "a b"), Catch::Contains("'a b' is no address of a peer"));
   CHECK_THAT(variable("DATABASE_URL", "'postgres://u:s3cret@h/d'"), Catch::Contains("quotes were left around"));
@@ -228,7 +238,8 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "database_url|postgresql://shop@db:5433/shop|environment DATABASE_URL\n"
         "registration_key|(set)|environment SYNC_REGISTRATION_KEY\n"
         "port|8765|default\ninterval_ms|30000|default\nlog_level|info|default\ndata_dir|data/sync|default\n"
-        "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|0.0.0.0|default\n");
+        "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|0.0.0.0|default\n"
+        "conflict_retention_days|90|default\n");
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {
