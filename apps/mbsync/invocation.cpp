@@ -7,8 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "exit_code.h"
-
 namespace mbsync {
 namespace {
 
@@ -29,7 +27,11 @@ Error unknown_argument(const CLI::App& app) {
     return Error{ErrorKind::kConfig, fmt::format("unknown option: {}", fmt::join(options, ", ")), see_help(app)};
   }
   constexpr std::string_view kCommandCharacters = "abcdefghijklmnopqrstuvwxyz-";
-  const bool no_command = app.get_subcommands().empty() && !app.get_subcommands(nullptr).empty();
+  const CLI::App* innermost = &app;
+  while (!innermost->get_subcommands().empty()) {
+    innermost = innermost->get_subcommands().front();
+  }
+  const bool no_command = !innermost->get_subcommands(nullptr).empty();
   if (no_command && arguments.front().find_first_not_of(kCommandCharacters) == std::string::npos) {
     return Error{ErrorKind::kConfig, fmt::format("there is no command '{}'", arguments.front()), see_help(app)};
   }
@@ -66,7 +68,7 @@ int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocat
     result = usage_error(app, error);
   }
   if (result) {
-    return static_cast<int>(ExitCode::kOk);
+    return static_cast<int>(invocation.exit_code);
   }
   Output{invocation.json, std::cout, std::cerr}.error(result.error());
   return static_cast<int>(exit_code_for(result.error()));

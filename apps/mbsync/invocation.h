@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "exit_code.h"
 #include "output.h"
 #include "result.h"
 
@@ -13,6 +14,7 @@ namespace mbsync {
 struct Invocation {
   bool json = false;
   std::function<Result<void>(Output&)> action;
+  ExitCode exit_code = ExitCode::kOk;  ///< of an action that has told its outcome itself and has no error to be printed
 };
 
 /// Parses, acts, prints the error if there is one, and returns the exit code.

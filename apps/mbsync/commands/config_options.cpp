@@ -28,9 +28,14 @@ void refuse(CLI::App& app, const std::string& names, const std::string& variable
 
 }  // namespace
 
-void add_config_options(CLI::App& app, ConfigOptions& options) {
+void add_database_options(CLI::App& app, ConfigOptions& options) {
   app.add_option("--config", options.config_file, "configuration file; without it mbsync.toml, if there is one here")
       ->type_name("FILE");
+  refuse(app, "--database-url,--database,--db,--url", "DATABASE_URL");
+}
+
+void add_config_options(CLI::App& app, ConfigOptions& options) {
+  add_database_options(app, options);
   app.add_option_function<std::vector<std::string>>(
          "--peer",
          [&options](const std::vector<std::string>& given) {
@@ -52,7 +57,6 @@ void add_config_options(CLI::App& app, ConfigOptions& options) {
   add_flag(app, options, ConfigKey::kLogLevel, "--log-level", "LEVEL",
            "debug, info, warning or error [LOG_LEVEL, info]");
   refuse(app, "--key,--registration-key,--sync-registration-key", "SYNC_REGISTRATION_KEY");
-  refuse(app, "--database-url,--database,--db,--url", "DATABASE_URL");
 }
 
 Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs) {

@@ -20,6 +20,9 @@ struct ConfigOptions {
 /// `options` must live until the command line has been parsed.
 void add_config_options(CLI::App& app, ConfigOptions& options);
 
+/// Only where the configuration is, for commands that need the database alone.
+void add_database_options(CLI::App& app, ConfigOptions& options);
+
 /// Reads files and environment, adds the flags, checks.
 Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs);
 

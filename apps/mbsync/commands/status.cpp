@@ -16,6 +16,8 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"pending_captures", status.captures},
       {"live_writes", status.live_writes},
       {"conflicts", status.conflicts},
+      {"open_conflicts", status.open_conflicts},
+      {"resolved_conflicts", status.resolved_conflicts},
       {"held_rows", status.unseen_rows},
       {"members", nlohmann::ordered_json::array()},
       {"tables", status.tables},
@@ -41,6 +43,11 @@ std::string as_text(const StoreStatus& status) {
   text += fmt::format("Writes not yet sealed:   {}\n", status.captures);
   text += fmt::format("Writes kept for peers:   {}\n", status.live_writes);
   text += fmt::format("Conflicts on record:     {}\n", status.conflicts);
+  text += fmt::format("  decided by rules:      {}\n",
+                      status.conflicts - status.open_conflicts - status.resolved_conflicts);
+  text += fmt::format("  resolved by people:    {}\n", status.resolved_conflicts);
+  text += fmt::format("  open, to be decided:   {}{}\n", status.open_conflicts,
+                      status.open_conflicts > 0 ? " ('mbsync resolve')" : "");
   if (status.unseen_rows > 0) {
     text += fmt::format("Rows held by the application, to be brought up to date when they are free: {}\n",
                         status.unseen_rows);
