@@ -93,7 +93,7 @@ std::string conflict_of_names(Pair& pair, bool open = true) {
   pair.a.execute("UPDATE \"Customer\" SET \"fullName\" = 'from a'");
   pair.b.execute("UPDATE \"Customer\" SET \"fullName\" = 'from b'");
   pair.exchange();
-  const auto id = only_conflict(pair.a, open);
+  auto id = only_conflict(pair.a, open);
   pair.exchange();
   return id;
 }
