@@ -11,7 +11,7 @@ enum class ErrorKind {
   kTransient,  ///< try the same again: lost connection, serialization failure, deadlock, peer away
   kInDoubt,    ///< a commit whose outcome is unknown: look before trying again
   kRejected,   ///< the other side, the server or the database refused it and will refuse it again
-  kConflict,   ///< data that cannot stand together in one database: a unique or foreign key
+  kConflict,   ///< rows that the database refuses: a constraint, a value that does not fit, a trigger that raises
   kCorrupt,    ///< bytes or state that must not exist: truncated message, vector from the future
   kConfig,     ///< a person has to change a setting, a flag, a right
   kNotFound,   ///< the named thing does not exist

@@ -7,8 +7,10 @@
 #include <functional>
 #include <limits>
 
+#include "change_sql.h"
 #include "copy_text.h"
 #include "pull_reader.h"
+#include "repair.h"
 #include "seal.h"
 #include "table_sql.h"
 
@@ -26,8 +28,12 @@ constexpr int kAttemptsMax = 12;
 // How long one attempt may look for the rows that block it; all that is not known to be free by then is set aside. The
 // rows that are free are locked meanwhile.
 constexpr std::chrono::milliseconds kProbeMax{200};
-// As many rows that were set aside are settled one by one at a time, where one of them cannot stand.
-constexpr int kSingleRowsMax = 200;
+// The same for rows that the database refuses: they are few, and what is set aside with them comes late for nothing.
+constexpr std::chrono::milliseconds kRefusedProbeMax{3000};
+// How many parked rows a report names.
+constexpr int kParkedNamed = 5;
+// A row that the database refuses is tried again after a second, then after twice as long each time, up to this.
+constexpr int kParkedRetrySeconds = 300;
 
 VersionVector without(NodeId node, const VersionVector& vector) {
   auto counters = vector.counters();
@@ -69,12 +75,17 @@ bool may_try_again(const PgConnection& db, const Error& error) {
   return error.kind == ErrorKind::kTransient && !db.broken();
 }
 
+bool is_refused(const PgConnection& db, const Error& error) {
+  return error.kind == ErrorKind::kConflict && !db.broken();
+}
+
 }  // namespace
 
 Result<void> prepare_apply(PgConnection& db) {
   MBSYNC_TRY(prepare_sealing(db));
   MBSYNC_TRY(prepare_merge(db));
-  return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\"");
+  MBSYNC_TRY(prepare_repair(db));
+  return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\", reason text");
 }
 
 Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
@@ -83,8 +94,12 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
   if (patient || header.full) {
     Blocked none;
     auto done = attempt(task, none);
-    if (done || header.full || !may_try_again(db_, done.error())) {
+    if (done || !(may_try_again(db_, done.error()) || is_refused(db_, done.error()))) {
       return done;
+    }
+    task.repair = is_refused(db_, done.error());
+    if (header.full) {
+      return task.repair ? attempts(task) : done;
     }
   }
   task.skip_held = true;
@@ -92,27 +107,17 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
 }
 
 Result<ApplyReport> Applier::settle_unseen() {
-  auto staged = stage_unseen("true");
+  auto staged = stage_unseen();
   MBSYNC_TRY(staged);
-  auto done = settle(*staged);
-  if (done || done.error().kind != ErrorKind::kConflict) {
-    return done;
-  }
-  const auto rows = db_.exec(fmt::format(
-      "SELECT DISTINCT tab, key FROM mbsync.change WHERE unseen ORDER BY tab, key LIMIT {}", kSingleRowsMax));
-  MBSYNC_TRY(rows);
-  for (const auto& row : *rows) {
-    auto single = stage_unseen(fmt::format("tab = {} AND key = {}", row[0].c_str(), db_.quote(row[1].c_str())));
-    MBSYNC_TRY(single);
-    if (auto settled = settle(*single); !settled && settled.error().kind != ErrorKind::kConflict) {
-      return settled;
-    }
-  }
-  return done;
+  return settle(*staged);
 }
 
-Result<Applier::Staged> Applier::stage_unseen(const std::string& which) {
-  const auto tabs = db_.exec(fmt::format("SELECT DISTINCT tab FROM mbsync.change WHERE unseen AND {}", which));
+// All that waits, but for parked rows whose time has not come.
+Result<Applier::Staged> Applier::stage_unseen() {
+  const auto which =
+      fmt::format("NOT EXISTS (SELECT FROM mbsync.parked p WHERE p.next_try > now() AND p.tab = c.tab AND {})",
+                  has_key("p", "c.key"));
+  const auto tabs = db_.exec(fmt::format("SELECT DISTINCT c.tab FROM mbsync.change c WHERE c.unseen AND {}", which));
   MBSYNC_TRY(tabs);
   Staged staged;
   for (const auto& row : *tabs) {
@@ -125,8 +130,8 @@ Result<Applier::Staged> Applier::stage_unseen(const std::string& which) {
     auto entry = make_stage(db_, *table);
     MBSYNC_TRY(entry);
     const auto rows = db_.exec(fmt::format(
-        "INSERT INTO {} (m_key, m_deleted) SELECT key, bool_or(deleted) FROM mbsync.change WHERE unseen AND "
-        "tab = {} AND {} GROUP BY key",
+        "INSERT INTO {} (m_key, m_deleted) SELECT c.key, bool_or(c.deleted) FROM mbsync.change c WHERE c.unseen AND "
+        "c.tab = {} AND {} GROUP BY c.key",
         entry->name, id, which));
     MBSYNC_TRY(rows);
     entry->rows = static_cast<std::int64_t>(rows->affected_rows());
@@ -146,11 +151,22 @@ Result<ApplyReport> Applier::settle(Staged& staged) {
 
 Result<ApplyReport> Applier::attempts(Task task) {
   MBSYNC_TRY(db_.clear_temporary_table("held"));
+  if (task.repair) {
+    MBSYNC_TRY(add_stages(db_, schema_, task.staged));
+  }
   for (int number = 1;; ++number) {
     Blocked blocked;
     auto done = attempt(task, blocked);
     if (done || blocked.empty() || number == kAttemptsMax) {
       return done;
+    }
+    const bool refused = std::any_of(blocked.keys.begin(), blocked.keys.end(),
+                                     [](const ReferenceCheck::Held& row) { return !row.reason.empty(); });
+    if (refused && !task.repair) {
+      // Before a row is parked, it is looked at whether a rule can make it stand.
+      task.repair = true;
+      MBSYNC_TRY(add_stages(db_, schema_, task.staged));
+      continue;
     }
     MBSYNC_TRY(hold(task, blocked));
   }
@@ -159,16 +175,42 @@ Result<ApplyReport> Applier::attempts(Task task) {
 // For the next attempt; the staging tables are as they were before the last one.
 Result<void> Applier::hold(const Task& task, const Blocked& blocked) {
   std::string lines;
-  for (const auto& [tab, key] : blocked.keys) {
-    append_copy_line(lines, {std::to_string(tab), key});
+  for (const auto& [tab, key, reason] : blocked.keys) {
+    append_copy_line(lines, {std::to_string(tab), key, reason.empty() ? Value() : Value(reason)});
   }
   MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.held FROM STDIN"));
   MBSYNC_TRY(db_.copy_in(lines));
   MBSYNC_TRY(db_.copy_in_end());
   for (const auto& range : blocked.ranges) {
-    MBSYNC_TRY(db_.exec(fmt::format("INSERT INTO pg_temp.held SELECT {}, m_key FROM {} WHERE m_key >= {}{}", range.tab,
-                                    task.staged.at(range.tab).name, db_.quote(range.from),
+    MBSYNC_TRY(db_.exec(fmt::format("INSERT INTO pg_temp.held (tab, key) SELECT {}, m_key FROM {} WHERE m_key >= {}{}",
+                                    range.tab, task.staged.at(range.tab).name, db_.quote(range.from),
                                     range.to ? fmt::format(" AND m_key < {}", db_.quote(*range.to)) : "")));
+  }
+  return {};
+}
+
+// Keeps in mind why rows are refused, and when to try them again.
+Result<void> Applier::note_parked(ApplyReport& report) {
+  const auto any = db_.exec("SELECT EXISTS (SELECT FROM pg_temp.held WHERE reason IS NOT NULL)");
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return {};
+  }
+  const auto parked = db_.exec(fmt::format(
+      "WITH gone AS (DELETE FROM mbsync.parked p USING pg_temp.held h WHERE h.reason IS NOT NULL AND p.tab = "
+      "h.tab AND {0} RETURNING p.tab, p.key, p.since, p.tries, p.reason) "
+      "INSERT INTO mbsync.parked (tab, key, reason, since, tries, next_try) "
+      "SELECT DISTINCT ON (h.tab, h.key) h.tab, h.key, h.reason, coalesce(g.since, now()), coalesce(g.tries, "
+      "0) + 1, now() + least({1}, 2 ^ least(coalesce(g.tries, 0), 20)) * interval '1 second' "
+      "FROM pg_temp.held h LEFT JOIN gone g ON g.tab = h.tab AND g.key = h.key WHERE h.reason IS NOT NULL "
+      "RETURNING tab, key, reason, tries",
+      has_key("p", "h.key"), kParkedRetrySeconds));
+  MBSYNC_TRY(parked);
+  for (const auto& row : *parked) {
+    const auto* table = schema_.find(row[0].as<int>());
+    if (static_cast<int>(report.parked.size()) < kParkedNamed && row[3].as<int>() == 1 && table != nullptr) {
+      report.parked.push_back(fmt::format("row {} of table {}: {}", row[1].c_str(), table->display(), row[2].c_str()));
+    }
   }
   return {};
 }
@@ -257,6 +299,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return locked.error().in(fmt::format("locking rows of table {}", entry->table->display()));
     }
   }
+  if (task.skip_held) {
+    MBSYNC_TRY(note_parked(report));
+  }
   if (task.settling) {
     // What is still held stays as it is.
     std::int64_t left = 0;
@@ -297,7 +342,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   // With no third member, a write that needed no decision would be forgotten at once: the sender has it, this node has
   // it, and there is nobody else to tell.
-  const bool forget_at_once = others.empty() && !task.settling;
+  const bool forget_at_once = others.empty() && !task.settling && !task.repair;
 
   // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out
   // of date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes.
@@ -326,7 +371,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       }
     }
   }
-  if (report.merged > 0 || report.set_aside > 0) {
+  if (report.merged > 0 || report.set_aside > 0 || task.repair) {
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
   }
   // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
@@ -340,7 +385,24 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
-  MBSYNC_TRY(references.check_deletions());
+  Repair repair(db_, schema_, task.staged);
+  if (task.repair) {
+    auto unsolved = repair.run();
+    MBSYNC_TRY(unsolved);
+    if (!unsolved->empty() && !task.skip_held) {
+      return Error{ErrorKind::kConflict, unsolved->front().reason, "nothing was changed"};
+    }
+    blocked.keys = std::move(*unsolved);
+    if (!blocked.empty()) {
+      return report;
+    }
+  }
+  auto refused = references.check_deletions(task.skip_held);
+  MBSYNC_TRY(refused);
+  blocked.keys = std::move(*refused);
+  if (!blocked.empty()) {
+    return report;
+  }
   MBSYNC_TRY(plan_for(db_, most));
   MBSYNC_TRY(write_all(task, order, blocked));
   if (!blocked.empty()) {
@@ -354,6 +416,18 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     return report;
   }
   MBSYNC_TRY(check_nobody_was_faster(order));
+  if (task.repair) {
+    // What was made here is sealed at once, so that no report covers what it follows from and leaves it out (C18).
+    MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
+    const auto captured = repair.capture();
+    MBSYNC_TRY(captured);
+    report.repaired = *captured;
+    MBSYNC_TRY(seal(db_, schema_, self_.id));
+  }
+  MBSYNC_TRY(
+      db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
+               "= p.tab AND " +
+               has_key("c", "p.key") + ")"));
   if (task.settling) {
     return report;
   }
@@ -431,10 +505,10 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
     if (!done) {
       auto error = done.error().in(fmt::format("writing table {}", entry->table->display()));
       if (error.kind == ErrorKind::kConflict) {
-        error.hint = fmt::format(
-            "a row from {} and a row here cannot stand together; nothing was changed; change or remove one of the two, "
-            "on either machine, and it goes on by itself",
-            task.settling ? "a peer" : task.header.sender.name);
+        error.hint =
+            "this database refuses a row of the fleet; nothing was changed; change or remove one of the rows that "
+            "cannot "
+            "stand together, on either machine, and it goes on by itself";
       }
       return error;
     }
@@ -454,17 +528,19 @@ Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Block
   if (done) {
     return db_.run("RELEASE SAVEPOINT guarded");
   }
-  if (!may_try_again(db_, done.error())) {
+  const bool refused = is_refused(db_, done.error());
+  if (!refused && !may_try_again(db_, done.error())) {
     return done;
   }
   MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT guarded"));
-  MBSYNC_TRY(find_blocked(staged, blocked, work));
+  MBSYNC_TRY(find_blocked(staged, blocked, refused ? kRefusedProbeMax : kProbeMax, work));
   return blocked.empty() ? done : Result<void>();
 }
 
 template <typename Work>
-Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, Work work) {
-  const auto deadline = std::chrono::steady_clock::now() + kProbeMax;
+Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, std::chrono::milliseconds patience,
+                                   Work work) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   const auto tab = staged.table->id;
   const auto count = db_.exec(fmt::format("SELECT count(*) FROM {}", staged.name));
   MBSYNC_TRY(count);
@@ -503,9 +579,10 @@ Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, 
       return done;
     }
     MBSYNC_TRY(db_.exec(done ? "RELEASE SAVEPOINT probe" : "ROLLBACK TO SAVEPOINT probe"));
-    if (!done && may_try_again(db_, done.error())) {
+    if (!done && (may_try_again(db_, done.error()) || is_refused(db_, done.error()))) {
       if (rows == 1) {
-        blocked.keys.emplace_back(tab, **first);
+        const bool refused = done.error().kind == ErrorKind::kConflict;
+        blocked.keys.push_back(ReferenceCheck::Held{tab, **first, refused ? done.error().message : ""});
       } else {
         split(from, rows);
       }

@@ -1,6 +1,7 @@
 // What was staged becomes rows, in one transaction: locked, sealed, merged, written, checked.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <set>
 #include <utility>
@@ -18,8 +19,11 @@ struct ApplyReport {
   std::int64_t rows = 0;       ///< rows in the answer
   std::int64_t merged = 0;     ///< of those, rows with writes on both sides
   std::int64_t conflicts = 0;  ///< columns in which siblings differed
+  std::int64_t repaired = 0;   ///< writes of mbsync's own, so that all rows can stand (CONFLICTS.md C18)
   /// Rows that the application holds: what came for them waits in mbsync.change (CONFLICTS.md C10).
   std::int64_t set_aside = 0;
+  /// Of those, rows that the database refuses (mbsync.parked).
+  std::vector<std::string> parked;  ///< "row 5 of table public.a: reason"; the first few
   /// Rows whose unsent writes had lost their values: removed here with triggers switched off. The peer's row stands.
   std::int64_t missing = 0;
   /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing
@@ -28,8 +32,8 @@ struct ApplyReport {
 };
 
 /// The caller holds the engine's lock; the session has no open transaction. Errors: `transient` (lock, deadlock,
-/// connection: try again later), `conflict` (a key that both sides gave to different rows, a reference without its
-/// row), `in_doubt` (ask the vector). After any error nothing has changed, and the staging tables are as they were.
+/// connection: try again later), `conflict` (rows of a full answer that the database refuses), `in_doubt` (ask the
+/// vector). After any error nothing has changed, and the staging tables are as they were.
 class Applier {
  public:
   using Staged = std::map<int, StagedTable>;  ///< by Table::id
@@ -42,8 +46,7 @@ class Applier {
   /// answer cannot leave rows out and fails with `transient` instead.
   Result<ApplyReport> apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen, bool patient);
 
-  /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still wait. A
-  /// row that cannot stand does not keep the others waiting: its error is returned when all have been looked at.
+  /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still wait.
   Result<ApplyReport> settle_unseen();
 
  private:
@@ -51,15 +54,17 @@ class Applier {
     Staged& staged;
     const PullHeader& header;
     const VersionVector& asked_seen;
-    bool skip_held;  ///< rows that cannot be locked at once are set aside
-    bool settling;   ///< not an answer, but what was set aside before
+    bool skip_held;       ///< rows that cannot be locked at once are set aside
+    bool settling;        ///< not an answer, but what was set aside before
+    bool repair = false;  ///< rows do not stand together as they are (repair.h)
   };
   struct KeyRange {
     int tab;
     std::string from;
     Value to;  // the first key behind it; nothing: up to the end
   };
-  // Rows that turned out to have to wait, so that the attempt has to be made again without them.
+  // Rows that turned out to have to wait, or that the database refuses, so that the attempt has to be made again
+  // without them.
   struct Blocked {
     ReferenceCheck::Keys keys;
     std::vector<KeyRange> ranges;
@@ -77,9 +82,10 @@ class Applier {
   template <typename Work>
   Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Work work);
   template <typename Work>
-  Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, Work work);
+  Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, std::chrono::milliseconds patience, Work work);
   Result<void> hold(const Task& task, const Blocked& blocked);
-  Result<Staged> stage_unseen(const std::string& which);
+  Result<void> note_parked(ApplyReport& report);
+  Result<Staged> stage_unseen();
   Result<ApplyReport> settle(Staged& staged);
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
   [[nodiscard]] bool is_referenced(const Table& table) const;

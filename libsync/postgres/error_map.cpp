@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <pqxx/pqxx>
 
 namespace mbsync {
@@ -35,7 +37,9 @@ Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
   if (category == "40" || category == "57" || category == "08" || sqlstate == "55P03") {
     return Error{ErrorKind::kTransient, text, ""};
   }
-  if (category == "23") {
+  // The database has looked at a row and refuses it: a constraint, a value that does not fit, a trigger that raises.
+  constexpr std::string_view kRefusals[] = {"22", "23", "38", "39", "44", "54", "P0"};
+  if (std::find(std::begin(kRefusals), std::end(kRefusals), category) != std::end(kRefusals)) {
     return Error{ErrorKind::kConflict, text, ""};
   }
   if (category == "28" || category == "3D" || sqlstate == "42501") {

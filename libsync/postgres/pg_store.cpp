@@ -322,8 +322,13 @@ class PgStore::Impl::Pull : public PullSession {
       MBSYNC_TRY(report);
       applied_ = !report->outdated;
       const auto& header = stage_->received();
-      outcome = ApplyOutcome{report->rows,      report->merged,  report->conflicts,
-                             report->set_aside, report->missing, report->outdated || header.ask_again};
+      outcome = ApplyOutcome{report->rows,
+                             report->merged,
+                             report->conflicts,
+                             report->set_aside,
+                             report->parked,
+                             report->missing,
+                             report->outdated || header.ask_again};
       if (report->outdated) {
         return {};
       }
@@ -559,9 +564,9 @@ Result<std::int64_t> PgStore::forget_conflicts(int days) {
   return removed;
 }
 
-Result<std::int64_t> PgStore::settle_unseen() {
+Result<SettleOutcome> PgStore::settle_unseen() {
   if (!impl_->has_unseen()) {
-    return 0;
+    return SettleOutcome{};
   }
   auto db = impl_->lease("settle");
   MBSYNC_TRY(db);
@@ -572,15 +577,15 @@ Result<std::int64_t> PgStore::settle_unseen() {
     const std::lock_guard lock(impl_->state_mutex);
     role = impl_->role;
   }
-  std::int64_t waiting = 0;
+  SettleOutcome outcome;
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
     const auto schema = impl_->current_schema();
     const auto report = Applier(**db, *schema, self, role).settle_unseen();
     MBSYNC_TRY(report);
-    waiting = report->set_aside;
+    outcome = SettleOutcome{report->set_aside, report->parked};
     return impl_->read_seen(**db);
   }));
-  return waiting;
+  return outcome;
 }
 
 void PgStore::interrupt() {
@@ -621,12 +626,22 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
       "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM "
       "mbsync.capture), "
       "(SELECT count(*) FROM mbsync.change), "
-      "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen)");
+      "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen), (SELECT count(*) FROM mbsync.parked)");
   MBSYNC_TRY(facts);
   status.schema_version = (*facts)[0][0].as<int>(0);
   status.captures = (*facts)[0][1].as<std::int64_t>();
   status.live_writes = (*facts)[0][2].as<std::int64_t>();
-  status.unseen_rows = (*facts)[0][3].as<std::int64_t>();
+  status.parked_rows = (*facts)[0][4].as<std::int64_t>();
+  status.unseen_rows = std::max<std::int64_t>(0, (*facts)[0][3].as<std::int64_t>() - status.parked_rows);
+  const auto parked = db.exec(
+      fmt::format("SELECT t.schema_name || '.' || t.table_name, p.key, p.reason, to_char(p.since AT TIME ZONE 'UTC', "
+                  "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM mbsync.parked p JOIN mbsync.synced_table t ON t.id = p.tab "
+                  "ORDER BY p.since, 1, 2 LIMIT {}",
+                  StoreStatus::kParkedShown));
+  MBSYNC_TRY(parked);
+  for (const auto& row : *parked) {
+    status.parked.push_back({row[0].c_str(), row[1].c_str(), row[2].c_str(), row[3].c_str()});
+  }
   const auto conflicts = count_conflicts(db);
   MBSYNC_TRY(conflicts);
   status.conflicts = conflicts->open + conflicts->decided + conflicts->resolved;

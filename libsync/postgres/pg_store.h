@@ -33,9 +33,15 @@ struct ApplyOutcome {
   std::int64_t rows = 0;
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
-  std::int64_t set_aside = 0;  ///< rows that the application holds; they follow by settle_unseen()
-  std::int64_t missing = 0;    ///< unsent writes here whose row was removed with triggers switched off
-  bool ask_again = false;      ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+  std::int64_t set_aside = 0;       ///< rows that wait: the application holds them, or the database refuses them
+  std::vector<std::string> parked;  ///< of those, rows refused for the first time, with the reason; a few of them
+  std::int64_t missing = 0;         ///< unsent writes here whose row was removed with triggers switched off
+  bool ask_again = false;           ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+};
+
+struct SettleOutcome {
+  std::int64_t waiting = 0;         ///< rows that the application still holds
+  std::vector<std::string> parked;  ///< as in ApplyOutcome
 };
 
 /// What status shows; read in one go, without the engine's lock.
@@ -48,6 +54,15 @@ struct StoreStatus {
   std::int64_t open_conflicts = 0;      ///< of these, a person must decide
   std::int64_t resolved_conflicts = 0;  ///< a person has decided; the rest was decided by rules
   std::int64_t unseen_rows = 0;         ///< rows whose news wait for an application transaction that holds them
+  struct ParkedRow {
+    std::string table;
+    std::string key;
+    std::string reason;  ///< what the database says
+    std::string since;   ///< ISO time
+  };
+  std::int64_t parked_rows = 0;   ///< rows that the database refuses; their news wait as well
+  std::vector<ParkedRow> parked;  ///< the oldest of them, up to kParkedShown
+  static constexpr int kParkedShown = 100;
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {
@@ -111,8 +126,9 @@ class PgStore {
   /// Removes some of the conflicts that are decided and have been on record here for longer than `days`; how many. To
   /// be called again until it is zero.
   Result<std::int64_t> forget_conflicts(int days);
-  /// Brings what was set aside into rows that the application does not hold any more; how many rows still wait.
-  Result<std::int64_t> settle_unseen();
+  /// Brings what was set aside into rows that the application does not hold any more, and tries rows again that the
+  /// database refused, when it is time.
+  Result<SettleOutcome> settle_unseen();
 
   /// Gives up every statement that is under way; from then on everything fails with `cancelled`. Returns at once.
   /// Called again while it has had no effect for longer than a second and a half, it cuts the connections.

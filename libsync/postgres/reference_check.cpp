@@ -3,77 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <set>
 
 #include "change_sql.h"
+#include "reference_sql.h"
 #include "table_sql.h"
 
 namespace mbsync {
 namespace {
 
-using NameColumn = std::function<std::string(const std::string&)>;
-
-NameColumn of(std::string_view row) {
-  return [row = std::string(row)](const std::string& column) {
-    return fmt::format("{}.{}", row, PgConnection::quote_name(column));
-  };
-}
-
-NameColumn staged_of(std::string_view row, const Table& table) {
-  return [row = std::string(row), &table](const std::string& column) {
-    return TableSql(table).staged_value(row, static_cast<std::size_t>(table.find(column) - table.columns.data()));
-  };
-}
-
-// A generated column is not staged.
-bool are_staged(const Table& table, const std::vector<std::string>& columns) {
-  return std::all_of(columns.begin(), columns.end(),
-                     [&](const std::string& column) { return table.find(column) != nullptr; });
-}
-
-// "p.x = t.a AND ...". As PostgreSQL does it, the parent's collation decides where the two differ.
-std::string equal_columns(const ForeignKey& reference, const Table* parent_table, const NameColumn& child,
-                          const NameColumn& parent) {
-  std::string condition;
-  for (std::size_t i = 0; i < reference.columns.size(); ++i) {
-    const auto* column = parent_table == nullptr ? nullptr : parent_table->find(reference.referenced[i]);
-    const auto collate =
-        column == nullptr || column->collation.empty() ? std::string() : fmt::format(" COLLATE {}", column->collation);
-    condition += fmt::format("{}{}{} {} {}", i == 0 ? "" : " AND ", parent(reference.referenced[i]), collate,
-                             reference.operators[i], child(reference.columns[i]));
-  }
-  return condition;
-}
-
-std::string all_present(const ForeignKey& reference, const NameColumn& child) {
-  std::string condition;
-  for (const auto& column : reference.columns) {
-    condition += fmt::format("{}{} IS NOT NULL", condition.empty() ? "" : " AND ", child(column));
-  }
-  return condition;
-}
-
-// Whether the staged row `s` may have a new value in one of the columns. A column that it is not the latest write of
-// was checked when its value came.
-std::string may_have_written(const Table& table, const std::vector<std::string>& columns) {
-  std::string condition = "s.m_cols IS NULL";
-  for (const auto& column : columns) {
-    condition += fmt::format(" OR substring(s.m_cols FROM {} FOR 1) = B'1'", table.find(column)->number + 1);
-  }
-  return fmt::format("({})", condition);
-}
-
-std::string quoted_parent(const ForeignKey& reference) {
-  return fmt::format("{}.{}", PgConnection::quote_name(reference.schema), PgConnection::quote_name(reference.table));
+std::string violation_text(const Table& table, const ForeignKey& reference, std::string_view key) {
+  return fmt::format("row {} of table {} refers to a row of {}.{} that is gone on the other side (constraint \"{}\")",
+                     key, table.display(), reference.schema, reference.table, reference.name);
 }
 
 Error violation(const Table& table, const ForeignKey& reference, std::string_view key) {
-  return Error{
-      ErrorKind::kConflict,
-      fmt::format("row {} of table {} refers to a row of {}.{} that was deleted on the other side (constraint \"{}\")",
-                  key, table.display(), reference.schema, reference.table, reference.name),
-      "nothing was changed; restore the referenced row or remove the reference on either machine"};
+  return Error{ErrorKind::kConflict, violation_text(table, reference, key),
+               "nothing was changed; restore the referenced row or remove the reference on either machine"};
 }
 
 }  // namespace
@@ -102,7 +48,7 @@ Result<bool> ReferenceCheck::hold(const StagedTable& staged, const std::string& 
       fmt::format("UPDATE {} s SET m_held = true WHERE NOT s.m_held AND {} RETURNING s.m_key", staged.name, condition));
   MBSYNC_TRY(rows);
   for (const auto& row : *rows) {
-    held.emplace_back(staged.table->id, row[0].c_str());
+    held.push_back(Held{staged.table->id, row[0].c_str(), ""});
   }
   return !rows->empty();
 }
@@ -165,33 +111,54 @@ Result<ReferenceCheck::Keys> ReferenceCheck::find_dependents() {
   return held;
 }
 
-Result<void> ReferenceCheck::check_deletions() {
+Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
+  Keys held;
   for (const auto& [child, reference, parent] : edges()) {
     const auto* parent_stage = stage_of(parent);
     if (parent_stage == nullptr) {
       continue;
     }
-    const auto any = db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_deleted)", parent_stage->name));
+    // What is not part of the key may get another value, and then it is gone as well.
+    std::string goes = "s.m_deleted";
+    if (are_staged(*parent, reference->referenced)) {
+      for (const auto& name : reference->referenced) {
+        const auto place = static_cast<std::size_t>(parent->find(name) - parent->columns.data());
+        if (std::find(parent->key.begin(), parent->key.end(), place) == parent->key.end()) {
+          goes += fmt::format(" OR p.{} IS DISTINCT FROM {}", PgConnection::quote_name(name),
+                              staged_of("s", *parent)(name));
+        }
+      }
+    }
+    const auto any = db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {}{})", parent_stage->name,
+                                          goes == "s.m_deleted" ? " WHERE m_deleted" : ""));
     MBSYNC_TRY(any);
     if (!(*any)[0][0].as<bool>()) {
       continue;
     }
     const auto* child_stage = stage_of(child);
     const TableSql child_sql(*child);
-    const auto staged = child_stage == nullptr ? std::string()
-                                               : fmt::format(" AND NOT EXISTS (SELECT FROM {} cs WHERE {})",
-                                                             child_stage->name, child_sql.key_match("t", "cs.m_key"));
+    auto others = child_stage == nullptr ? std::string()
+                                         : fmt::format(" AND NOT EXISTS (SELECT FROM {} cs WHERE {})",
+                                                       child_stage->name, child_sql.key_match("t", "cs.m_key"));
+    if (are_staged(*parent, reference->referenced)) {
+      others +=
+          fmt::format(" AND NOT EXISTS (SELECT FROM {} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {})",
+                      parent_stage->name, equal_columns(*reference, parent, of("t"), staged_of("ps", *parent)));
+    }
     const auto found = db_.exec(fmt::format(
-        "SELECT {} FROM {} s JOIN {} p ON {} JOIN {} t ON {} WHERE s.m_deleted{} "
-        "LIMIT 1",
+        "SELECT DISTINCT ON (s.m_key) {}, s.m_key FROM {} s JOIN {} p ON {} JOIN {} t ON {} WHERE ({}) AND NOT "
+        "s.m_held{} ORDER BY s.m_key",
         child_sql.key_text("t"), parent_stage->name, parent->quoted(), TableSql(*parent).key_match("p", "s.m_key"),
-        child->quoted(), equal_columns(*reference, parent, of("t"), of("p")), staged));
+        child->quoted(), equal_columns(*reference, parent, of("t"), of("p")), goes, others));
     MBSYNC_TRY(found);
-    if (!found->empty()) {
-      return violation(*child, *reference, (*found)[0][0].c_str());
+    for (const auto& row : *found) {
+      if (!skip_held) {
+        return violation(*child, *reference, row[0].c_str());
+      }
+      held.push_back(Held{parent->id, row[1].c_str(), violation_text(*child, *reference, row[0].c_str())});
     }
   }
-  return {};
+  return held;
 }
 
 Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
@@ -224,14 +191,19 @@ Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
       continue;
     }
     const auto missing =
-        db_.exec(fmt::format("SELECT s.m_key FROM {} WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {}) LIMIT 1", rows,
-                             which, quoted_parent(*reference), equal_columns(*reference, parent, own, of("p"))));
+        db_.exec(fmt::format("SELECT s.m_key FROM {} WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})", rows, which,
+                             quoted_parent(*reference), equal_columns(*reference, parent, own, of("p"))));
     MBSYNC_TRY(missing);
     if (!missing->empty()) {
-      if (reference->validated) {
-        return violation(*child, *reference, (*missing)[0][0].c_str());
+      if (!reference->validated) {
+        continue;  // NOT VALID: rows without what they refer to are known here
       }
-      continue;  // NOT VALID: rows without what they refer to are known here
+      for (const auto& row : *missing) {
+        if (!skip_held) {
+          return violation(*child, *reference, row[0].c_str());
+        }
+        held.push_back(Held{child->id, row[0].c_str(), violation_text(*child, *reference, row[0].c_str())});
+      }
     }
     if (!skip_held) {
       return Error{ErrorKind::kTransient,
@@ -243,7 +215,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
                              lock, rows, which));
     MBSYNC_TRY(waiting);
     for (const auto& row : *waiting) {
-      held.emplace_back(child->id, row[0].c_str());
+      held.push_back(Held{child->id, row[0].c_str(), ""});
     }
   }
   return held;

@@ -12,7 +12,13 @@ namespace mbsync {
 
 class ReferenceCheck {
  public:
-  using Keys = std::vector<std::pair<int, std::string>>;  ///< table, key
+  /// A staged row that cannot be written now. Where `reason` is empty it only waits for others.
+  struct Held {
+    int tab = 0;
+    std::string key;
+    std::string reason;
+  };
+  using Keys = std::vector<Held>;
   using Staged = std::map<int, StagedTable>;
 
   /// In the apply transaction, with the staged rows merged.
@@ -24,13 +30,13 @@ class ReferenceCheck {
   /// which cannot be written refers to still, and whatever depends on these.
   Result<Keys> find_dependents();
 
-  /// Before rows are written: `conflict` if a row here refers to one that is to be deleted, and neither goes nor
-  /// changes itself. Rows to be deleted are locked, so nobody can refer to them any more.
-  Result<void> check_deletions();
+  /// Before rows are written: the staged deletions of rows that a row here refers to which neither goes nor changes
+  /// itself. Rows to be deleted are locked, so nobody can refer to them any more. Without `skip_held`, `conflict`.
+  Result<Keys> check_deletions(bool skip_held);
 
   /// After rows are written: locks what they refer to against deletion, as the constraint would. `conflict` if it does
-  /// not exist. With `skip_held` a referenced row that the application is about to delete is not waited for; then the
-  /// rows that refer to it are returned, since they cannot stand yet.
+  /// not exist. With `skip_held` nothing is waited for and nothing fails: the rows are returned that refer to what the
+  /// application is about to delete, or to what does not exist.
   Result<Keys> lock_referenced(bool skip_held);
 
  private:

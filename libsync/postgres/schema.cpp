@@ -34,8 +34,10 @@ constexpr const char* kColumns = R"sql(
 SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid, a.atttypmod,
        a.attnotnull, a.attgenerated <> '' AS generated, a.attidentity = 'a' AS identity_always,
        CASE WHEN co.oid IS NOT NULL THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) ELSE '' END AS collation,
-       coalesce(co.collisdeterministic, true) AS deterministic
+       coalesce(co.collisdeterministic, true) AS deterministic,
+       CASE WHEN a.attgenerated = '' THEN coalesce(pg_get_expr(d.adbin, d.adrelid), '') ELSE '' END AS default_value
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   LEFT JOIN pg_collation co ON co.oid = a.attcollation LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND )sql" MBSYNC_TAKES_PART R"sql(
@@ -65,9 +67,10 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
 constexpr const char* kForeignKeys = R"sql(
-SELECT f.conrelid, f.conname, n.nspname, c.relname, f.condeferrable, f.convalidated, u.child, u.parent, u.operator
+SELECT f.conrelid, f.conname, n.nspname, c.relname, f.convalidated, f.confdeltype, u.child, u.parent, u.operator,
+       to_jsonb(f) -> 'confdelsetcols' @> to_jsonb(u.attnum) AS set_on_delete
   FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
-       LATERAL (SELECT ca.attname AS child, pa.attname AS parent, k.place,
+       LATERAL (SELECT ca.attname AS child, ca.attnum, pa.attname AS parent, k.place,
                        format('OPERATOR(%I.%s)', opn.nspname, o.oprname) AS operator
                   FROM unnest(f.conkey, f.confkey, f.conpfeqop) WITH ORDINALITY k(child, parent, op, place)
                   JOIN pg_operator o ON o.oid = k.op JOIN pg_namespace opn ON opn.oid = o.oprnamespace
@@ -223,6 +226,7 @@ Result<Schema> read_schema(PgConnection& db) {
     column.type = row["type"].c_str();
     column.collation = row["collation"].c_str();
     column.not_null = to_bool(row["attnotnull"]);
+    column.default_value = row["default_value"].c_str();
     column.generated = to_bool(row["generated"]);
     column.identity_always = to_bool(row["identity_always"]);
 
@@ -262,8 +266,12 @@ Result<Schema> read_schema(PgConnection& db) {
                                 {},
                                 {},
                                 {},
-                                to_bool(row["condeferrable"]),
-                                to_bool(row["convalidated"])});
+                                to_bool(row["convalidated"]),
+                                row["confdeltype"].c_str()[0],
+                                {}});
+    }
+    if (!row["set_on_delete"].is_null() && to_bool(row["set_on_delete"])) {
+      list.back().on_delete_columns.emplace_back(row["child"].c_str());
     }
     list.back().columns.emplace_back(row["child"].c_str());
     list.back().referenced.emplace_back(row["parent"].c_str());

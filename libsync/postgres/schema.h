@@ -35,6 +35,7 @@ struct Column {
   std::uint32_t settings = 0;  ///< which session settings its text form depends on (bits of Setting)
   bool fixed_size = false;     ///< a few bytes, whatever the value
   bool not_null = false;
+  std::string default_value;     ///< an expression, or empty
   bool generated = false;        ///< computed by PostgreSQL: never sent, never written
   bool identity_always = false;  ///< inserted with OVERRIDING SYSTEM VALUE, never updated
   bool operator==(const Column&) const = default;
@@ -47,8 +48,10 @@ struct ForeignKey {
   std::vector<std::string> columns;
   std::vector<std::string> referenced;
   std::vector<std::string> operators;  ///< between referenced and own column: "OPERATOR(public.=)"
-  bool deferrable = false;
-  bool validated = true;  ///< not NOT VALID: every row keeps it
+  bool validated = true;               ///< not NOT VALID: every row keeps it
+  char on_delete =
+      'a';  ///< as pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default
+  std::vector<std::string> on_delete_columns;  ///< which of `columns` SET NULL or SET DEFAULT is for; empty: all
   bool operator==(const ForeignKey&) const = default;
 };
 

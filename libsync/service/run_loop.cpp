@@ -191,6 +191,10 @@ class PeerLoop {
         if (applied->set_aside > 0) {
           shared_.rows_set_aside = true;
         }
+        for (const auto& row : applied->parked) {
+          log_warning(kPeerDomain, "a row cannot be written here and is parked, it is tried again peer={} what={}",
+                      name_, log_value(row));
+        }
         if (applied->rows > 0) {
           log_debug(kPeerDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name_,
                     applied->rows, applied->merged, applied->conflicts, applied->set_aside,
@@ -492,23 +496,26 @@ class Node {
     if (now < settle_at_) {
       return;
     }
-    const auto waiting = store_.settle_unseen();
+    const auto settled = store_.settle_unseen();
     settle_at_ = now + settle_wait_.next();
-    if (!waiting) {
-      if (settle_failures_.is_news(waiting.error().text())) {
-        report(waiting, "bringing up to date rows that the application held");
+    if (!settled) {
+      if (settle_failures_.is_news(settled.error().text())) {
+        report(settled, "bringing up to date rows that the application held");
       }
       return;
     }
     settle_failures_.forget();
-    shared_.reports_changed = shared_.reports_changed || (rows_waiting_ > 0 && *waiting != rows_waiting_);
-    if (*waiting > 0 && rows_waiting_ == 0) {
+    shared_.reports_changed = shared_.reports_changed || (rows_waiting_ > 0 && settled->waiting != rows_waiting_);
+    for (const auto& row : settled->parked) {
+      log_warning(kDomain, "a row cannot be written here and is parked, it is tried again what={}", log_value(row));
+    }
+    if (settled->waiting > 0 && rows_waiting_ == 0) {
       log_info(kDomain, "rows are held by application transactions, what peers wrote to them follows later rows={}",
-               *waiting);
-    } else if (*waiting == 0 && rows_waiting_ > 0) {
+               settled->waiting);
+    } else if (settled->waiting == 0 && rows_waiting_ > 0) {
       log_info(kDomain, "held rows have all been brought up to date");
     }
-    rows_waiting_ = *waiting;
+    rows_waiting_ = settled->waiting;
   }
 
   template <typename T>

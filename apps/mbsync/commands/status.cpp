@@ -19,6 +19,8 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"open_conflicts", status.open_conflicts},
       {"resolved_conflicts", status.resolved_conflicts},
       {"held_rows", status.unseen_rows},
+      {"parked_rows", status.parked_rows},
+      {"parked", nlohmann::ordered_json::array()},
       {"members", nlohmann::ordered_json::array()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
@@ -30,6 +32,10 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
          {"self", entry.self},
          {"last_seen", entry.last_seen.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(entry.last_seen)},
          {"behind_writes", entry.behind_writes}});
+  }
+  for (const auto& row : status.parked) {
+    document["parked"].push_back(
+        {{"table", row.table}, {"key", row.key}, {"reason", row.reason}, {"since", row.since}});
   }
   for (const auto& [table, reason] : status.refused) {
     document["not_synchronised"].push_back({{"table", table}, {"reason", reason}});
@@ -51,6 +57,15 @@ std::string as_text(const StoreStatus& status) {
   if (status.unseen_rows > 0) {
     text += fmt::format("Rows held by the application, to be brought up to date when they are free: {}\n",
                         status.unseen_rows);
+  }
+  if (status.parked_rows > 0) {
+    text += fmt::format(
+        "\nRows that this database refuses: {}. They are tried again by themselves; make room for them here, or change "
+        "them on the machine they come from:\n",
+        status.parked_rows);
+    for (const auto& row : status.parked) {
+      text += fmt::format("  {} {}: {} (since {})\n", row.table, row.key, row.reason, row.since);
+    }
   }
   std::vector<std::vector<std::string>> members;
   for (const auto& entry : status.members) {

@@ -1,0 +1,61 @@
+#include "reference_sql.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "table_sql.h"
+
+namespace mbsync {
+
+NameColumn of(std::string_view row) {
+  return [row = std::string(row)](const std::string& column) {
+    return fmt::format("{}.{}", row, PgConnection::quote_name(column));
+  };
+}
+
+NameColumn staged_of(std::string_view row, const Table& table) {
+  return [row = std::string(row), &table](const std::string& column) {
+    return TableSql(table).staged_value(row, static_cast<std::size_t>(table.find(column) - table.columns.data()));
+  };
+}
+
+bool are_staged(const Table& table, const std::vector<std::string>& columns) {
+  return std::all_of(columns.begin(), columns.end(),
+                     [&](const std::string& column) { return table.find(column) != nullptr; });
+}
+
+std::string equal_columns(const ForeignKey& reference, const Table* parent_table, const NameColumn& child,
+                          const NameColumn& parent) {
+  std::string condition;
+  for (std::size_t i = 0; i < reference.columns.size(); ++i) {
+    const auto* column = parent_table == nullptr ? nullptr : parent_table->find(reference.referenced[i]);
+    const auto collate =
+        column == nullptr || column->collation.empty() ? std::string() : fmt::format(" COLLATE {}", column->collation);
+    condition += fmt::format("{}{}{} {} {}", i == 0 ? "" : " AND ", parent(reference.referenced[i]), collate,
+                             reference.operators[i], child(reference.columns[i]));
+  }
+  return condition;
+}
+
+std::string all_present(const ForeignKey& reference, const NameColumn& child) {
+  std::string condition;
+  for (const auto& column : reference.columns) {
+    condition += fmt::format("{}{} IS NOT NULL", condition.empty() ? "" : " AND ", child(column));
+  }
+  return condition;
+}
+
+std::string may_have_written(const Table& table, const std::vector<std::string>& columns) {
+  std::string condition = "s.m_cols IS NULL";
+  for (const auto& column : columns) {
+    condition += fmt::format(" OR substring(s.m_cols FROM {} FOR 1) = B'1'", table.find(column)->number + 1);
+  }
+  return fmt::format("({})", condition);
+}
+
+std::string quoted_parent(const ForeignKey& reference) {
+  return fmt::format("{}.{}", PgConnection::quote_name(reference.schema), PgConnection::quote_name(reference.table));
+}
+
+}  // namespace mbsync

@@ -1,0 +1,524 @@
+#include "repair.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "change_sql.h"
+#include "copy_text.h"
+#include "record_text.h"
+#include "reference_sql.h"
+#include "table_sql.h"
+
+namespace mbsync {
+namespace {
+
+using Json = nlohmann::json;
+
+// A chain of cascades takes a round for each link; no real schema comes near this.
+constexpr int kRoundsMax = 200;
+// How many deletions are looked through for a row that is referred to by something else than its key.
+constexpr int kDeletionsMax = 10000;
+
+constexpr const char* kMicros =
+    "CASE WHEN c.at > '-infinity' THEN extract(epoch FROM date_trunc('second', c.at))::bigint * 1000000 + "
+    "extract(microseconds FROM c.at)::bigint % 1000000 END";
+
+WriteTime time_of(const pqxx::field& micros) {
+  return micros.is_null() ? kTimeUnknown : WriteTime{micros.as<std::int64_t>()};
+}
+
+bool same_columns(std::vector<std::string> a, std::vector<std::string> b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return a == b;
+}
+
+std::vector<std::string> key_names(const Table& table) {
+  std::vector<std::string> names;
+  for (const auto index : table.key) {
+    names.push_back(table.columns[index].name);
+  }
+  return names;
+}
+
+std::size_t index_of(const Table& table, const std::string& column) {
+  return static_cast<std::size_t>(table.find(column) - table.columns.data());
+}
+
+// "t" or "f" per column number, as captures have it.
+std::string changed_flags(const Table& table, const std::vector<std::string>& columns) {
+  std::string flags(table.width - 1, 'f');
+  for (const auto& column : columns) {
+    flags[table.find(column)->number - 1] = 't';
+  }
+  return flags;
+}
+
+}  // namespace
+
+Result<void> prepare_repair(PgConnection& db) {
+  return db.ensure_temporary_table(
+      "repaired",
+      "tab int, op \"char\", key text COLLATE \"C\", cols text COLLATE \"C\", at_us bigint, node text, counter bigint");
+}
+
+Result<void> add_stages(PgConnection& db, const Schema& schema, Repair::Staged& staged) {
+  std::set<int> wanted;
+  for (const auto& [id, entry] : staged) {
+    wanted.insert(id);
+  }
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (const auto& child : schema.tables) {
+      for (const auto& reference : child.foreign_keys) {
+        const auto* parent = schema.find(reference.schema, reference.table);
+        if (parent == nullptr || wanted.contains(child.id) == wanted.contains(parent->id)) {
+          continue;
+        }
+        wanted.insert({child.id, parent->id});
+        grown = true;
+      }
+    }
+  }
+  for (const auto id : wanted) {
+    if (!staged.contains(id)) {
+      auto entry = make_stage(db, *schema.find(id));
+      MBSYNC_TRY(entry);
+      staged.emplace(id, std::move(*entry));
+    }
+  }
+  return {};
+}
+
+std::vector<Repair::Edge> Repair::edges() const {
+  std::vector<Edge> all;
+  for (const auto& child : schema_.tables) {
+    for (const auto& reference : child.foreign_keys) {
+      const auto* parent = schema_.find(reference.schema, reference.table);
+      if (parent != nullptr && staged_.contains(child.id) && staged_.contains(parent->id) &&
+          are_staged(child, reference.columns) && are_staged(*parent, reference.referenced)) {
+        all.push_back(Edge{&child, &reference, parent});
+      }
+    }
+  }
+  return all;
+}
+
+Result<ReferenceCheck::Keys> Repair::run() {
+  MBSYNC_TRY(db_.clear_temporary_table("repaired"));
+  for (int number = 0; number < kRoundsMax; ++number) {
+    const auto changed = round();
+    MBSYNC_TRY(changed);
+    if (!*changed || !unsolved_.empty()) {
+      return std::move(unsolved_);
+    }
+  }
+  return Error{ErrorKind::kConflict, "rows that refer to each other cannot be brought to stand together",
+               "nothing was changed; look at the foreign keys of the tables concerned"};
+}
+
+Result<bool> Repair::round() {
+  bool changed = false;
+  for (const auto& edge : edges()) {
+    const auto mended = mend(edge);
+    if (!mended) {
+      return mended.error().in(
+          fmt::format("foreign key \"{}\" of table {}", edge.reference->name, edge.child->display()));
+    }
+    changed = changed || *mended;
+  }
+  return changed;
+}
+
+Result<bool> Repair::mend(const Edge& edge) {
+  MBSYNC_TRY(stage_children(edge));
+  const auto keys = dangling(edge);
+  MBSYNC_TRY(keys);
+  bool changed = false;
+  for (const auto& key : *keys) {
+    const auto deletion = find_deletion(edge, key);
+    MBSYNC_TRY(deletion);
+    if (*deletion) {
+      MBSYNC_TRY(apply_action(edge, key, **deletion));
+      changed = true;
+      continue;
+    }
+    const auto followed = follow(edge, key);
+    MBSYNC_TRY(followed);
+    if (*followed) {
+      changed = true;
+      continue;
+    }
+    unsolved_.push_back(
+        ReferenceCheck::Held{edge.child->id, key,
+                             fmt::format("it refers to a row of {} that is not here (constraint \"{}\")",
+                                         edge.parent->display(), edge.reference->name)});
+  }
+  return changed;
+}
+
+// Rows of the application's that refer to what is about to go or to change its value, and are not staged themselves.
+Result<void> Repair::stage_children(const Edge& edge) {
+  const auto& child = *edge.child;
+  const auto& parent = *edge.parent;
+  const TableSql child_sql(child);
+  std::string moves;
+  for (const auto& column : edge.reference->referenced) {
+    moves +=
+        fmt::format(" OR p.{} IS DISTINCT FROM {}", PgConnection::quote_name(column), staged_of("ps", parent)(column));
+  }
+  const auto which = fmt::format(
+      "FROM {} ps JOIN {} p ON {} JOIN {} t ON {} WHERE NOT ps.m_held AND (ps.m_deleted IS TRUE{}) AND NOT EXISTS "
+      "(SELECT FROM {} cs WHERE {})",
+      stage(parent).name, parent.quoted(), TableSql(parent).key_match("p", "ps.m_key"), child.quoted(),
+      equal_columns(*edge.reference, &parent, of("t"), of("p")), moves, stage(child).name,
+      child_sql.key_match("t", "cs.m_key"));
+  std::string columns;
+  std::string values;
+  for (std::size_t i = 0; i < child.columns.size(); ++i) {
+    const auto value = "t." + PgConnection::quote_name(child.columns[i].name);
+    columns += fmt::format(", v{}", i + 1);
+    values +=
+        ", " +
+        (child.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value);
+  }
+  const auto any = db_.exec(fmt::format("SELECT EXISTS (SELECT {})", which));
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return {};
+  }
+  MBSYNC_TRY(db_.exec(fmt::format("SELECT count(*) FROM (SELECT 1 {} FOR UPDATE OF t) locked", which)));
+  return db_.run(fmt::format("INSERT INTO {} (m_key, m_deleted{}) SELECT {}, false{} {}", stage(child).name, columns,
+                             child_sql.key_text("t"), values, which));
+}
+
+// Staged rows whose parent will not be there.
+Result<std::vector<std::string>> Repair::dangling(const Edge& edge) {
+  const auto& parent = *edge.parent;
+  const auto own = staged_of("s", *edge.child);
+  const auto rows =
+      db_.exec(fmt::format("SELECT s.m_key FROM {} s WHERE s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
+                           "NOT EXISTS (SELECT FROM "
+                           "{} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {}) AND NOT EXISTS (SELECT FROM "
+                           "{} p WHERE {} AND NOT "
+                           "EXISTS (SELECT FROM {} ps WHERE NOT ps.m_held AND {})) ORDER BY s.m_key",
+                           stage(*edge.child).name, all_present(*edge.reference, own),
+                           edge.reference->validated ? "true" : may_have_written(*edge.child, edge.reference->columns),
+                           stage(parent).name, equal_columns(*edge.reference, &parent, own, staged_of("ps", parent)),
+                           parent.quoted(), equal_columns(*edge.reference, &parent, own, of("p")), stage(parent).name,
+                           TableSql(parent).key_match("p", "ps.m_key")));
+  MBSYNC_TRY(rows);
+  std::vector<std::string> keys;
+  for (const auto& row : *rows) {
+    keys.emplace_back(row[0].c_str());
+  }
+  return keys;
+}
+
+// The write that deleted the row which a staged row refers to; of several, the latest.
+Result<std::optional<Repair::Deletion>> Repair::find_deletion(const Edge& edge, const std::string& child_key) {
+  const auto& parent = *edge.parent;
+  const auto& reference = *edge.reference;
+  const auto own = staged_of("s", *edge.child);
+  // Deleted here, a moment ago, because something else was.
+  std::vector<std::string> image(parent.width - 1, "NULL");
+  for (std::size_t i = 0; i < parent.columns.size(); ++i) {
+    image[parent.columns[i].number - 1] = fmt::format("ps.v{}", i + 1);
+  }
+  const auto own_deletion = db_.exec(fmt::format(
+      "SELECT r.node, r.counter, r.at_us, ps.m_key, ROW({})::text FROM {} ps JOIN pg_temp.repaired r ON r.tab = {} AND "
+      "r.key = ps.m_key AND r.op = 'D', {} s WHERE ps.m_deleted AND s.m_key = {} AND {} LIMIT 1",
+      fmt::join(image, ", "), stage(parent).name, parent.id, stage(*edge.child).name, db_.quote(child_key),
+      equal_columns(reference, &parent, own, staged_of("ps", parent))));
+  MBSYNC_TRY(own_deletion);
+  if (!own_deletion->empty()) {
+    const auto& row = (*own_deletion)[0];
+    return std::optional<Deletion>(
+        Deletion{row[0].c_str(), row[1].as<std::int64_t>(), time_of(row[2]), row[3].c_str(), row[4].c_str()});
+  }
+  std::string condition;
+  std::vector<std::string> wanted;  // texts of the referenced columns, where they are not the key
+  const bool by_key = same_columns(reference.referenced, key_names(parent));
+  if (by_key) {
+    std::string columns;
+    for (std::size_t i = 0; i < reference.columns.size(); ++i) {
+      columns +=
+          fmt::format("{}{}::{} AS {}", i == 0 ? "" : ", ", own(reference.columns[i]),
+                      parent.find(reference.referenced[i])->type, PgConnection::quote_name(reference.referenced[i]));
+    }
+    const auto key =
+        db_.exec(fmt::format("SELECT {} FROM (SELECT {} FROM {} s WHERE s.m_key = {}) x",
+                             TableSql(parent).key_text("x"), columns, stage(*edge.child).name, db_.quote(child_key)));
+    MBSYNC_TRY(key);
+    condition = has_key("c", fmt::format("{} COLLATE \"C\"", db_.quote((*key)[0][0].c_str())));
+  } else {
+    condition = "true";
+    for (const auto& column : reference.columns) {
+      const auto value = db_.exec(fmt::format("SELECT concat({}) FROM {} s WHERE s.m_key = {}", own(column),
+                                              stage(*edge.child).name, db_.quote(child_key)));
+      MBSYNC_TRY(value);
+      wanted.emplace_back((*value)[0][0].c_str());
+    }
+  }
+  const auto rows = db_.exec(fmt::format(
+      "SELECT c.origin, c.counter, {}, c.key, c.kept FROM mbsync.change c WHERE c.tab = {} AND c.deleted AND "
+      "c.kept IS NOT NULL AND {} ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT {}",
+      kMicros, parent.id, condition, by_key ? 1 : kDeletionsMax));
+  MBSYNC_TRY(rows);
+  for (const auto& row : *rows) {
+    if (!by_key) {
+      const auto fields = parse_record(row[4].c_str());
+      MBSYNC_TRY(fields);
+      bool same = true;
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        const auto number = parent.find(reference.referenced[i])->number;
+        same = same && number <= fields->size() && (*fields)[number - 1] == wanted[i];
+      }
+      if (!same) {
+        continue;
+      }
+    }
+    return std::optional<Deletion>(Deletion{to_string(NodeId{row[0].as<std::int64_t>()}), row[1].as<std::int64_t>(),
+                                            time_of(row[2]), row[3].c_str(), row[4].c_str()});
+  }
+  return std::optional<Deletion>();
+}
+
+// The parent is still there under another value: the reference follows it, as ON UPDATE CASCADE would have it.
+Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
+  const auto& child = *edge.child;
+  const auto& parent = *edge.parent;
+  std::string assignments;
+  for (std::size_t i = 0; i < edge.reference->columns.size(); ++i) {
+    const auto place = index_of(child, edge.reference->columns[i]);
+    const auto value = staged_of("ps", parent)(edge.reference->referenced[i]);
+    assignments += fmt::format("{}v{} = {}{}", i == 0 ? "" : ", ", place + 1, value,
+                               child.columns[place].user_type ? "::text" : "");
+  }
+  const auto moved = db_.exec(fmt::format(
+      "UPDATE {} s SET {} FROM {} ps JOIN {} p ON {} WHERE s.m_key = {} AND ps.m_deleted IS NOT TRUE AND NOT ps.m_held "
+      "AND "
+      "{} RETURNING (SELECT max({}) FROM mbsync.change c WHERE c.tab = {} AND {})",
+      stage(child).name, assignments, stage(parent).name, parent.quoted(), TableSql(parent).key_match("p", "ps.m_key"),
+      db_.quote(child_key), equal_columns(*edge.reference, &parent, staged_of("s", child), of("p")), kMicros, parent.id,
+      has_key("c", "ps.m_key")));
+  MBSYNC_TRY(moved);
+  if (moved->empty()) {
+    return false;
+  }
+  MBSYNC_TRY(note(child, child_key, 'U', changed_flags(child, edge.reference->columns),
+                  Deletion{"", 0, time_of((*moved)[0][0]), "", ""}));
+  return true;
+}
+
+// What the schema says should happen to rows that refer to a deleted one (CONFLICTS.md C20).
+Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
+  const auto& reference = *edge.reference;
+  const auto& list = reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns;
+  const auto settable = [&](bool to_default) {
+    return std::all_of(list.begin(), list.end(), [&](const std::string& name) {
+      const auto* column = edge.child->find(name);
+      return !column->not_null || (to_default && !column->default_value.empty());
+    });
+  };
+  // A row that has to be there for others keeps what it refers to, as a deletion that cascades into a RESTRICT fails
+  // whole.
+  if (pinned_.contains({edge.child->id, child_key})) {
+    return revive(*edge.parent, deletion, "restrict");
+  }
+  switch (reference.on_delete) {
+    case 'c':
+      return remove(edge, child_key, deletion);
+    case 'n':
+      return settable(false) ? set_columns(edge, child_key, deletion, false)
+                             : revive(*edge.parent, deletion, "restrict");
+    case 'd': {
+      if (!settable(true)) {
+        return revive(*edge.parent, deletion, "restrict");
+      }
+      // The default must not lead to the very row that is gone.
+      const auto own = staged_of("s", *edge.child);
+      std::string leads;
+      for (const auto& name : list) {
+        const auto* column = edge.child->find(name);
+        const auto value = column->default_value.empty() ? "NULL" : column->default_value;
+        leads += fmt::format("{}({}) IS NOT DISTINCT FROM {}", leads.empty() ? "" : " AND ", value, own(name));
+      }
+      const auto again = db_.exec(
+          fmt::format("SELECT {} FROM {} s WHERE s.m_key = {}", leads, stage(*edge.child).name, db_.quote(child_key)));
+      MBSYNC_TRY(again);
+      return (*again)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
+                                       : set_columns(edge, child_key, deletion, true);
+    }
+    default:
+      return revive(*edge.parent, deletion, "restrict");
+  }
+}
+
+// The deleted row comes back as it was.
+Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const std::string& rule) {
+  auto fields = parse_record(deletion.image);
+  MBSYNC_TRY(fields);
+  std::vector<Value> line{deletion.key, std::string("f")};
+  std::string columns = "m_key, m_deleted";
+  Json image = Json::object();
+  for (std::size_t i = 0; i < parent.columns.size(); ++i) {
+    const auto number = parent.columns[i].number;
+    auto value = number <= fields->size() ? (*fields)[number - 1] : Value();
+    image[parent.columns[i].name] = value ? Json(*value) : Json();
+    columns += fmt::format(", v{}", i + 1);
+    line.push_back(std::move(value));
+  }
+  MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} WHERE m_key = {}", stage(parent).name, db_.quote(deletion.key))));
+  std::string text;
+  append_copy_line(text, line);
+  MBSYNC_TRY(db_.copy_in_begin(fmt::format("COPY {} ({}) FROM STDIN", stage(parent).name, columns)));
+  MBSYNC_TRY(db_.copy_in(text));
+  MBSYNC_TRY(db_.copy_in_end());
+  // What was deleted a moment ago because of something else is not deleted after all, and that comes back as well.
+  MBSYNC_TRY(db_.exec(
+      fmt::format("DELETE FROM pg_temp.repaired WHERE tab = {} AND key = {}", parent.id, db_.quote(deletion.key))));
+  pinned_.emplace(parent.id, deletion.key);
+  MBSYNC_TRY(note(parent, deletion.key, 'I', "", deletion));
+  ConflictRecord entry;
+  entry.kind = "reference";
+  entry.schema = parent.schema;
+  entry.table = parent.name;
+  entry.key = deletion.key;
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, image});
+  entry.exists = true;
+  entry.existence_rule = rule;
+  return record(entry);
+}
+
+Result<void> Repair::remove(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
+  const auto& child = *edge.child;
+  auto version = latest_version(child, child_key);
+  MBSYNC_TRY(version);
+  ConflictRecord entry;
+  entry.kind = "reference";
+  entry.schema = child.schema;
+  entry.table = child.name;
+  entry.key = child_key;
+  entry.versions.push_back(std::move(*version));
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, Json::object()});
+  entry.exists = false;
+  entry.existence_rule = "cascade";
+  entry.existence_version = 1;
+  MBSYNC_TRY(record(entry));
+  MBSYNC_TRY(note(child, child_key, 'D', "", deletion));
+  return db_.run(
+      fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage(child).name, db_.quote(child_key)));
+}
+
+Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion,
+                                 bool to_default) {
+  const auto& child = *edge.child;
+  const auto& reference = *edge.reference;
+  const auto& list = reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns;
+  auto version = latest_version(child, child_key);
+  MBSYNC_TRY(version);
+  const auto before = version->values;
+  version->values = Json::object();
+  std::string assignments;
+  for (const auto& name : list) {
+    const auto& column = *child.find(name);
+    const bool has_default = to_default && !column.default_value.empty();
+    const auto value = has_default ? fmt::format("({})::{}", column.default_value, column.type) : std::string("NULL");
+    assignments += fmt::format("{}v{} = {}{}", assignments.empty() ? "" : ", ", index_of(child, name) + 1, value,
+                               has_default && column.user_type ? "::text" : "");
+    version->values[name] = before.at(name);
+  }
+  MBSYNC_TRY(db_.exec(
+      fmt::format("UPDATE {} s SET {} WHERE s.m_key = {}", stage(child).name, assignments, db_.quote(child_key))));
+  const auto after = staged_values(child, child_key);
+  MBSYNC_TRY(after);
+  ConflictRecord entry;
+  entry.kind = "reference";
+  entry.schema = child.schema;
+  entry.table = child.name;
+  entry.key = child_key;
+  entry.versions.push_back(std::move(*version));
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, Json::object()});
+  for (const auto& name : list) {
+    entry.columns.push_back(
+        ConflictColumn{name, to_default ? "set-default" : "set-null", std::nullopt, after->at(name)});
+  }
+  MBSYNC_TRY(record(entry));
+  return note(child, child_key, 'U', changed_flags(child, list), deletion);
+}
+
+Result<void> Repair::note(const Table& table, const std::string& key, char op, const std::string& cols,
+                          const Deletion& cause) {
+  return db_.run(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, '{}', {}, {}, {}, {}, {})", table.id, op,
+                             db_.quote(key), cols.empty() ? "NULL" : db_.quote(cols),
+                             cause.at == kTimeUnknown ? "NULL" : std::to_string(cause.at.micros), db_.quote(cause.node),
+                             cause.counter));
+}
+
+Result<void> Repair::record(const ConflictRecord& entry) {
+  std::string text;
+  append_copy_line(text, entry.line());
+  MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.new_conflict FROM STDIN"));
+  MBSYNC_TRY(db_.copy_in(text));
+  MBSYNC_TRY(db_.copy_in_end());
+  return {};
+}
+
+Result<Json> Repair::staged_values(const Table& table, const std::string& key) {
+  std::string list;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    list += fmt::format("{}CASE WHEN num_nulls(s.v{}) = 0 THEN concat(s.v{}) END", i == 0 ? "" : ", ", i + 1, i + 1);
+  }
+  const auto row =
+      db_.exec(fmt::format("SELECT {} FROM {} s WHERE s.m_key = {}", list, stage(table).name, db_.quote(key)));
+  MBSYNC_TRY(row);
+  Json values = Json::object();
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    const auto field = (*row)[0][static_cast<int>(i)];
+    values[table.columns[i].name] = field.is_null() ? Json() : Json(field.c_str());
+  }
+  return values;
+}
+
+Result<ConflictVersion> Repair::latest_version(const Table& table, const std::string& key) {
+  auto values = staged_values(table, key);
+  MBSYNC_TRY(values);
+  const auto write = db_.exec(
+      fmt::format("SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} ORDER BY c.at DESC, "
+                  "c.origin DESC, c.counter DESC LIMIT 1",
+                  kMicros, table.id, has_key("c", db_.quote(key))));
+  MBSYNC_TRY(write);
+  ConflictVersion version{"fleet", 0, kTimeUnknown, false, std::move(*values)};
+  if (!write->empty()) {
+    version.node = to_string(NodeId{(*write)[0][0].as<std::int64_t>()});
+    version.counter = (*write)[0][1].as<std::int64_t>();
+    version.at = time_of((*write)[0][2]);
+  }
+  return version;
+}
+
+Result<std::int64_t> Repair::capture() {
+  std::int64_t rows = 0;
+  for (const auto& [id, entry] : staged_) {
+    const TableSql sql(*entry.table);
+    std::vector<std::string> image(entry.table->width - 1, "NULL");
+    for (std::size_t i = 0; i < entry.table->columns.size(); ++i) {
+      image[entry.table->columns[i].number - 1] = fmt::format("s.v{}", i + 1);
+    }
+    const auto captured = db_.exec(fmt::format(
+        "INSERT INTO mbsync.capture (tab, op, key, cols, at, image) SELECT r.tab, r.op, r.key, r.cols, coalesce("
+        "'epoch'::timestamptz + r.at_us * interval '1 microsecond', '-infinity'), CASE WHEN r.op = 'D' THEN "
+        "ROW({})::text "
+        "END FROM pg_temp.repaired r JOIN {} s ON s.m_key = r.key WHERE r.tab = {}",
+        fmt::join(image, ", "), entry.name, id));
+    MBSYNC_TRY(captured);
+    rows += static_cast<std::int64_t>(captured->affected_rows());
+  }
+  return rows;
+}
+
+}  // namespace mbsync

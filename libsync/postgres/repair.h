@@ -1,0 +1,78 @@
+// Rows that cannot stand together although each was judged rightly: a parent deleted on one side and referred to on the
+// other. mbsync then makes writes of its own (CONFLICTS.md C18, C20): the staged rows are changed before they are
+// written, and what was changed is captured and sealed in the same transaction.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "conflict_record.h"
+#include "reference_check.h"
+#include "staged_table.h"
+
+namespace mbsync {
+
+class Repair {
+ public:
+  using Staged = std::map<int, StagedTable>;
+
+  /// In the apply transaction. Every staged row's live writes are in mbsync.change, and every table that is connected
+  /// to a staged one by foreign keys has a stage (add_stages()).
+  Repair(PgConnection& db, const Schema& schema, Staged& staged) : db_(db), schema_(schema), staged_(staged) {}
+
+  /// Changes staged rows until every reference is kept. Returned are rows for which there is no rule: they have to be
+  /// set aside, and the attempt made again.
+  Result<ReferenceCheck::Keys> run();
+
+  /// After the rows are written: what was made here becomes captures, to be sealed. How many rows.
+  Result<std::int64_t> capture();
+
+ private:
+  struct Edge {
+    const Table* child;
+    const ForeignKey* reference;
+    const Table* parent;
+  };
+  struct Deletion {
+    std::string node;
+    std::int64_t counter = 0;
+    WriteTime at = kTimeUnknown;
+    std::string key;
+    std::string image;  ///< record text over the parent's column numbers
+  };
+  Result<bool> round();
+  Result<bool> mend(const Edge& edge);
+  Result<std::vector<std::string>> dangling(const Edge& edge);
+  Result<void> stage_children(const Edge& edge);
+  Result<std::optional<Deletion>> find_deletion(const Edge& edge, const std::string& child_key);
+  Result<bool> follow(const Edge& edge, const std::string& child_key);
+  Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
+  Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
+  Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion);
+  Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default);
+  Result<void> note(const Table& table, const std::string& key, char op, const std::string& cols,
+                    const Deletion& cause);
+  Result<void> record(const ConflictRecord& record);
+  Result<nlohmann::json> staged_values(const Table& table, const std::string& key);
+  Result<ConflictVersion> latest_version(const Table& table, const std::string& key);
+  [[nodiscard]] const StagedTable& stage(const Table& table) const { return staged_.at(table.id); }
+  [[nodiscard]] std::vector<Edge> edges() const;
+
+  PgConnection& db_;
+  const Schema& schema_;
+  Staged& staged_;
+  ReferenceCheck::Keys unsolved_;
+  std::set<std::pair<int, std::string>> pinned_;  ///< rows that came back, by table and key
+};
+
+/// Makes the session's temporary tables of repairing. Once a session, outside a transaction.
+Result<void> prepare_repair(PgConnection& db);
+
+/// Makes empty stages for the tables that are connected to staged ones by foreign keys. Outside a transaction.
+Result<void> add_stages(PgConnection& db, const Schema& schema, Repair::Staged& staged);
+
+}  // namespace mbsync

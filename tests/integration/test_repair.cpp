@@ -1,0 +1,247 @@
+// Rows that cannot stand together: a parent deleted here and referred to there (CONFLICTS.md C18, C20).
+#include <catch2/catch.hpp>
+
+#include "node_pair.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+std::string schema(const std::string& action, const std::string& column = "parent int") {
+  return "CREATE TABLE parent (id int PRIMARY KEY, name text, up int REFERENCES parent ON DELETE " + action +
+         "); CREATE TABLE child (id int PRIMARY KEY, " + column + " REFERENCES parent ON DELETE " + action +
+         ", note text); CREATE TABLE grandchild (id int PRIMARY KEY, child int NOT NULL REFERENCES child ON DELETE "
+         "CASCADE)";
+}
+
+std::string dangling(PgNode& node) {
+  return node.scalar(
+      "SELECT (SELECT count(*) FROM child c WHERE parent IS NOT NULL AND NOT EXISTS (SELECT FROM parent p WHERE p.id = "
+      "c.parent)) + (SELECT count(*) FROM grandchild g WHERE NOT EXISTS (SELECT FROM child c WHERE c.id = g.child)) + "
+      "(SELECT count(*) FROM parent c WHERE up IS NOT NULL AND NOT EXISTS (SELECT FROM parent p WHERE p.id = c.up))");
+}
+
+void check_equal(PgNode& a, PgNode& b) {
+  for (const char* table : {"parent", "child", "grandchild"}) {
+    CHECK(Pair::rows(a, table) == Pair::rows(b, table));
+  }
+  for (auto* node : {&a, &b}) {
+    CHECK(dangling(*node) == "0");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  }
+  const char* const record =
+      "SELECT string_agg(id::text || versions || outcome, ' ' ORDER BY id) FROM mbsync.conflict WHERE kind = "
+      "'reference'";
+  CHECK(a.scalar(record) == b.scalar(record));
+}
+
+// Which of the two hears of the other first.
+void meet(Pair& pair, bool a_first) {
+  if (a_first) {
+    pair.a.pull(pair.b);
+  } else {
+    pair.b.pull(pair.a);
+  }
+  CHECK(dangling(pair.a) == "0");
+  CHECK(dangling(pair.b) == "0");
+  pair.exchange();
+  pair.exchange();
+}
+
+}  // namespace
+
+TEST_CASE("repair: a parent that is referred to elsewhere comes back, as it was (C20)") {
+  const bool a_first = GENERATE(true, false);
+  const std::string action = GENERATE("RESTRICT", "NO ACTION");
+  Pair pair(schema(action));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b')");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT name FROM parent") == "one");
+  CHECK(pair.a.scalar("SELECT note FROM child") == "of b");
+  CHECK(pair.a.scalar("SELECT outcome ->> 'rule' FROM mbsync.conflict WHERE kind = 'reference'") == "restrict");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a cascade takes along what it did not know (C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(schema("CASCADE"));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one'); INSERT INTO child VALUES (1, 1)");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent");
+  pair.b.execute(
+      "INSERT INTO child VALUES (2, 1, 'of b'); INSERT INTO grandchild VALUES (1, 2), (2, 1); INSERT INTO parent "
+      "VALUES "
+      "(2, 'two', 1)");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT (SELECT count(*) FROM parent) + (SELECT count(*) FROM child) + (SELECT count(*) FROM "
+                      "grandchild)") == "0");
+  CHECK(pair.b.scalar("SELECT versions -> 0 -> 'values' ->> 'note' FROM mbsync.conflict WHERE table_name = 'child' AND "
+                      "kind = 'reference' AND key = '2'") == "of b");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: SET NULL and SET DEFAULT (C20)") {
+  const bool a_first = GENERATE(true, false);
+  const bool to_default = GENERATE(true, false);
+  INFO("a first: " << a_first << ", default: " << to_default);
+  Pair pair(schema(to_default ? "SET DEFAULT" : "SET NULL", to_default ? "parent int DEFAULT 7" : "parent int"));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one'), (7, 'the default')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent WHERE id = 1");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b')");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT coalesce(parent::text, 'NULL') || note FROM child") ==
+        (to_default ? "7of b" : "NULLof b"));
+  CHECK(pair.a.scalar("SELECT count(*) FROM parent") == "1");
+  CHECK(pair.b.scalar(
+            "SELECT outcome -> 'columns' -> 'parent' ->> 'rule' FROM mbsync.conflict WHERE kind = 'reference'") ==
+        (to_default ? "set-default" : "set-null"));
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: SET NULL on a column that cannot be NULL brings the parent back (C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(schema("SET NULL", "parent int NOT NULL"));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent WHERE id = 1");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b')");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT name FROM parent") == "one");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a chain comes back whole, through a self reference (C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(schema("RESTRICT"));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one', NULL), (2, 'two', 1), (3, 'three', 2)");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent WHERE id = 3; DELETE FROM parent WHERE id = 2; DELETE FROM parent WHERE id = 1");
+  pair.b.execute("INSERT INTO child VALUES (1, 3)");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT string_agg(name, ' ' ORDER BY id) FROM parent") == "one two three");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a cascade that would take away what must stay does not happen at all (C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(
+      "CREATE TABLE parent (id int PRIMARY KEY, name text, up int); CREATE TABLE child (id int PRIMARY KEY, parent int "
+      "REFERENCES parent ON DELETE CASCADE); CREATE TABLE grandchild (id int PRIMARY KEY, child int NOT NULL "
+      "REFERENCES "
+      "child ON DELETE RESTRICT)");
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one'), (2, 'two'); INSERT INTO child VALUES (1, 1), (2, 1), (3, 2)");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent");
+  pair.b.execute("INSERT INTO grandchild VALUES (1, 1)");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT string_agg(name, ' ') FROM parent") == "one");
+  CHECK(pair.a.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM child") == "1");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a reference by something else than the key, whose value has changed, follows it (C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(
+      "CREATE TABLE place (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE visit (id int PRIMARY KEY, code text "
+      "NOT "
+      "NULL REFERENCES place (code) ON UPDATE CASCADE)");
+  pair.a.execute("INSERT INTO place VALUES (1, 'x'), (2, 'gone')");
+  pair.exchange();
+  pair.a.execute("UPDATE place SET code = 'y' WHERE id = 1; DELETE FROM place WHERE id = 2");
+  pair.b.execute("INSERT INTO visit VALUES (1, 'x'), (2, 'gone')");
+  if (a_first) {
+    pair.a.pull(pair.b);
+    // Only who has the row under its old value can tell what it is called now.
+    CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.parked") == "1");
+  } else {
+    pair.b.pull(pair.a);
+  }
+  pair.exchange();
+  pair.exchange();
+  pair.a.execute("UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(pair.a.store().settle_unseen());
+  for (const char* table : {"place", "visit"}) {
+    CHECK(Pair::rows(pair.a, table) == Pair::rows(pair.b, table));
+  }
+  CHECK(pair.a.scalar("SELECT string_agg(code, ' ' ORDER BY id) FROM visit") == "y gone");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: three nodes in a line, and the two that contradict each other never meet (C20)") {
+  const std::string action = GENERATE("RESTRICT", "CASCADE", "SET NULL");
+  const int first = GENERATE(0, 1);
+  const std::string tables = schema(action);
+  PgNode a(shared_cluster(), fresh_database_name(), tables);
+  PgNode b(shared_cluster(), fresh_database_name(), tables);
+  PgNode c(shared_cluster(), fresh_database_name(), tables);
+  for (auto* node : {&a, &b, &c}) {
+    node->prepare();
+  }
+  a.execute("INSERT INTO parent VALUES (1, 'one')");
+  exchange({&a, &b});
+  exchange({&b, &c});
+  exchange({&a, &b});
+  a.execute("DELETE FROM parent");
+  c.execute("INSERT INTO child VALUES (1, 1, 'of c')");
+  if (first == 0) {
+    b.pull(a);
+  }
+  for (int round = 0; round < 4; ++round) {
+    for (auto* node : {&c, &a}) {
+      b.pull(*node);
+      node->pull(b);
+      CHECK(dangling(b) == "0");
+      CHECK(dangling(*node) == "0");
+    }
+  }
+  check_equal(a, b);
+  check_equal(b, c);
+  CHECK(a.scalar("SELECT count(*) FROM child") == (action == "CASCADE" ? "0" : "1"));
+}
+
+TEST_CASE("repair: a row that the database refuses is parked, the others go on, and it comes when there is room") {
+  Pair pair("CREATE TABLE t (id int PRIMARY KEY, n int)");
+  pair.b.execute("ALTER TABLE t ADD CHECK (n < 100)");
+  pair.a.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 150) i; UPDATE t SET n = 1 WHERE id > 101");
+  const auto pulled = pair.b.pull(pair.a);
+  CHECK(pulled.set_aside == 2);
+  REQUIRE(pulled.parked.size() == 2);
+  CHECK_THAT(pulled.parked[0], Catch::Contains("row 100 of table public.t") && Catch::Contains("t_n_check"));
+  CHECK(pair.b.scalar("SELECT count(*) FROM t") == "148");
+  // A later version takes its place.
+  pair.a.execute("UPDATE t SET n = 5 WHERE id = 100");
+  pair.b.pull(pair.a);
+  CHECK(pair.b.scalar("SELECT n FROM t WHERE id = 100") == "5");
+  CHECK(pair.b.scalar("SELECT string_agg(key, ' ') FROM mbsync.parked") == "101");
+  pair.b.execute("ALTER TABLE t DROP CONSTRAINT t_n_check; UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(pair.b.store().settle_unseen());
+  CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  CHECK(Pair::rows(pair.a, "t") == Pair::rows(pair.b, "t"));
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a trigger of the application's that raises, and a value that does not fit") {
+  Pair pair("CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood)");
+  pair.a.execute("ALTER TYPE mood ADD VALUE 'odd'");
+  pair.a.execute("INSERT INTO t VALUES (1, 'good'), (2, 'odd'), (3, 'bad')");
+  const auto pulled = pair.b.pull(pair.a);
+  REQUIRE(pulled.parked.size() == 1);
+  CHECK_THAT(pulled.parked[0], Catch::Contains("odd"));
+  CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t") == "1 3");
+  pair.b.execute("ALTER TYPE mood ADD VALUE 'odd'");
+  pair.b.execute("UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(pair.b.store().settle_unseen());
+  CHECK(Pair::rows(pair.a, "t") == Pair::rows(pair.b, "t"));
+}
