@@ -157,10 +157,12 @@ Result<ApplyReport> Applier::attempts(Task task) {
   for (int number = 1;; ++number) {
     Blocked blocked;
     auto done = attempt(task, blocked);
-    if (done || blocked.empty() || number == kAttemptsMax) {
+    const bool mendable = !done && is_refused(db_, done.error()) && !task.repair;
+    if (done || (blocked.empty() && !mendable) || number == kAttemptsMax) {
       return done;
     }
-    const bool refused = std::any_of(blocked.keys.begin(), blocked.keys.end(),
+    const bool refused = (!done && is_refused(db_, done.error())) ||
+                         std::any_of(blocked.keys.begin(), blocked.keys.end(),
                                      [](const ReferenceCheck::Held& row) { return !row.reason.empty(); });
     if (refused && !task.repair) {
       // Before a row is parked, it is looked at whether a rule can make it stand.
@@ -395,6 +397,13 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     blocked.keys = std::move(*unsolved);
     if (!blocked.empty()) {
       return report;
+    }
+  }
+  if (!task.repair) {
+    const auto broken = repair.breaks_deferred_key();
+    MBSYNC_TRY(broken);
+    if (*broken) {
+      return Error{ErrorKind::kConflict, "two rows have one value of a unique key that is checked late", ""};
     }
   }
   auto refused = references.check_deletions(task.skip_held);

@@ -78,6 +78,9 @@ std::vector<Value> ConflictRecord::line() const {
                    {"at", iso_time(version.at)},
                    {"deleted", version.deleted},
                    {"values", version.values}});
+    if (!version.key.empty()) {
+      all.back()["key"] = version.key;
+    }
   }
   Json decided = Json::object();
   for (const auto& column : columns) {

@@ -16,6 +16,7 @@ struct ConflictVersion {
   std::int64_t counter = 0;
   WriteTime at = kTimeUnknown;
   bool deleted = false;
+  std::string key = {};  ///< of the row, where the versions are of several
   nlohmann::json values = nlohmann::json::object();
 };
 

@@ -495,8 +495,8 @@ class Judge {
     auto record = new_record(existence ? "existence" : "values", row);
     record.exists = outcome.exists;
     for (const auto* write : writes) {
-      record.versions.push_back(
-          ConflictVersion{to_string(write->dot.origin), write->dot.counter, write->at, write->deleted, Json::object()});
+      record.versions.push_back(ConflictVersion{
+          to_string(write->dot.origin), write->dot.counter, write->at, write->deleted, {}, Json::object()});
     }
     const auto signature = record.signature();
     for (const auto& conflict : outcome.conflicts) {
@@ -528,8 +528,8 @@ class Judge {
     auto record = new_record("newcomer", row);
     const auto self = to_string(context_.self.id);
     record.exists = base.values.has_value();
-    record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !row.their_row, Json::object()});
-    record.versions.push_back(ConflictVersion{self, 0, kTimeUnknown, !row.my_row, Json::object()});
+    record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !row.their_row, {}, Json::object()});
+    record.versions.push_back(ConflictVersion{self, 0, kTimeUnknown, !row.my_row, {}, Json::object()});
     const auto signature = record.signature();
     const std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
     const std::size_t winner = base.base_won ? 0 : 1;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "change_sql.h"
@@ -130,7 +131,219 @@ Result<bool> Repair::round() {
     }
     changed = changed || *mended;
   }
+  for (const auto& [id, entry] : staged_) {
+    for (const auto& unique : entry.table->unique_keys) {
+      const auto separated = separate(*entry.table, unique);
+      if (!separated) {
+        return separated.error().in(fmt::format("unique key \"{}\" of table {}", unique.name, entry.table->display()));
+      }
+      changed = changed || *separated;
+    }
+  }
   return changed;
+}
+
+// Pairs of rows that would both have one value: a staged one, and one that is staged as well or stands here.
+Result<std::vector<std::pair<std::string, std::string>>> Repair::clashes(const Table& table, const UniqueKey& unique) {
+  const TableSql sql(table);
+  std::string own_columns;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    own_columns += fmt::format(", {} AS {}", sql.staged_value("s", i), PgConnection::quote_name(table.columns[i].name));
+  }
+  std::string expressions;
+  std::string equal;
+  for (std::size_t i = 0; i < unique.expressions.size(); ++i) {
+    expressions += fmt::format(", ({}) AS e{}", unique.expressions[i], i);
+    const auto collate = unique.collations[i].empty() ? std::string() : " COLLATE " + unique.collations[i];
+    equal += fmt::format(" AND (a.e{0}{1} {2} b.e{0}{3})", i, collate, unique.operators[i],
+                         unique.nulls_not_distinct ? fmt::format(" OR (a.e{0} IS NULL AND b.e{0} IS NULL)", i) : "");
+  }
+  const auto where = unique.predicate.empty() ? std::string("true") : unique.predicate;
+  const auto staged = fmt::format(
+      "(SELECT \"mbsync key\" AS k{} FROM (SELECT s.m_key AS \"mbsync key\"{} FROM {} s WHERE s.m_deleted IS "
+      "NOT TRUE AND NOT s.m_held) x WHERE {})",
+      expressions, own_columns, stage(table).name, where);
+  const auto local = fmt::format(
+      "(SELECT {} COLLATE \"C\" AS k{} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} m WHERE NOT m.m_held AND {}))",
+      sql.key_text("t"), expressions, table.quoted(), where, stage(table).name, sql.key_match("t", "m.m_key"));
+  const auto rows = db_.exec(fmt::format(
+      "SELECT a.k, b.k FROM {0} a JOIN {0} b ON a.k < b.k{2} UNION SELECT a.k, b.k FROM {0} a JOIN {1} b ON "
+      "true{2} ORDER BY 1, 2",
+      staged, local, equal));
+  MBSYNC_TRY(rows);
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (const auto& row : *rows) {
+    pairs.emplace_back(row[0].c_str(), row[1].c_str());
+  }
+  return pairs;
+}
+
+Result<bool> Repair::breaks_deferred_key() {
+  for (const auto& [id, entry] : staged_) {
+    for (const auto& unique : entry.table->unique_keys) {
+      if (unique.deferrable) {
+        const auto pairs = clashes(*entry.table, unique);
+        MBSYNC_TRY(pairs);
+        if (!pairs->empty()) {
+          return true;
+        }
+      }
+    }
+  }
+  return false;
+}
+
+bool Repair::Claim::operator<(const Claim& other) const {
+  return std::tie(version.at, dot, key) < std::tie(other.version.at, other.dot, other.key);
+}
+
+// The write by which a row came to its value of a unique key.
+Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& unique, const std::string& key) {
+  std::string mask(table.width, '0');
+  for (const auto& column : unique.columns) {
+    mask[table.find(column)->number] = '1';
+  }
+  const auto write = db_.exec(
+      fmt::format("SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} AND NOT c.deleted AND "
+                  "position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
+                  kMicros, table.id, has_key("c", db_.quote(key)), mask));
+  MBSYNC_TRY(write);
+  auto values = staged_values(table, key);
+  MBSYNC_TRY(values);
+  Claim claim{key, ConflictVersion{"fleet", 0, kTimeUnknown, false, key, Json::object()}, Dot{}};
+  for (const auto& column : unique.columns) {
+    claim.version.values[column] = values->at(column);
+  }
+  if (!write->empty()) {
+    claim.dot = Dot{NodeId{(*write)[0][0].as<std::int64_t>()}, (*write)[0][1].as<std::int64_t>()};
+    claim.version.node = to_string(claim.dot.origin);
+    claim.version.counter = claim.dot.counter;
+    claim.version.at = time_of((*write)[0][2]);
+  }
+  return claim;
+}
+
+// A row that stands here, so that it can be changed together with the staged ones.
+Result<void> Repair::stage_row(const Table& table, const std::string& key) {
+  const TableSql sql(table);
+  std::string columns;
+  std::string values;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    const auto value = "t." + PgConnection::quote_name(table.columns[i].name);
+    columns += fmt::format(", v{}", i + 1);
+    values +=
+        ", " +
+        (table.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value);
+  }
+  const auto match = sql.key_match("t", db_.quote(key));
+  const auto added =
+      db_.exec(fmt::format("INSERT INTO {0} (m_key, m_deleted{1}) SELECT {2}, false{3} FROM {4} t WHERE {5} AND NOT "
+                           "EXISTS (SELECT FROM {0} s "
+                           "WHERE s.m_key = {6}) FOR UPDATE OF t",
+                           stage(table).name, columns, db_.quote(key), values, table.quoted(), match, db_.quote(key)));
+  MBSYNC_TRY(added);
+  if (added->affected_rows() > 0) {
+    brought_in_.emplace(table.id, key);
+  }
+  return {};
+}
+
+// Of two rows with one value of a unique key, the one that had it first keeps it (CONFLICTS.md C19).
+Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
+  const auto pairs = clashes(table, unique);
+  MBSYNC_TRY(pairs);
+  std::set<std::string> changed;
+  for (const auto& [one, other] : *pairs) {
+    if (changed.contains(one) || changed.contains(other)) {
+      continue;  // perhaps they no longer clash; the next round tells
+    }
+    MBSYNC_TRY(stage_row(table, one));
+    MBSYNC_TRY(stage_row(table, other));
+    auto first = claim_of(table, unique, one);
+    MBSYNC_TRY(first);
+    auto second = claim_of(table, unique, other);
+    MBSYNC_TRY(second);
+    auto& winner = *second < *first ? *second : *first;
+    auto& loser = *second < *first ? *first : *second;
+    changed.insert(loser.key);
+    const auto done = give_way(table, unique, loser, winner);
+    MBSYNC_TRY(done);
+    if (!*done) {
+      // Neither can be changed: the one that has come waits.
+      const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
+      unsolved_.push_back(ReferenceCheck::Held{
+          table.id, waits,
+          fmt::format("unique key \"{}\": row {} has the same value, and neither can be given another", unique.name,
+                      waits == loser.key ? winner.key : loser.key)});
+    }
+  }
+  return !changed.empty();
+}
+
+Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner) {
+  constexpr int kDigits[] = {4, 8, 16, 32};
+  constexpr const char* kVarying = "character varying";
+  const auto is_free = [&](const std::string& name) {
+    const auto place = index_of(table, name);
+    const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
+    const bool refers =
+        std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
+          return std::find(reference.columns.begin(), reference.columns.end(), name) != reference.columns.end();
+        });
+    // A column that only the predicate of a partial index looks at does not tell rows apart.
+    const bool compared =
+        std::any_of(unique.expressions.begin(), unique.expressions.end(),
+                    [&](const auto& expression) { return expression.find(name) != std::string::npos; });
+    return compared && !key && !refers;
+  };
+  std::string column;
+  std::string value;
+  std::string rule;
+  auto& tries = suffixes_[{table.id, loser.key}];
+  for (const auto& name : unique.columns) {
+    const auto& type = table.find(name)->type;
+    if (!is_free(name) || !(type == "text" || type.starts_with(kVarying)) || tries == std::ssize(kDigits)) {
+      continue;
+    }
+    const auto digits = kDigits[tries];
+    const auto open = type.find('(');
+    const int room = open == std::string::npos ? 0 : std::stoi(type.substr(open + 1));
+    if (room != 0 && room < digits + 2) {
+      continue;
+    }
+    column = name;
+    rule = "unique-suffix";
+    const auto own = fmt::format("v{}", index_of(table, name) + 1);
+    value = fmt::format("{} || '~' || left(md5(m_key), {})",
+                        room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
+  }
+  for (const auto& name : unique.columns) {
+    if (column.empty() && !table.find(name)->not_null && !unique.nulls_not_distinct && is_free(name)) {
+      column = name;
+      rule = "unique-null";
+      value = "NULL";
+    }
+  }
+  if (column.empty()) {
+    return false;
+  }
+  ++tries;
+  MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} SET v{} = {} WHERE m_key = {}", stage(table).name,
+                                  index_of(table, column) + 1, value, db_.quote(loser.key))));
+  const auto after = staged_values(table, loser.key);
+  MBSYNC_TRY(after);
+  ConflictRecord entry;
+  entry.kind = "unique";
+  entry.schema = table.schema;
+  entry.table = table.name;
+  entry.key = loser.key;
+  entry.versions = {winner.version, loser.version};
+  entry.columns.push_back(ConflictColumn{column, rule, std::nullopt, after->at(column)});
+  entry.is_open = rule == "unique-null";
+  MBSYNC_TRY(record(entry));
+  MBSYNC_TRY(note(table, loser.key, 'U', changed_flags(table, {column}),
+                  Deletion{loser.version.node, loser.version.counter, loser.version.at, "", ""}));
+  return true;
 }
 
 Result<bool> Repair::mend(const Edge& edge) {
@@ -388,7 +601,7 @@ Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const
   entry.schema = parent.schema;
   entry.table = parent.name;
   entry.key = deletion.key;
-  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, image});
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, image});
   entry.exists = true;
   entry.existence_rule = rule;
   return record(entry);
@@ -404,7 +617,7 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
   entry.table = child.name;
   entry.key = child_key;
   entry.versions.push_back(std::move(*version));
-  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, Json::object()});
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   entry.exists = false;
   entry.existence_rule = "cascade";
   entry.existence_version = 1;
@@ -442,7 +655,7 @@ Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key,
   entry.table = child.name;
   entry.key = child_key;
   entry.versions.push_back(std::move(*version));
-  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, Json::object()});
+  entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   for (const auto& name : list) {
     entry.columns.push_back(
         ConflictColumn{name, to_default ? "set-default" : "set-null", std::nullopt, after->at(name)});
@@ -492,7 +705,7 @@ Result<ConflictVersion> Repair::latest_version(const Table& table, const std::st
                   "c.origin DESC, c.counter DESC LIMIT 1",
                   kMicros, table.id, has_key("c", db_.quote(key))));
   MBSYNC_TRY(write);
-  ConflictVersion version{"fleet", 0, kTimeUnknown, false, std::move(*values)};
+  ConflictVersion version{"fleet", 0, kTimeUnknown, false, {}, std::move(*values)};
   if (!write->empty()) {
     version.node = to_string(NodeId{(*write)[0][0].as<std::int64_t>()});
     version.counter = (*write)[0][1].as<std::int64_t>();

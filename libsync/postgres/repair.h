@@ -28,6 +28,10 @@ class Repair {
   /// set aside, and the attempt made again.
   Result<ReferenceCheck::Keys> run();
 
+  /// Whether a unique key that is checked at the end of a transaction, or never where constraints are bypassed, would
+  /// be broken by the staged rows.
+  Result<bool> breaks_deferred_key();
+
   /// After the rows are written: what was made here becomes captures, to be sealed. How many rows.
   Result<std::int64_t> capture();
 
@@ -44,7 +48,18 @@ class Repair {
     std::string key;
     std::string image;  ///< record text over the parent's column numbers
   };
+  struct Claim {
+    std::string key;
+    ConflictVersion version;
+    Dot dot;
+    bool operator<(const Claim& other) const;
+  };
   Result<bool> round();
+  Result<bool> separate(const Table& table, const UniqueKey& unique);
+  Result<std::vector<std::pair<std::string, std::string>>> clashes(const Table& table, const UniqueKey& unique);
+  Result<Claim> claim_of(const Table& table, const UniqueKey& unique, const std::string& key);
+  Result<void> stage_row(const Table& table, const std::string& key);
+  Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
   Result<bool> mend(const Edge& edge);
   Result<std::vector<std::string>> dangling(const Edge& edge);
   Result<void> stage_children(const Edge& edge);
@@ -66,7 +81,9 @@ class Repair {
   const Schema& schema_;
   Staged& staged_;
   ReferenceCheck::Keys unsolved_;
-  std::set<std::pair<int, std::string>> pinned_;  ///< rows that came back, by table and key
+  std::map<std::pair<int, std::string>, int> suffixes_;  ///< how often a row was given one
+  std::set<std::pair<int, std::string>> brought_in_;     ///< rows that were not in the answer
+  std::set<std::pair<int, std::string>> pinned_;         ///< rows that came back, by table and key
 };
 
 /// Makes the session's temporary tables of repairing. Once a session, outside a transaction.

@@ -66,6 +66,31 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
+constexpr const char* kUniqueKeys = R"sql(
+SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable,
+       coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
+       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
+       pg_get_indexdef(i.indexrelid, k.place::int, false) AS expression,
+       format('OPERATOR(%I.%s)', opn.nspname, o.oprname) AS operator,
+       CASE WHEN co.oid IS NOT NULL THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) ELSE '' END AS collation_name,
+       (SELECT string_agg(a.attnum::text, ' ' ORDER BY a.attnum) FROM pg_attribute a
+         WHERE a.attrelid = i.indrelid AND a.attnum > 0
+           AND (a.attnum = ANY (i.indkey::int2[]) OR
+                EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                           AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS attnums
+  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace,
+       unnest(i.indclass[0:i.indnkeyatts - 1]::oid[], i.indcollation[0:i.indnkeyatts - 1]::oid[])
+         WITH ORDINALITY k(opclass, coll, place)
+  JOIN pg_opclass oc ON oc.oid = k.opclass
+  JOIN pg_amop am ON am.amopfamily = oc.opcfamily AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
+                 AND am.amopstrategy = 3
+  JOIN pg_operator o ON o.oid = am.amopopr JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+  LEFT JOIN pg_collation co ON co.oid = k.coll LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
+ WHERE i.indisunique AND i.indisvalid AND c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+   AND n.nspname !~ '^pg_(toast|temp)'
+ ORDER BY i.indrelid, ic.relname, k.place)sql";
+
 constexpr const char* kForeignKeys = R"sql(
 SELECT f.conrelid, f.conname, n.nspname, c.relname, f.convalidated, f.confdeltype, u.child, u.parent, u.operator,
        to_jsonb(f) -> 'confdelsetcols' @> to_jsonb(u.attnum) AS set_on_delete
@@ -201,6 +226,8 @@ Result<Schema> read_schema(PgConnection& db) {
   MBSYNC_TRY(keys);
   const auto foreign_keys = db.exec(kForeignKeys);
   MBSYNC_TRY(foreign_keys);
+  const auto unique_keys = db.exec(kUniqueKeys);
+  MBSYNC_TRY(unique_keys);
   const auto triggers = db.exec(kTriggers);
   MBSYNC_TRY(triggers);
   const auto partitions = db.exec(kPartitions);
@@ -276,6 +303,26 @@ Result<Schema> read_schema(PgConnection& db) {
     list.back().columns.emplace_back(row["child"].c_str());
     list.back().referenced.emplace_back(row["parent"].c_str());
     list.back().operators.emplace_back(row["operator"].c_str());
+  }
+
+  for (const auto& row : *unique_keys) {
+    auto& entry = found[to_oid(row["indrelid"])];
+    auto& list = entry.table.unique_keys;
+    if (list.empty() || list.back().name != row["name"].c_str()) {
+      UniqueKey key;
+      key.name = row["name"].c_str();
+      key.predicate = row["predicate"].c_str();
+      key.nulls_not_distinct = to_bool(row["nulls_not_distinct"]);
+      key.deferrable = to_bool(row["deferrable"]);
+      std::istringstream attnums(row["attnums"].c_str());
+      for (int attnum = 0; attnums >> attnum;) {
+        key.columns.push_back(entry.names[attnum]);
+      }
+      list.push_back(std::move(key));
+    }
+    list.back().expressions.emplace_back(row["expression"].c_str());
+    list.back().operators.emplace_back(row["operator"].c_str());
+    list.back().collations.emplace_back(row["collation_name"].c_str());
   }
 
   // The best key of each table: the primary key, then the replica identity, then the fewest columns, then their names.
@@ -359,6 +406,16 @@ Result<Schema> read_schema(PgConnection& db) {
       }
     }
     table.key_is_deferrable = !key->second.immediate;
+    std::erase_if(table.unique_keys, [&](const UniqueKey& unique) {
+      const bool generated = std::any_of(unique.columns.begin(), unique.columns.end(),
+                                         [&](const std::string& column) { return table.find(column) == nullptr; });
+      auto sorted = names;
+      auto looked_at = unique.columns;
+      std::sort(sorted.begin(), sorted.end());
+      std::sort(looked_at.begin(), looked_at.end());
+      return generated ||
+             (unique.predicate.empty() && sorted == looked_at && looked_at.size() == unique.expressions.size());
+    });
     schema.tables.push_back(std::move(table));
   }
   return schema;

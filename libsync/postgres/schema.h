@@ -55,6 +55,19 @@ struct ForeignKey {
   bool operator==(const ForeignKey&) const = default;
 };
 
+/// A unique index, whether a constraint made it or not.
+struct UniqueKey {
+  std::string name;
+  std::vector<std::string> expressions;  ///< in index order; of a plain column its quoted name
+  std::vector<std::string> operators;    ///< "OPERATOR(pg_catalog.=)", one for each expression
+  std::vector<std::string> collations;   ///< quoted and qualified, or empty
+  std::string predicate;                 ///< of a partial index, else empty
+  std::vector<std::string> columns;      ///< all that it looks at, in the table's order
+  bool nulls_not_distinct = false;
+  bool deferrable = false;
+  bool operator==(const UniqueKey&) const = default;
+};
+
 struct Table {
   bool internal = false;  ///< one of mbsync's own that travel as the application's do: policy, conflict_record
   std::uint32_t oid = 0;
@@ -70,6 +83,7 @@ struct Table {
   bool partitioned = false;
   std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;
+  std::vector<UniqueKey> unique_keys;      ///< but for the key itself, and those over generated columns
   std::vector<std::string> user_triggers;  ///< the application's own, by name
   std::size_t width = 0;                   ///< characters in this table's bit strings (mbsync.synced_table.width)
   bool rekeyed = false;                    ///< its key has just changed: what was captured by the old one is void

@@ -263,8 +263,7 @@ std::string RandomSchema::some_rows(Rng& rng, const Table& table) const {
          "123456789ab"[rng.below(11)] + "'";
 }
 
-std::string RandomSchema::statement(Rng& rng, const Table& table, int node, Writes writes) {
-  const bool stays = table.referenced && writes == Writes::kConcurrent;
+std::string RandomSchema::statement(Rng& rng, const Table& table, int node) {
   const auto name = qualified(table);
   const auto kind = rng.below(100);
   if (kind < 40) {
@@ -301,9 +300,6 @@ std::string RandomSchema::statement(Rng& rng, const Table& table, int node, Writ
     }
     return "UPDATE " + name + " SET " + set + some_rows(rng, table);
   }
-  if (stays) {
-    return "SELECT";
-  }
   if (kind < 85) {
     // The row under its new key takes fresh unique values: the old one may come back from a write on the other node.
     std::string set;
@@ -321,11 +317,11 @@ std::string RandomSchema::statement(Rng& rng, const Table& table, int node, Writ
   return "TRUNCATE " + name + (table.referenced ? " CASCADE" : "");
 }
 
-std::string RandomSchema::write(Rng& rng, int node, Writes writes) {
+std::string RandomSchema::write(Rng& rng, int node) {
   std::string sql = "BEGIN; ";
   const auto count = 1 + (chance(rng, 40) ? rng.below(4) : 0);
   for (std::uint64_t i = 0; i < count; ++i) {
-    sql += statement(rng, tables_[rng.below(tables_.size())], node, writes) + "; ";
+    sql += statement(rng, tables_[rng.below(tables_.size())], node) + "; ";
   }
   return sql + "COMMIT";
 }

@@ -2,9 +2,7 @@
 // columns, references, uniques, generated and identity columns, partitions, dropped columns, another physical order on
 // the other node. Everything follows from the seed.
 //
-// What is left out on purpose are writes that no synchronisation can bring together without a decision about keys: two
-// nodes giving one unique value to different rows (a unique value is never used twice here), and a reference to a row
-// that the other node deletes at the same moment (see Writes).
+// What is left out on purpose: two nodes giving one unique value to different rows. A unique value is never used twice.
 #pragma once
 
 #include <string>
@@ -13,11 +11,6 @@
 #include "rng.h"
 
 namespace mbsync::test {
-
-enum class Writes {
-  kConcurrent,  ///< may happen on both nodes at once: rows that others may refer to stay
-  kAlone,       ///< everything; the other node must be up to date and idle
-};
 
 class RandomSchema {
  public:
@@ -28,7 +21,7 @@ class RandomSchema {
   /// Quoted and qualified.
   [[nodiscard]] std::vector<std::string> tables() const;
   /// One statement, or one transaction of several. It may fail, which changes nothing.
-  [[nodiscard]] std::string write(Rng& rng, int node, Writes writes);
+  [[nodiscard]] std::string write(Rng& rng, int node);
 
  private:
   struct Column {
@@ -57,7 +50,7 @@ class RandomSchema {
   [[nodiscard]] std::string key_list(const Table& table) const;
   [[nodiscard]] std::string some_rows(Rng& rng, const Table& table) const;
   [[nodiscard]] std::string value(Rng& rng, const Table& table, std::size_t column, int node);
-  [[nodiscard]] std::string statement(Rng& rng, const Table& table, int node, Writes writes);
+  [[nodiscard]] std::string statement(Rng& rng, const Table& table, int node);
 
   std::vector<Table> tables_;
   std::uint64_t fresh_ = 0;

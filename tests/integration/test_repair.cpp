@@ -245,3 +245,131 @@ TEST_CASE("repair: a trigger of the application's that raises, and a value that 
   REQUIRE(pair.b.store().settle_unseen());
   CHECK(Pair::rows(pair.a, "t") == Pair::rows(pair.b, "t"));
 }
+
+namespace {
+
+// The values of the unique column, which must be the same on all nodes.
+std::string skus(PgNode& node) {
+  return node.scalar("SELECT string_agg(id || '=' || coalesce(sku::text, 'NULL'), ' ' ORDER BY id) FROM product");
+}
+
+constexpr const char* kProduct = "CREATE TABLE product (id int PRIMARY KEY, sku varchar(8) UNIQUE, name text)";
+
+void meet_products(Pair& pair, bool a_first) {
+  if (a_first) {
+    pair.a.pull(pair.b);
+  } else {
+    pair.b.pull(pair.a);
+  }
+  pair.exchange();
+  pair.exchange();
+  CHECK(Pair::rows(pair.a, "product") == Pair::rows(pair.b, "product"));
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+}
+
+}  // namespace
+
+TEST_CASE("repair: of two rows with one unique text the first keeps it, the other gets a suffix (C19)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(kProduct);
+  pair.a.execute("INSERT INTO product VALUES (1, 'X', 'of a')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X', 'of b'), (3, 'Y', 'of b')");
+  meet_products(pair, a_first);
+  CHECK(skus(pair.a) == "1=X 2=X~c81e 3=Y");
+  const char* const record =
+      "SELECT string_agg(id::text || key || versions || outcome, ' ') FROM mbsync.conflict WHERE kind = 'unique'";
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict WHERE kind = 'unique' AND key = '2'") == "1");
+  CHECK(pair.a.scalar(record) == pair.b.scalar(record));
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a suffix that does not fit shortens the value, and one that is taken becomes longer (C19)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(kProduct);
+  pair.a.execute("INSERT INTO product VALUES (1, 'ABCDEFGH')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'ABCDEFGH')");
+  meet_products(pair, a_first);
+  CHECK(skus(pair.a) == "1=ABCDEFGH 2=ABC~c81e");
+  Pair taken("CREATE TABLE product (id int PRIMARY KEY, sku text UNIQUE, name text)");
+  taken.a.execute("INSERT INTO product VALUES (1, 'X'), (7, 'X~c81e')");
+  taken.b.execute("INSERT INTO product VALUES (2, 'X')");
+  meet_products(taken, a_first);
+  CHECK(skus(taken.a) == "1=X 2=X~c81e~c81e728d 7=X~c81e");
+}
+
+TEST_CASE("repair: an update to a value that is taken elsewhere, swaps, and chains (C19)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(kProduct);
+  pair.a.execute("INSERT INTO product VALUES (1, 'A'), (2, 'B'), (3, 'C')");
+  pair.exchange();
+  pair.a.execute(
+      "BEGIN; UPDATE product SET sku = 'tmp' WHERE id = 1; UPDATE product SET sku = 'A' WHERE id = 2; UPDATE product "
+      "SET "
+      "sku = 'B' WHERE id = 1; COMMIT");
+  pair.b.execute("UPDATE product SET sku = 'D' WHERE id = 3");
+  meet_products(pair, a_first);
+  CHECK(skus(pair.a) == "1=B 2=A 3=D");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "0");
+  // One side frees a value and takes another's; the other side gives the freed one away.
+  pair.a.execute("UPDATE product SET sku = 'E' WHERE id = 3");
+  pair.b.execute("INSERT INTO product VALUES (4, 'E')");
+  meet_products(pair, a_first);
+  CHECK(skus(pair.a) == "1=B 2=A 3=E 4=E~a87f");
+}
+
+TEST_CASE("repair: partial, expression, NULLS NOT DISTINCT and deferred unique keys (C19)") {
+  const bool a_first = GENERATE(true, false);
+  const std::string key = GENERATE("CREATE UNIQUE INDEX k ON product (lower(sku)) WHERE name <> 'old'",
+                                   "ALTER TABLE product ADD UNIQUE NULLS NOT DISTINCT (sku, name)",
+                                   "ALTER TABLE product ADD UNIQUE (sku) DEFERRABLE INITIALLY DEFERRED");
+  INFO(key << ", a first: " << a_first);
+  Pair pair("CREATE TABLE product (id int PRIMARY KEY, sku text, name text); " + key);
+  pair.a.execute("INSERT INTO product VALUES (1, 'X', 'n')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X', 'n')");
+  meet_products(pair, a_first);
+  CHECK(pair.a.scalar("SELECT sku || name FROM product WHERE id = 1") == "Xn");
+  CHECK(pair.a.scalar("SELECT count(DISTINCT sku || name) FROM product") == "2");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a unique number gives way to NULL and stays open; one that must not be NULL is parked (C19)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair("CREATE TABLE product (id int PRIMARY KEY, sku int UNIQUE, name text)");
+  pair.a.execute("INSERT INTO product VALUES (1, 5)");
+  pair.b.execute("INSERT INTO product VALUES (2, 5)");
+  meet_products(pair, a_first);
+  CHECK(skus(pair.a) == "1=5 2=NULL");
+  CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.conflict WHERE is_open") == "1");
+  Pair strict("CREATE TABLE product (id int PRIMARY KEY, sku int NOT NULL UNIQUE, name text)");
+  strict.a.execute("INSERT INTO product VALUES (1, 5), (3, 6)");
+  strict.b.execute("INSERT INTO product VALUES (2, 5)");
+  const auto pulled = strict.b.pull(strict.a);
+  CHECK(pulled.set_aside == 1);
+  CHECK(strict.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM product") == "2 3");
+  CHECK_THAT(strict.b.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("product_sku_key"));
+  strict.b.execute("UPDATE product SET sku = 7 WHERE id = 2; UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(strict.b.store().settle_unseen());
+  strict.exchange();
+  CHECK(Pair::rows(strict.a, "product") == Pair::rows(strict.b, "product"));
+}
+
+TEST_CASE("repair: three nodes clash over one value (C19)") {
+  const int order = GENERATE(0, 1, 2);
+  PgNode a(shared_cluster(), fresh_database_name(), kProduct);
+  PgNode b(shared_cluster(), fresh_database_name(), kProduct);
+  PgNode c(shared_cluster(), fresh_database_name(), kProduct);
+  PgNode* const nodes[] = {&a, &b, &c};
+  for (auto* node : nodes) {
+    node->prepare();
+  }
+  exchange({&a, &b, &c}, 3);
+  for (int i = 0; i < 3; ++i) {
+    nodes[i]->execute("INSERT INTO product VALUES (" + std::to_string(i + 1) + ", 'X')");
+  }
+  nodes[order]->pull(*nodes[(order + 1) % 3]);
+  exchange({nodes[order], nodes[(order + 2) % 3], nodes[(order + 1) % 3]}, 5);
+  CHECK(skus(a) == "1=X 2=X~c81e 3=X~eccb");
+  CHECK(skus(b) == skus(a));
+  CHECK(skus(c) == skus(a));
+}
