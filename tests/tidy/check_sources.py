@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PRODUCT = ("libsync", "libdiscovery", "apps")
-PURE = ("libsync/core", "libsync/protocol")
+PURE = ("libsync/core", "libsync/policy", "libsync/protocol")
 # The version that .clang-format is written for; others lay out some lines differently.
 CLANG_FORMAT_MAJOR = "14"
 
@@ -32,6 +32,7 @@ DOORS = (
     (re.compile(r"^dns_sd"), ("libdiscovery",)),
     (re.compile(r"^spdlog/"), ("libsync/service/log.cpp",)),
     (re.compile(r"^CLI/"), ("apps",)),
+    (re.compile(r"^toml\+\+"), ("libsync/policy", "libsync/service")),
 )
 
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")

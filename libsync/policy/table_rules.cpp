@@ -1,0 +1,123 @@
+#include "table_rules.h"
+
+#include <algorithm>
+
+#include "glob.h"
+
+namespace mbsync {
+namespace {
+
+std::string quoted(std::string_view identifier) {
+  std::string result = "\"";
+  for (const char c : identifier) {
+    result += c;
+    if (c == '"') {
+      result += '"';
+    }
+  }
+  return result + '"';
+}
+
+ColumnRule column_rule(const PolicyColumnRule& rule) {
+  if (rule.rule != Rule::kFunction) {
+    return ColumnRule{rule.rule, ""};
+  }
+  const auto dot = rule.function.find('.');
+  return ColumnRule{rule.rule, quoted(std::string_view(rule.function).substr(0, dot)) + "." +
+                                   quoted(std::string_view(rule.function).substr(dot + 1))};
+}
+
+void override_with(PolicySettings& settings, const PolicySettings& later) {
+  settings.rule = later.rule ? later.rule : settings.rule;
+  settings.merge = later.merge ? later.merge : settings.merge;
+  settings.on_delete = later.on_delete ? later.on_delete : settings.on_delete;
+  settings.keep_both = later.keep_both ? later.keep_both : settings.keep_both;
+}
+
+}  // namespace
+
+UniqueRule TableRules::unique_rule(std::string_view constraint) const {
+  const auto last = std::find_if(unique.rbegin(), unique.rend(),
+                                 [&](const auto& entry) { return glob_matches(entry.first, constraint); });
+  return last == unique.rend() ? UniqueRule::kAuto : last->second;
+}
+
+ColumnSet TableRules::sums() const {
+  ColumnSet columns;
+  for (const auto& [number, rule] : row.columns) {
+    if (rule.rule == Rule::kSum) {
+      columns.insert(number);
+    }
+  }
+  return columns;
+}
+
+bool TableRules::built_in() const {
+  const auto plain = [](const ColumnRule& rule) { return rule.rule == Rule::kLastWriterWins; };
+  return plain(row.all) && row.groups.empty() && row.on_delete == DeleteRule::kUpdateWins &&
+         std::all_of(row.columns.begin(), row.columns.end(), [&](const auto& entry) { return plain(entry.second); });
+}
+
+TableRules resolve(const Policy& policy, const TableShape& table) {
+  TableRules rules;
+  auto settings = policy.defaults;
+  const std::vector<std::vector<std::string>>* groups = nullptr;
+  if (policy.default_unique) {
+    rules.unique.emplace_back("*", *policy.default_unique);
+  }
+  std::map<ColumnNumber, ColumnRule> columns;
+  for (const auto& entry : policy.tables) {
+    if (!table_glob_matches(entry.pattern, table.schema, table.name)) {
+      continue;
+    }
+    override_with(settings, entry.settings);
+    groups = entry.groups ? &*entry.groups : groups;
+    for (const auto& line : entry.columns) {
+      for (const auto& column : table.columns) {
+        if (!column.key && glob_matches(line.pattern, column.name)) {
+          columns[column.number] = column_rule(line.value);
+        }
+      }
+    }
+    for (const auto& line : entry.unique) {
+      rules.unique.emplace_back(line.pattern, line.value);
+    }
+  }
+
+  rules.keep_both = settings.keep_both.value_or(false);
+  auto& row = rules.row;
+  row.all.rule = settings.rule.value_or(Rule::kLastWriterWins);
+  row.on_delete = settings.on_delete.value_or(DeleteRule::kUpdateWins);
+  row.columns = std::move(columns);
+  for (const auto& column : table.columns) {
+    if (column.type.kind != ValueKind::kOther) {
+      row.types.emplace(column.number, column.type);
+    }
+  }
+  const auto add_group = [&](const auto& belongs) {
+    ColumnSet group;
+    for (const auto& column : table.columns) {
+      if (!column.key && row.rule_of(column.number).rule != Rule::kSum && belongs(column.name)) {
+        group.insert(column.number);
+      }
+    }
+    if (group.size() > 1) {
+      row.groups.push_back(std::move(group));
+    }
+  };
+  if (settings.merge == MergeUnit::kRow) {
+    add_group([](const std::string&) { return true; });
+  } else if (groups != nullptr) {
+    for (const auto& names : *groups) {
+      add_group([&](const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); });
+    }
+  }
+  for (const auto& node : policy.nodes) {
+    if (const auto id = parse_node_id(node.name)) {
+      row.ranks[*id] = node.rank;
+    }
+  }
+  return rules;
+}
+
+}  // namespace mbsync

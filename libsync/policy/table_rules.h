@@ -1,0 +1,46 @@
+// What a policy means for one table: globs and names turned into column numbers. Pure, and the same on every node that
+// has a table of this form; nothing here depends on what else a node knows.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "policy_text.h"
+
+namespace mbsync {
+
+/// A table as far as its rules are concerned.
+struct TableShape {
+  struct Column {
+    ColumnNumber number = 0;
+    std::string name;
+    ColumnType type;
+    bool key = false;
+  };
+  std::string schema;
+  std::string name;
+  std::vector<Column> columns;
+};
+
+struct TableRules {
+  RowRules row;
+  /// Patterns for names of constraints and indexes, the last that matches holds; see unique_rule().
+  std::vector<std::pair<std::string, UniqueRule>> unique;
+  bool keep_both = false;  ///< rows that two nodes made under one key are both kept, one of them under a key of its own
+  bool operator==(const TableRules&) const = default;
+
+  [[nodiscard]] UniqueRule unique_rule(std::string_view constraint) const;
+  /// The columns whose changes add up (CONFLICTS.md C16).
+  [[nodiscard]] ColumnSet sums() const;
+  /// Whether anything but the last writer per column, and the update over the delete, decides.
+  [[nodiscard]] bool built_in() const;
+};
+
+/// Entries of the policy apply in their order, a later one overrides an earlier one setting by setting; what is said of
+/// a column goes before what is said of its table. Columns of the key have no rule, and are in no group. A group is
+/// what is left of it in this table; sum columns are in none. Node names that are no ids are passed over.
+TableRules resolve(const Policy& policy, const TableShape& table);
+
+}  // namespace mbsync

@@ -1,0 +1,80 @@
+#include "table_rules.h"
+
+#include <catch2/catch.hpp>
+
+using namespace mbsync;
+
+namespace {
+
+TableShape users() {
+  return TableShape{"public",
+                    "users",
+                    {{1, "id", {ValueKind::kOther, {}}, true},
+                     {2, "name", {ValueKind::kText, {}}, false},
+                     {3, "amount", {ValueKind::kNumber, {}}, false},
+                     {4, "currency", {ValueKind::kText, {}}, false},
+                     {7, "status", {ValueKind::kEnum, {"new", "old"}}, false}}};
+}
+
+TableRules rules(std::string_view text) {
+  const auto reading = read_policy_text(text);
+  REQUIRE(reading.faults.empty());
+  return resolve(reading.policy, users());
+}
+
+}  // namespace
+
+TEST_CASE("table rules: without a policy the last writer wins, and the types are known") {
+  const auto plain = rules("");
+  CHECK(plain.built_in());
+  CHECK(plain.row.rule_of(2).rule == Rule::kLastWriterWins);
+  CHECK(plain.row.on_delete == DeleteRule::kUpdateWins);
+  CHECK(plain.unique_rule("anything") == UniqueRule::kAuto);
+  CHECK_FALSE(plain.keep_both);
+  CHECK(plain.row.types.at(7).labels == std::vector<std::string>{"new", "old"});
+  CHECK_FALSE(plain.row.types.contains(1));
+}
+
+TEST_CASE("table rules: a later entry overrides an earlier one, setting by setting") {
+  const auto both = rules(
+      "[defaults]\nrule='first-writer-wins'\nunique='park'\nkeep_both=true\n"
+      "[[table]]\nname='*'\ndelete='delete-wins'\nkeep_both=false\ncolumns={status='max', '*'='prefer-non-null'}\n"
+      "[[table]]\nname='public.u*'\nrule='manual'\ncolumns={amount='sum'}\nunique={users_email='suffix'}\n"
+      "[[table]]\nname='other.*'\nrule='node-priority'\ncolumns={amount='min'}\n");
+  CHECK(both.row.all.rule == Rule::kManual);
+  CHECK(both.row.on_delete == DeleteRule::kDeleteWins);
+  CHECK_FALSE(both.keep_both);
+  CHECK(both.row.rule_of(7).rule == Rule::kPreferNonNull);  // '*' came after status
+  CHECK(both.row.rule_of(3).rule == Rule::kSum);
+  CHECK(both.sums() == ColumnSet{3});
+  CHECK_FALSE(both.row.columns.contains(1));  // the key
+  CHECK(both.unique_rule("users_email") == UniqueRule::kSuffix);
+  CHECK(both.unique_rule("other") == UniqueRule::kPark);
+  CHECK_FALSE(both.built_in());
+}
+
+TEST_CASE("table rules: a column's rule goes before the table's, whichever comes later") {
+  const auto both = rules("[[table]]\nname='users'\ncolumns={name='max'}\n[[table]]\nname='users'\nrule='manual'\n");
+  CHECK(both.row.rule_of(2).rule == Rule::kMax);
+  CHECK(both.row.rule_of(3).rule == Rule::kManual);
+}
+
+TEST_CASE("table rules: groups are columns of this table, never its key or a sum") {
+  CHECK(rules("[[table]]\nname='users'\ngroups=[['amount','currency','gone']]\n").row.groups ==
+        std::vector<ColumnSet>{ColumnSet{3, 4}});
+  CHECK(rules("[[table]]\nname='users'\ngroups=[['id','currency']]\n").row.groups.empty());
+  CHECK(rules("[[table]]\nname='users'\nmerge='row'\n").row.groups == std::vector<ColumnSet>{ColumnSet{2, 3, 4, 7}});
+  CHECK(rules("[[table]]\nname='users'\nmerge='row'\ncolumns={amount='sum'}\n").row.groups ==
+        std::vector<ColumnSet>{ColumnSet{2, 4, 7}});
+  CHECK(rules("[defaults]\nmerge='row'\n[[table]]\nname='users'\nmerge='field'\n").row.groups.empty());
+  CHECK(rules("[[table]]\nname='users'\ngroups=[['amount','currency']]\n[[table]]\nname='users'\ngroups=[]\n")
+            .row.groups.empty());
+}
+
+TEST_CASE("table rules: functions are quoted, ranks are by node id") {
+  const auto some = rules(
+      "[nodes]\n000000000000001a = 1\noffice = 2\n"
+      "[[table]]\nname='users'\ncolumns={name={rule='function', function='shop.Pick\"it'}}\n");
+  CHECK(some.row.rule_of(2).function == "\"shop\".\"Pick\"\"it\"");
+  CHECK(some.row.ranks == std::map<NodeId, int>{{NodeId{0x1a}, 1}});
+}
