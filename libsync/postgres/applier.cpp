@@ -229,6 +229,14 @@ Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
   }
   db_.rollback();
   if (report && !blocked.empty()) {
+    for (const auto& row : blocked.keys) {
+      if (!row.reason.empty()) {
+        return Error{ErrorKind::kTransient,
+                     fmt::format("row {} of table {} cannot be written: {}", row.key, schema_.find(row.tab)->display(),
+                                 row.reason),
+                     "mbsync tries again by itself; change or remove one of the rows that cannot stand together"};
+      }
+    }
     return Error{ErrorKind::kTransient, "rows are held by application transactions",
                  "mbsync tries again by itself; pg_stat_activity shows transactions that stay open"};
   }
@@ -387,12 +395,16 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
-  Repair repair(db_, schema_, task.staged);
+  Repair repair(db_, schema_, task.staged, task.skip_held);
   if (task.repair) {
     auto unsolved = repair.run();
     MBSYNC_TRY(unsolved);
     if (!unsolved->empty() && !task.skip_held) {
-      return Error{ErrorKind::kConflict, unsolved->front().reason, "nothing was changed"};
+      const auto& row = unsolved->front();
+      return Error{ErrorKind::kConflict,
+                   fmt::format("row {} of table {}: {}", row.key, schema_.find(row.tab)->display(), row.reason),
+                   "nothing was changed; a node that joins needs every row: change or remove one of the two, on either "
+                   "machine, and it goes on by itself"};
     }
     blocked.keys = std::move(*unsolved);
     if (!blocked.empty()) {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "change_sql.h"
+#include "record_text.h"
 #include "table_sql.h"
 #include "version_store.h"
 
@@ -116,21 +117,6 @@ std::string fingerprint_of(std::string_view text) {
   return fmt::format("{:016x}", hash);
 }
 
-std::string array_literal(const std::vector<std::string>& items) {
-  std::string text = "{";
-  for (const auto& item : items) {
-    text += text.size() > 1 ? ",\"" : "\"";
-    for (const char c : item) {
-      if (c == '"' || c == '\\') {
-        text += '\\';
-      }
-      text += c;
-    }
-    text += '"';
-  }
-  return text + "}";
-}
-
 // "mbsync_insert/capture_5_insert" and so on, per relation, of the triggers that exist.
 Result<std::map<std::string, std::vector<std::string>>> existing_triggers(PgConnection& db) {
   const auto rows = db.exec(
@@ -178,7 +164,7 @@ Result<void> register_table(PgConnection& db, Table& table) {
   const auto id = db.exec(
       "INSERT INTO mbsync.synced_table (schema_name, table_name, key_columns, width, all_columns) "
       "VALUES ($1, $2, $3::text[], 1, B'1') RETURNING id",
-      {table.schema, table.name, array_literal(key_names)});
+      {table.schema, table.name, format_array(key_names)});
   MBSYNC_TRY(id);
   table.id = (*id)[0][0].as<int>();
   return {};
@@ -252,7 +238,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
       }
     }
     if (!dropped.empty()) {
-      const auto ids = array_literal(dropped);
+      const auto ids = format_array(dropped);
       MBSYNC_TRY(db.exec("DELETE FROM mbsync.capture WHERE tab = ANY ($1::int[])", {ids}));
       MBSYNC_TRY(db.exec("DELETE FROM mbsync.change WHERE tab = ANY ($1::int[])", {ids}));
       MBSYNC_TRY(db.exec("DELETE FROM mbsync.synced_table WHERE id = ANY ($1::int[])", {ids}));
@@ -308,12 +294,12 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
         MBSYNC_TRY(
             db.exec("INSERT INTO mbsync.synced_column (tab, number, name) "
                     "SELECT $1::int, $2::int + place, name FROM unnest($3::text[]) WITH ORDINALITY n(name, place)",
-                    {std::to_string(table.id), std::to_string(entry.highest), array_literal(fresh)}));
+                    {std::to_string(table.id), std::to_string(entry.highest), format_array(fresh)}));
       }
       if (!gone.empty()) {
         MBSYNC_TRY(
             db.exec("UPDATE mbsync.synced_column SET dropped = true WHERE tab = $1::int AND name = ANY ($2::text[])",
-                    {std::to_string(table.id), array_literal(gone)}));
+                    {std::to_string(table.id), format_array(gone)}));
       }
       // Columns travel in the order of their numbers; the key keeps pointing at its columns.
       std::vector<std::string> key_names;
@@ -340,7 +326,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
         MBSYNC_TRY(
             db.exec("UPDATE mbsync.synced_column c SET attnum = n.attnum FROM unnest($2::text[], $3::int[]) n(name, "
                     "attnum) WHERE c.tab = $1::int AND NOT c.dropped AND c.name = n.name",
-                    {std::to_string(table.id), array_literal(names), array_literal(attnums)}));
+                    {std::to_string(table.id), format_array(names), format_array(attnums)}));
       }
       std::string key_definition;
       for (const auto index : table.key) {
@@ -365,7 +351,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
             "UPDATE mbsync.synced_table SET width = $2::int, all_columns = $3::varbit, key_columns = $4::text[] "
             "WHERE id = $1::int",
             {std::to_string(table.id), std::to_string(table.width), TableSql(table).all_bits(),
-             array_literal(key_names)}));
+             format_array(key_names)}));
         // Bit strings of one table all have the same length.
         MBSYNC_TRY(
             db.exec("UPDATE mbsync.change SET cols = cols || repeat('0', $2::int - length(cols))::varbit "

@@ -21,4 +21,13 @@ inline std::string has_key_among(std::string_view change, std::string_view key, 
                      key, rest);
 }
 
+/// A time in microseconds since 1970 UTC, NULL where nobody knows it. Whole seconds and the rest apart: extract(epoch)
+/// is a double before PostgreSQL 14 and would lose microseconds.
+inline std::string micros_of(std::string_view time) {
+  return fmt::format(
+      "CASE WHEN {0} > '-infinity' THEN extract(epoch FROM date_trunc('second', {0}))::bigint * 1000000 + "
+      "extract(microseconds FROM {0})::bigint % 1000000 END",
+      time);
+}
+
 }  // namespace mbsync

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "record_text.h"
+
 namespace mbsync {
 namespace {
 
@@ -12,22 +14,6 @@ using Json = nlohmann::json;
 
 std::string dot_of(const ConflictVersion& version) {
   return fmt::format("{}:{}", version.node, version.counter);
-}
-
-// An array as PostgreSQL reads it.
-std::string array_literal(const std::vector<std::string>& items) {
-  std::string text = "{";
-  for (const auto& item : items) {
-    text += text.size() > 1 ? ",\"" : "\"";
-    for (const char c : item) {
-      if (c == '"' || c == '\\') {
-        text += '\\';
-      }
-      text += c;
-    }
-    text += '"';
-  }
-  return text + "}";
 }
 
 Json place_of(const std::optional<std::size_t>& version) {
@@ -99,8 +85,8 @@ std::vector<Value> ConflictRecord::line() const {
           schema,
           table,
           key,
-          array_literal(dots),
-          array_literal(names),
+          format_array(dots),
+          format_array(names),
           all.dump(),
           outcome.dump(),
           latest == kTimeUnknown ? Value() : Value(std::to_string(latest.micros)),

@@ -159,10 +159,7 @@ class Judge {
     }
     const auto first_key = table_.key[0];
     return fmt::format(
-        "SELECT s.m_key, s.m_origin, s.m_counter, CASE WHEN s.m_at > '-infinity' THEN "
-        "extract(epoch FROM date_trunc('second', s.m_at))::bigint * 1000000 + extract(microseconds FROM "
-        "s.m_at)::bigint % "
-        "1000000 END, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
+        "SELECT s.m_key, s.m_origin, s.m_counter, {11}, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
         "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND {9}), s.m_held, "
         "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
@@ -171,7 +168,8 @@ class Judge {
         "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
         "c.tab = {5} AND {9}), 0) {10}",
         first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "), writes_json("c"), table_.id,
-        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes);
+        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes,
+        micros_of("s.m_at"));
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -206,8 +204,7 @@ class Judge {
       MBSYNC_TRY(bits);
       theirs.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
                                  line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
-                                 their_columns(*bits), line[5].as<bool>(), text(line[6]), line[13].as<std::int64_t>(),
-                                 std::nullopt});
+                                 their_columns(*bits), line[5].as<bool>(), text(line[6]), line[13].as<std::int64_t>()});
     }
     auto their_state = load(theirs, row.their_row, true, row.texts);
     MBSYNC_TRY(their_state);

@@ -266,13 +266,10 @@ bool holds_only_own(const VersionVector& seen, NodeId node) {
 }
 
 std::string writes_json(std::string_view alias) {
-  // Whole seconds and the rest apart: extract(epoch) is a double before PostgreSQL 14 and would lose microseconds.
   return fmt::format(
-      "json_agg(json_build_array({0}.origin, {0}.counter, CASE WHEN {0}.at > '-infinity' THEN "
-      "extract(epoch FROM date_trunc('second', {0}.at))::bigint * 1000000 + extract(microseconds FROM {0}.at)::bigint "
-      "% 1000000 "
-      "END, {0}.cols::text, {0}.deleted, {0}.kept, {0}.policy, {0}.sums::json) ORDER BY {0}.origin, {0}.counter)::text",
-      alias);
+      "json_agg(json_build_array({0}.origin, {0}.counter, {1}, {0}.cols::text, {0}.deleted, {0}.kept, {0}.policy, "
+      "{0}.sums::json) ORDER BY {0}.origin, {0}.counter)::text",
+      alias, micros_of(fmt::format("{}.at", alias)));
 }
 
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& asked,

@@ -23,10 +23,6 @@ constexpr int kRoundsMax = 200;
 // How many deletions are looked through for a row that is referred to by something else than its key.
 constexpr int kDeletionsMax = 10000;
 
-constexpr const char* kMicros =
-    "CASE WHEN c.at > '-infinity' THEN extract(epoch FROM date_trunc('second', c.at))::bigint * 1000000 + "
-    "extract(microseconds FROM c.at)::bigint % 1000000 END";
-
 WriteTime time_of(const pqxx::field& micros) {
   return micros.is_null() ? kTimeUnknown : WriteTime{micros.as<std::int64_t>()};
 }
@@ -206,7 +202,7 @@ Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& uniq
   const auto write = db_.exec(
       fmt::format("SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} AND NOT c.deleted AND "
                   "position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
-                  kMicros, table.id, has_key("c", db_.quote(key)), mask));
+                  micros_of("c.at"), table.id, has_key("c", db_.quote(key)), mask));
   MBSYNC_TRY(write);
   auto values = staged_values(table, key);
   MBSYNC_TRY(values);
@@ -223,9 +219,9 @@ Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& uniq
   return claim;
 }
 
-// A row that stands here, so that it can be changed together with the staged ones.
-Result<void> Repair::stage_row(const Table& table, const std::string& key) {
-  const TableSql sql(table);
+// Rows `t` that stand here, so that they can be changed together with the staged ones. `which` is what follows the list
+// of columns, and leaves out rows that are staged.
+Result<void> Repair::bring_in(const Table& table, const std::string& which) {
   std::string columns;
   std::string values;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
@@ -235,17 +231,27 @@ Result<void> Repair::stage_row(const Table& table, const std::string& key) {
         ", " +
         (table.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value);
   }
-  const auto match = sql.key_match("t", db_.quote(key));
-  const auto added =
-      db_.exec(fmt::format("INSERT INTO {0} (m_key, m_deleted{1}) SELECT {2}, false{3} FROM {4} t WHERE {5} AND NOT "
-                           "EXISTS (SELECT FROM {0} s "
-                           "WHERE s.m_key = {6}) FOR UPDATE OF t",
-                           stage(table).name, columns, db_.quote(key), values, table.quoted(), match, db_.quote(key)));
+  const auto added = db_.exec(fmt::format(
+      "INSERT INTO {} (m_key, m_deleted{}) SELECT {}, false{} {} FOR UPDATE OF t{} RETURNING m_key", stage(table).name,
+      columns, TableSql(table).key_text("t"), values, which, skip_held_ ? " SKIP LOCKED" : ""));
   MBSYNC_TRY(added);
-  if (added->affected_rows() > 0) {
-    brought_in_.emplace(table.id, key);
+  for (const auto& row : *added) {
+    brought_in_.emplace(table.id, row[0].c_str());
   }
   return {};
+}
+
+// False if the application holds the row.
+Result<bool> Repair::stage_row(const Table& table, const std::string& key) {
+  const auto staged =
+      db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {} s WHERE s.m_key = {})", stage(table).name, db_.quote(key)));
+  MBSYNC_TRY(staged);
+  if ((*staged)[0][0].as<bool>()) {
+    return true;
+  }
+  MBSYNC_TRY(bring_in(
+      table, fmt::format("FROM {} t WHERE {}", table.quoted(), TableSql(table).key_match("t", db_.quote(key)))));
+  return brought_in_.contains({table.id, key});
 }
 
 // Of two rows with one value of a unique key, the one that had it first keeps it (CONFLICTS.md C19).
@@ -257,8 +263,14 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     if (changed.contains(one) || changed.contains(other)) {
       continue;  // perhaps they no longer clash; the next round tells
     }
-    MBSYNC_TRY(stage_row(table, one));
-    MBSYNC_TRY(stage_row(table, other));
+    const auto one_staged = stage_row(table, one);
+    MBSYNC_TRY(one_staged);
+    const auto other_staged = stage_row(table, other);
+    MBSYNC_TRY(other_staged);
+    if (!*one_staged || !*other_staged) {
+      unsolved_.push_back(ReferenceCheck::Held{table.id, *one_staged ? one : other, ""});
+      continue;
+    }
     auto first = claim_of(table, unique, one);
     MBSYNC_TRY(first);
     auto second = claim_of(table, unique, other);
@@ -389,23 +401,17 @@ Result<void> Repair::stage_children(const Edge& edge) {
       stage(parent).name, parent.quoted(), TableSql(parent).key_match("p", "ps.m_key"), child.quoted(),
       equal_columns(*edge.reference, &parent, of("t"), of("p")), moves, stage(child).name,
       child_sql.key_match("t", "cs.m_key"));
-  std::string columns;
-  std::string values;
-  for (std::size_t i = 0; i < child.columns.size(); ++i) {
-    const auto value = "t." + PgConnection::quote_name(child.columns[i].name);
-    columns += fmt::format(", v{}", i + 1);
-    values +=
-        ", " +
-        (child.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value);
-  }
-  const auto any = db_.exec(fmt::format("SELECT EXISTS (SELECT {})", which));
-  MBSYNC_TRY(any);
-  if (!(*any)[0][0].as<bool>()) {
+  MBSYNC_TRY(bring_in(child, which));
+  if (!skip_held_) {
     return {};
   }
-  MBSYNC_TRY(db_.exec(fmt::format("SELECT count(*) FROM (SELECT 1 {} FOR UPDATE OF t) locked", which)));
-  return db_.run(fmt::format("INSERT INTO {} (m_key, m_deleted{}) SELECT {}, false{} {}", stage(child).name, columns,
-                             child_sql.key_text("t"), values, which));
+  // What the application holds is still there: then the parent's turn comes later.
+  const auto waiting = db_.exec("SELECT DISTINCT ps.m_key " + which);
+  MBSYNC_TRY(waiting);
+  for (const auto& row : *waiting) {
+    unsolved_.push_back(ReferenceCheck::Held{parent.id, row[0].c_str(), ""});
+  }
+  return {};
 }
 
 // Staged rows whose parent will not be there.
@@ -479,7 +485,7 @@ Result<std::optional<Repair::Deletion>> Repair::find_deletion(const Edge& edge, 
   const auto rows = db_.exec(fmt::format(
       "SELECT c.origin, c.counter, {}, c.key, c.kept FROM mbsync.change c WHERE c.tab = {} AND c.deleted AND "
       "c.kept IS NOT NULL AND {} ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT {}",
-      kMicros, parent.id, condition, by_key ? 1 : kDeletionsMax));
+      micros_of("c.at"), parent.id, condition, by_key ? 1 : kDeletionsMax));
   MBSYNC_TRY(rows);
   for (const auto& row : *rows) {
     if (!by_key) {
@@ -516,8 +522,8 @@ Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
       "AND "
       "{} RETURNING (SELECT max({}) FROM mbsync.change c WHERE c.tab = {} AND {})",
       stage(child).name, assignments, stage(parent).name, parent.quoted(), TableSql(parent).key_match("p", "ps.m_key"),
-      db_.quote(child_key), equal_columns(*edge.reference, &parent, staged_of("s", child), of("p")), kMicros, parent.id,
-      has_key("c", "ps.m_key")));
+      db_.quote(child_key), equal_columns(*edge.reference, &parent, staged_of("s", child), of("p")), micros_of("c.at"),
+      parent.id, has_key("c", "ps.m_key")));
   MBSYNC_TRY(moved);
   if (moved->empty()) {
     return false;
@@ -703,7 +709,7 @@ Result<ConflictVersion> Repair::latest_version(const Table& table, const std::st
   const auto write = db_.exec(
       fmt::format("SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} ORDER BY c.at DESC, "
                   "c.origin DESC, c.counter DESC LIMIT 1",
-                  kMicros, table.id, has_key("c", db_.quote(key))));
+                  micros_of("c.at"), table.id, has_key("c", db_.quote(key))));
   MBSYNC_TRY(write);
   ConflictVersion version{"fleet", 0, kTimeUnknown, false, {}, std::move(*values)};
   if (!write->empty()) {

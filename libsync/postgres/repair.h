@@ -1,6 +1,6 @@
-// Rows that cannot stand together although each was judged rightly: a parent deleted on one side and referred to on the
-// other. mbsync then makes writes of its own (CONFLICTS.md C18, C20): the staged rows are changed before they are
-// written, and what was changed is captured and sealed in the same transaction.
+// Rows that cannot stand together although each was judged rightly: two with one value of a unique key, or a parent
+// deleted on one side and referred to on the other. mbsync then makes writes of its own (CONFLICTS.md C18 to C20): the
+// staged rows are changed before they are written, and what was changed is captured and sealed in the same transaction.
 #pragma once
 
 #include <map>
@@ -22,10 +22,12 @@ class Repair {
 
   /// In the apply transaction. Every staged row's live writes are in mbsync.change, and every table that is connected
   /// to a staged one by foreign keys has a stage (add_stages()).
-  Repair(PgConnection& db, const Schema& schema, Staged& staged) : db_(db), schema_(schema), staged_(staged) {}
+  /// With `skip_held` a row that the application holds is not waited for: what depends on it is set aside.
+  Repair(PgConnection& db, const Schema& schema, Staged& staged, bool skip_held)
+      : db_(db), schema_(schema), staged_(staged), skip_held_(skip_held) {}
 
-  /// Changes staged rows until every reference is kept. Returned are rows for which there is no rule: they have to be
-  /// set aside, and the attempt made again.
+  /// Changes staged rows until all keys are kept. Returned are rows for which there is no rule, or that the application
+  /// holds (no reason): they have to be set aside, and the attempt made again.
   Result<ReferenceCheck::Keys> run();
 
   /// Whether a unique key that is checked at the end of a transaction, or never where constraints are bypassed, would
@@ -58,7 +60,8 @@ class Repair {
   Result<bool> separate(const Table& table, const UniqueKey& unique);
   Result<std::vector<std::pair<std::string, std::string>>> clashes(const Table& table, const UniqueKey& unique);
   Result<Claim> claim_of(const Table& table, const UniqueKey& unique, const std::string& key);
-  Result<void> stage_row(const Table& table, const std::string& key);
+  Result<void> bring_in(const Table& table, const std::string& which);
+  Result<bool> stage_row(const Table& table, const std::string& key);
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
   Result<bool> mend(const Edge& edge);
   Result<std::vector<std::string>> dangling(const Edge& edge);
@@ -80,6 +83,7 @@ class Repair {
   PgConnection& db_;
   const Schema& schema_;
   Staged& staged_;
+  bool skip_held_;
   ReferenceCheck::Keys unsolved_;
   std::map<std::pair<int, std::string>, int> suffixes_;  ///< how often a row was given one
   std::set<std::pair<int, std::string>> brought_in_;     ///< rows that were not in the answer

@@ -112,20 +112,11 @@ Expected expected_after(const Conflict& conflict) {
   for (const auto& [column, decided] : conflict.outcome.columns) {
     expected.values[column] = decided.value;
   }
-  std::vector<const Json*> steps;
-  for (const auto* step = &conflict.summary.resolution; step->is_object();) {
-    steps.push_back(step);
-    const auto before = step->find("previous");
-    if (before == step->end()) {
-      break;
-    }
-    step = &*before;
-  }
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    const auto row = text_of(**step, "row");
+  for (const auto* step : conflict.summary.decisions()) {
+    const auto row = text_of(*step, "row");
     expected.exists = row == "inserted" || (row != "deleted" && expected.exists);
     if (row == "inserted" || row == "updated") {
-      for (const auto& change : changes_of(**step)) {
+      for (const auto& change : changes_of(*step)) {
         expected.values[change.column] = change.to;
       }
     }
@@ -160,6 +151,19 @@ Error changed_since(const Conflict& conflict, const std::string& what) {
 }
 
 }  // namespace
+
+std::vector<const Json*> ConflictSummary::decisions() const {
+  std::vector<const Json*> latest_first;
+  for (const auto* step = &resolution; step->is_object();) {
+    latest_first.push_back(step);
+    const auto before = step->find("previous");
+    if (before == step->end()) {
+      break;
+    }
+    step = &*before;
+  }
+  return {latest_first.rbegin(), latest_first.rend()};
+}
 
 std::string_view to_string(ConflictState state) {
   switch (state) {

@@ -60,6 +60,8 @@ struct ConflictSummary {
   std::string recorded_at;  ///< ISO, when this node heard of it
   ConflictState state = ConflictState::kDecided;
   nlohmann::json resolution;  ///< null, or as mbsync.conflict_record has it
+  /// The decisions that are nested in `resolution`, in the order in which they were made. They point into it.
+  [[nodiscard]] std::vector<const nlohmann::json*> decisions() const;
   /// Changes with every decision: compared, it tells that somebody has decided meanwhile.
   [[nodiscard]] std::string stamp() const { return resolution.dump(); }
 };

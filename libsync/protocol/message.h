@@ -103,7 +103,7 @@ Result<PullFooter> parse_pull_footer(std::string_view json);
 Result<Refusal> parse_refusal(std::string_view json);
 
 /// A row's live writes where there are several, or where one keeps values beside the row: a JSON array in one COPY
-/// field, [[origin, counter, at_us | null, "bits", deleted, "kept record" | null, policy, sums | null], ...], in dot
+/// field, [[origin, counter, at_us | null, "bits", deleted, "kept record" | null, policy, null], ...], in dot
 /// order. at_us null: kTimeUnknown. The kept record holds the write's values (record_text.h); null: they stand in the
 /// row. Never empty: a row without live writes has no array.
 struct WireWrite {
@@ -112,8 +112,7 @@ struct WireWrite {
   ColumnSet columns;
   bool deleted = false;
   std::optional<std::string> kept;
-  std::int64_t policy = 0;          ///< the version of the policy that its origin had (CONFLICTS.md C11)
-  std::optional<std::string> sums;  ///< what it adds to counters: a JSON object (CONFLICTS.md C16)
+  std::int64_t policy = 0;  ///< the version of the policy that its origin had
   bool operator==(const WireWrite&) const = default;
 };
 /// `corrupt` if a kept record is not UTF-8: JSON could carry it only damaged.

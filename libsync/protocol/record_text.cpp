@@ -113,4 +113,19 @@ std::string format_record(const std::vector<Value>& fields) {
   return out;
 }
 
+std::string format_array(const std::vector<std::string>& items) {
+  std::string text = "{";
+  for (const auto& item : items) {
+    text += text.size() > 1 ? ",\"" : "\"";
+    for (const char c : item) {
+      if (c == '"' || c == '\\') {
+        text += '\\';
+      }
+      text += c;
+    }
+    text += '"';
+  }
+  return text + "}";
+}
+
 }  // namespace mbsync

@@ -16,5 +16,7 @@ namespace mbsync {
 Result<std::vector<Value>> parse_record(std::string_view text);
 /// Byte for byte what row_out makes of at least one field; keys of several columns are compared in this form.
 std::string format_record(const std::vector<Value>& fields);
+/// An array of texts as array_in reads it: {"a","b \"c\""}.
+std::string format_array(const std::vector<std::string>& items);
 
 }  // namespace mbsync

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "node_pair.h"
+#include "sql_session.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -372,4 +373,82 @@ TEST_CASE("repair: three nodes clash over one value (C19)") {
   CHECK(skus(a) == "1=X 2=X~c81e 3=X~eccb");
   CHECK(skus(b) == skus(a));
   CHECK(skus(c) == skus(a));
+}
+
+TEST_CASE("repair: without the right to bypass constraints (C19, C20)") {
+  const bool a_first = GENERATE(true, false);
+  static const bool made = [] {
+    shared_cluster().execute("postgres", "CREATE ROLE plain LOGIN");
+    return true;
+  }();
+  REQUIRE(made);
+  const std::string tables = schema("RESTRICT") + "; " + kProduct;
+  PgNode a(shared_cluster(), fresh_database_name(), tables, "plain");
+  PgNode b(shared_cluster(), fresh_database_name(), tables, "plain");
+  a.prepare();
+  b.prepare();
+  a.execute("INSERT INTO parent VALUES (1, 'one')");
+  exchange({&a, &b});
+  a.execute("DELETE FROM parent; INSERT INTO product VALUES (1, 'X')");
+  b.execute("INSERT INTO child VALUES (1, 1, 'of b'); INSERT INTO product VALUES (2, 'X')");
+  if (a_first) {
+    a.pull(b);
+  } else {
+    b.pull(a);
+  }
+  exchange({&a, &b}, 4);
+  check_equal(a, b);
+  CHECK(a.scalar("SELECT name FROM parent") == "one");
+  CHECK(skus(a) == "1=X 2=X~c81e");
+  CHECK(skus(b) == skus(a));
+}
+
+TEST_CASE("repair: what has to change but is held by the application holds up nothing else") {
+  Pair pair(schema("CASCADE") + "; " + kProduct);
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent; INSERT INTO product VALUES (1, 'X'), (3, 'other')");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b'); INSERT INTO product VALUES (2, 'X')");
+  SqlSession holder{pair.b.url()};
+  holder.execute("BEGIN; UPDATE child SET note = 'being edited'; UPDATE product SET name = 'being edited'");
+  const auto pulled = pair.b.pull(pair.a);
+  CHECK(pulled.parked.empty());
+  CHECK(skus(pair.b) == "2=X 3=other");
+  CHECK(pair.b.scalar("SELECT count(*) FROM parent") == "1");
+  CHECK(dangling(pair.b) == "0");
+  holder.execute("COMMIT");
+  const auto settled = pair.b.store().settle_unseen();
+  REQUIRE(settled);
+  CHECK(settled->waiting == 0);
+  pair.exchange();
+  pair.exchange();
+  check_equal(pair.a, pair.b);
+  CHECK(skus(pair.a) == "1=X 2=X~c81e 3=other");
+  CHECK(skus(pair.b) == skus(pair.a));
+  CHECK(pair.a.scalar("SELECT name FROM product WHERE id = 2") == "being edited");
+  pair.check_forgotten();
+}
+
+TEST_CASE("repair: a parked row travels on to others, and what is parked is not reported (C21)") {
+  const std::string table = "CREATE TABLE t (id int PRIMARY KEY, n int)";
+  PgNode a(shared_cluster(), fresh_database_name(), table);
+  PgNode b(shared_cluster(), fresh_database_name(), table + "; ALTER TABLE t ADD CHECK (n < 100)");
+  PgNode c(shared_cluster(), fresh_database_name(), table);
+  for (auto* node : {&a, &b, &c}) {
+    node->prepare();
+  }
+  exchange({&a, &b, &c}, 3);
+  a.execute("INSERT INTO t VALUES (1, 1), (2, 200)");
+  for (int round = 0; round < 3; ++round) {  // a line: a and c never meet
+    b.pull(a);
+    c.pull(b);
+    b.pull(c);
+    a.pull(b);
+  }
+  CHECK(b.scalar("SELECT string_agg(id::text, ' ') FROM t") == "1");
+  CHECK(Pair::rows(c, "t") == Pair::rows(a, "t"));
+  for (auto* node : {&a, &b, &c}) {
+    REQUIRE(node->store().forget_stable());
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.change WHERE key = '2'") == "1");
+  }
 }

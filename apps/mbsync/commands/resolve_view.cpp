@@ -146,18 +146,8 @@ std::string decided_text(const Conflict& conflict) {
 std::string after_text(const ConflictDetails& details) {
   std::string text;
   const auto line = [&](const std::string& what) { text += "\n  " + what; };
-  // From the first to the last, as they were made.
-  std::vector<const nlohmann::json*> steps;
-  for (const auto* step = &details.conflict.summary.resolution; step->is_object();) {
-    steps.push_back(step);
-    const auto before = step->find("previous");
-    if (before == step->end()) {
-      break;
-    }
-    step = &*before;
-  }
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    line("resolved: " + resolution_text(**step));
+  for (const auto* step : details.conflict.summary.decisions()) {
+    line("resolved: " + resolution_text(*step));
   }
   for (const auto& write : details.writes) {
     const auto what = write.deleted ? "deleted the row" : "wrote " + joined(write.columns, kCellCharacters * 2);

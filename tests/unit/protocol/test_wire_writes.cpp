@@ -23,11 +23,11 @@ std::string problem(std::string_view json) {
 
 TEST_CASE("wire writes: the form of PROTOCOL.md") {
   const std::vector<WireWrite> writes = {
-      {{NodeId{26}, 17}, {1'700'000'000'000'000}, {0, 2}, false, std::nullopt, 0, std::nullopt},
-      {{NodeId{43}, 4}, kTimeUnknown, {1}, true, "(7,\"a b\",)", 5, R"({"a":[1]})"},
+      {{NodeId{26}, 17}, {1'700'000'000'000'000}, {0, 2}, false, std::nullopt, 0},
+      {{NodeId{43}, 4}, kTimeUnknown, {1}, true, "(7,\"a b\",)", 5},
   };
   const std::string json =
-      R"json([[26,17,1700000000000000,"1010",false,null,0,null],[43,4,null,"0100",true,"(7,\"a b\",)",5,{"a":[1]}]])json";
+      R"json([[26,17,1700000000000000,"1010",false,null,0,null],[43,4,null,"0100",true,"(7,\"a b\",)",5,null]])json";
   CHECK(to_json(writes, 4).value() == json);
   CHECK(parse_wire_writes(json).value() == writes);
 }
@@ -49,6 +49,7 @@ TEST_CASE("wire writes: decode(encode(x)) = x") {
       if (*rc::gen::arbitrary<bool>()) {
         write.kept = "(" + *any_text() + ")";
       }
+      write.policy = *rc::gen::inRange<std::int64_t>(0, 1'000'000'000'000);
       by_dot[write.dot] = write;
     }
     std::vector<WireWrite> writes;
@@ -61,6 +62,9 @@ TEST_CASE("wire writes: decode(encode(x)) = x") {
 
 TEST_CASE("wire writes: what must not be") {
   CHECK(problem(R"([[1,1,0,"1",false,null,0,null]])") == "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,-1,null]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,0]])") != "ok");
+  CHECK(problem(R"([[1,1,0,"1",false,null,0,{"a":1}]])") != "ok");  // a counter must not be dropped unnoticed
   CHECK(problem(R"([])") != "ok");
   CHECK(problem(R"({})") != "ok");
   CHECK(problem(R"([[1,1,0,"1",false]])") != "ok");
@@ -87,6 +91,6 @@ TEST_CASE("wire writes: dots rise, and none comes twice") {
 }
 
 TEST_CASE("wire writes: kept values that JSON cannot carry are an error, never damaged") {
-  const std::vector<WireWrite> writes = {{{NodeId{1}, 1}, {0}, {0}, true, "(\xff)", 0, std::nullopt}};
+  const std::vector<WireWrite> writes = {{{NodeId{1}, 1}, {0}, {0}, true, "(\xff)", 0}};
   CHECK(to_json(writes, 1).error().kind == ErrorKind::kCorrupt);
 }
