@@ -479,6 +479,7 @@ class Judge {
       existence = existence || conflict.column == kRowMark;
     }
     std::vector<const Write*> writes;
+    writes.reserve(dots.size());
     for (const auto& dot : dots) {
       writes.push_back(state.find(dot));
     }

@@ -396,7 +396,8 @@ Result<Schema> read_schema(PgConnection& db) {
       refuse(fmt::format("has {} columns; mbsync moves up to {}", table.columns.size(), kColumnsMax));
       continue;
     }
-    const auto& [names, operators] = std::tie(key->second.names, key->second.operators);
+    const auto& names = key->second.names;
+    const auto& operators = key->second.operators;
     for (std::size_t place = 0; place < names.size(); ++place) {
       for (std::size_t i = 0; i < table.columns.size(); ++i) {
         if (table.columns[i].name == names[place]) {
