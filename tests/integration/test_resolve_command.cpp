@@ -225,10 +225,10 @@ TEST_CASE("resolve: a walk through what is open", "[resolve]") {
   CHECK(pair.a.scalar("SELECT count(*) FROM t WHERE v = 'lost'") == "0");
 
   // The same at a terminal.
-  const auto terminal =
-      run_program("/usr/bin/script", {.arguments = {"-qec", std::string(MBSYNC_PROGRAM) + " resolve", "/dev/null"},
-                                      .environment = {{"DATABASE_URL", pair.b.url()}},
-                                      .input = "n\nn\nn\nn\na\n"});
+  const auto terminal = run_program(
+      "/usr/bin/script", {.arguments = {"-qec", "'" + std::string(MBSYNC_PROGRAM) + "' resolve", "/dev/null"},
+                          .environment = {{"DATABASE_URL", pair.b.url()}},
+                          .input = "n\nn\nn\nn\na\n"});
   CHECK(terminal.exit_code == 0);
   CHECK_THAT(terminal.out, Catch::Contains("--- 5 of 5 ---") && Catch::Contains("1 resolved, 4 skipped, 0 left."));
 
