@@ -44,8 +44,11 @@ SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS 
  ORDER BY a.attrelid, a.attnum)sql";
 
 constexpr const char* kTypes = R"sql(
-SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin, t.typlen > 0 AS fixed
+SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin, t.typlen > 0 AS fixed,
+       t.typinput = 'pg_catalog.array_in'::regproc AS is_array, t.typname = 'citext' AND t.typtype = 'b' AS is_citext
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace)sql";
+
+constexpr const char* kLabels = "SELECT enumtypid, enumlabel FROM pg_enum ORDER BY enumtypid, enumsortorder";
 
 constexpr const char* kKeys = R"sql(
 SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
@@ -121,6 +124,9 @@ struct Type {
   int base_modifier = -1;
   bool builtin = false;
   bool fixed = false;
+  bool is_array = false;
+  bool is_citext = false;
+  std::vector<std::string> labels;  // of an enum, in its order
 };
 
 using Oid = std::uint32_t;
@@ -177,6 +183,37 @@ std::uint32_t settings_of(Oid type) {
   return place == known.end() ? kAllSettings : place->second;
 }
 
+ColumnType value_type_of(Oid oid, const Type& type) {
+  static const std::map<Oid, ValueKind> known{{16 /*bool*/, ValueKind::kBoolean},
+                                              {19 /*name*/, ValueKind::kText},
+                                              {20 /*int8*/, ValueKind::kNumber},
+                                              {21 /*int2*/, ValueKind::kNumber},
+                                              {23 /*int4*/, ValueKind::kNumber},
+                                              {25 /*text*/, ValueKind::kText},
+                                              {114 /*json*/, ValueKind::kJson},
+                                              {700 /*float4*/, ValueKind::kFloat},
+                                              {701 /*float8*/, ValueKind::kFloat},
+                                              {1042 /*bpchar*/, ValueKind::kText},
+                                              {1043 /*varchar*/, ValueKind::kText},
+                                              {1082 /*date*/, ValueKind::kTimestamp},
+                                              {1083 /*time*/, ValueKind::kTime},
+                                              {1114 /*timestamp*/, ValueKind::kTimestamp},
+                                              {1184 /*timestamptz*/, ValueKind::kTimestamp},
+                                              {1700 /*numeric*/, ValueKind::kNumber},
+                                              {3802 /*jsonb*/, ValueKind::kJson}};
+  if (type.kind == 'e') {
+    return {ValueKind::kEnum, type.labels};
+  }
+  if (type.is_array) {
+    return {ValueKind::kArray, {}};
+  }
+  if (type.is_citext) {
+    return {ValueKind::kText, {}};
+  }
+  const auto place = known.find(oid);
+  return {place == known.end() ? ValueKind::kOther : place->second, {}};
+}
+
 Oid to_oid(const pqxx::field& field) {
   return static_cast<Oid>(std::stoul(field.c_str()));
 }
@@ -222,6 +259,8 @@ Result<Schema> read_schema(PgConnection& db) {
   MBSYNC_TRY(columns);
   const auto types = db.exec(kTypes);
   MBSYNC_TRY(types);
+  const auto labels = db.exec(kLabels);
+  MBSYNC_TRY(labels);
   const auto keys = db.exec(kKeys);
   MBSYNC_TRY(keys);
   const auto foreign_keys = db.exec(kForeignKeys);
@@ -235,9 +274,17 @@ Result<Schema> read_schema(PgConnection& db) {
 
   std::map<Oid, Type> type_of;
   for (const auto& row : *types) {
-    type_of[to_oid(row["oid"])] =
-        Type{row["typtype"].c_str()[0], to_oid(row["typbasetype"]), std::stoi(row["typtypmod"].c_str()),
-             to_bool(row["builtin"]), to_bool(row["fixed"])};
+    type_of[to_oid(row["oid"])] = Type{row["typtype"].c_str()[0],
+                                       to_oid(row["typbasetype"]),
+                                       std::stoi(row["typtypmod"].c_str()),
+                                       to_bool(row["builtin"]),
+                                       to_bool(row["fixed"]),
+                                       to_bool(row["is_array"]),
+                                       to_bool(row["is_citext"]),
+                                       {}};
+  }
+  for (const auto& row : *labels) {
+    type_of[to_oid(row["enumtypid"])].labels.emplace_back(row["enumlabel"].c_str());
   }
 
   struct Found {
@@ -267,6 +314,7 @@ Result<Schema> read_schema(PgConnection& db) {
     }
     const auto& type = type_of[base];
     const bool plain = type.kind == 'b' || type.kind == 'r' || type.kind == 'm';
+    column.value_type = value_type_of(base, type);
     column.fixed_size = type.fixed;
     column.user_type = domain || !type.builtin || !plain;
     constexpr Oid kNumeric = 1700;

@@ -8,6 +8,7 @@
 
 #include "column_set.h"
 #include "connection.h"
+#include "policy.h"
 
 namespace mbsync {
 
@@ -27,6 +28,7 @@ struct Column {
   int attnum = 0;           ///< PostgreSQL's, to recognise a column that was renamed
   std::string name;
   std::string type;          ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
+  ColumnType value_type;     ///< what a rule has to know of the type; a domain's is its base type's
   std::string collation;     ///< quoted and qualified, for columns that have one; else empty
   bool user_type = false;    ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
                              ///< staging table stands in the way of a migration that drops the type
