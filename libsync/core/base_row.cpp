@@ -41,12 +41,13 @@ RowState put_on_top(RowState fleet, const RowState& own) {
 
 }  // namespace
 
-BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base) {
-  return settle_on_base(mine, row, RowState{}, base);
+BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base,
+                           const Rulebook& book) {
+  return settle_on_base(mine, row, RowState{}, base, book);
 }
 
 BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const RowState& fleet,
-                           const std::optional<Values>& base) {
+                           const std::optional<Values>& base, const Rulebook& book) {
   BaseOutcome result;
   RowState own = mine;
   if (base.has_value()) {
@@ -64,7 +65,8 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
   // The fleet's row stands below the own writes, so it takes the place of the own row: a column that none of them holds
   // is the fleet's, and the row exists unless one of them deleted it.
   const std::optional<Values>& below = base.has_value() ? base : row;
-  const Outcome outcome = settle(own, below.has_value() ? columns_of(*below) : std::vector<ColumnNumber>{}, below, {});
+  const Outcome outcome =
+      settle(own, below.has_value() ? columns_of(*below) : std::vector<ColumnNumber>{}, below, {}, book);
   if (outcome.exists) {
     result.values = outcome.values;
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "row_state.h"
+#include "winner.h"
 
 namespace mbsync {
 
@@ -21,12 +22,13 @@ struct BaseOutcome {
 /// `mine` holds only writes that the fleet has not seen (join with the peer's vector first); `row` is the own row.
 /// Rows that were there before mbsync was (all writes of kTimeUnknown) give way to the base and are forgotten, so that
 /// an old machine that joins does not overwrite the fleet. Real edits stand, as writes on top of the base.
-BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base);
+BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base,
+                           const Rulebook& book = built_in_rules());
 
 /// The same for a row of which the fleet still has live writes: `fleet`, the rest of the join. Own writes that stand
 /// overwrite them (CONFLICTS.md C2). `base` is nothing where the fleet has deleted the row: then all own writes stand,
 /// since a row that nobody else has is news, as it would be had the deletion been forgotten.
 BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const RowState& fleet,
-                           const std::optional<Values>& base);
+                           const std::optional<Values>& base, const Rulebook& book = built_in_rules());
 
 }  // namespace mbsync

@@ -5,13 +5,10 @@
 #include <utility>
 
 #include "check.h"
-#include "winner.h"
 
 namespace mbsync {
 
 namespace {
-
-using Siblings = std::vector<const Write*>;
 
 /// The live writes that hold `column`, in dot order.
 Siblings holders(const RowState& state, ColumnNumber column) {
@@ -31,12 +28,6 @@ Siblings only(const Siblings& siblings, bool deleted) {
   return result;
 }
 
-const Value& value_of(const Write& write, ColumnNumber column) {
-  const auto found = write.values.find(column);
-  MBSYNC_CHECK(found != write.values.end(), "a write lacks the value of one of its columns");
-  return found->second;
-}
-
 /// The value of a column that no live write holds: that of the row, wherever there is one.
 const Value& settled_value(ColumnNumber column, const std::optional<Values>& mine,
                            const std::optional<Values>& theirs) {
@@ -50,54 +41,60 @@ const Value& settled_value(ColumnNumber column, const std::optional<Values>& min
   MBSYNC_CHECK(false, "a row lacks the value of a column that no live write holds");
 }
 
-/// C3: who says that the row is there, against those who deleted it.
-void judge_row_mark(const Siblings& deleting, const Siblings& writing, std::vector<ColumnConflict>& conflicts) {
+/// C3, C14: whether the row is there, if some deleted it and others wrote it.
+bool judge_row_mark(const Siblings& deleting, const Siblings& writing, const Rulebook& book,
+                    std::vector<ColumnConflict>& conflicts) {
   if (deleting.empty() || writing.empty()) {
-    return;
+    return !writing.empty();
   }
-  ColumnConflict conflict{kRowMark, last_writer(writing).dot, {}};
-  for (const Write* write : deleting) {
+  const auto version = std::max(highest_policy(deleting), highest_policy(writing));
+  const bool exists = book.rules(version).on_delete == DeleteRule::kUpdateWins;
+  ColumnConflict conflict{kRowMark, last_writer(exists ? writing : deleting).dot, {}};
+  for (const Write* write : exists ? deleting : writing) {
     conflict.losers.push_back(write->dot);
   }
   conflicts.push_back(std::move(conflict));
+  return exists;
 }
 
 /// C4 to C6: one column's value; siblings that disagree with it are noted.
-Value judge_column(const Siblings& siblings, ColumnNumber column, std::vector<ColumnConflict>& conflicts) {
+Value judge_column(const Siblings& siblings, ColumnNumber column, const Rulebook& book,
+                   std::vector<ColumnConflict>& conflicts) {
   Siblings counted = only(siblings, false);
   if (counted.empty()) {
     counted = siblings;
   }
-  const Write& winner = last_writer(counted);
-  const Value& value = value_of(winner, column);
-  ColumnConflict conflict{column, winner.dot, {}};
+  const Value& first = value_of(*counted.front(), column);
+  if (std::all_of(counted.begin(), counted.end(),
+                  [&](const Write* write) { return value_of(*write, column) == first; })) {
+    return first;
+  }
+  Verdict verdict = judge_siblings(counted, column, book);
+  ColumnConflict conflict{column, verdict.winner, {}, verdict.rule, std::move(verdict.note)};
   for (const Write* write : counted) {
-    if (value_of(*write, column) != value) {
+    if (value_of(*write, column) != verdict.value) {
       conflict.losers.push_back(write->dot);
     }
   }
-  if (!conflict.losers.empty()) {
-    conflicts.push_back(std::move(conflict));
-  }
-  return value;
+  conflicts.push_back(std::move(conflict));
+  return std::move(verdict.value);
 }
 
 }  // namespace
 
 Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, const std::optional<Values>& mine,
-               const std::optional<Values>& theirs) {
+               const std::optional<Values>& theirs, const Rulebook& book) {
   Outcome outcome;
   const Siblings marked = holders(state, kRowMark);
-  const Siblings writing = only(marked, false);
-  outcome.exists = marked.empty() ? mine.has_value() : !writing.empty();
+  outcome.exists = marked.empty() ? mine.has_value()
+                                  : judge_row_mark(only(marked, true), only(marked, false), book, outcome.conflicts);
   if (!outcome.exists) {
     return outcome;
   }
-  judge_row_mark(only(marked, true), writing, outcome.conflicts);
   for (const ColumnNumber column : columns) {
     const Siblings siblings = holders(state, column);
     outcome.values.emplace(column, siblings.empty() ? settled_value(column, mine, theirs)
-                                                    : judge_column(siblings, column, outcome.conflicts));
+                                                    : judge_column(siblings, column, book, outcome.conflicts));
   }
   return outcome;
 }

@@ -1,17 +1,23 @@
-// What a set of live writes makes of a row: whether it exists, each column's value, who lost. (CONFLICTS.md C3 to C7)
+// What a set of live writes makes of a row: whether it exists, each column's value, who lost. (CONFLICTS.md C3 to C7,
+// C11 to C15)
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "row_state.h"
+#include "winner.h"
 
 namespace mbsync {
 
 /// Siblings of one column (or of the row mark) that do not agree.
 struct ColumnConflict {
-  ColumnNumber column = kRowMark;  ///< kRowMark: one deleted the row, another wrote it
-  Dot winner;
-  std::vector<Dot> losers;  ///< in dot order; their values are those of the writes in the settled state
+  ColumnNumber column = kRowMark;     ///< kRowMark: one deleted the row, another wrote it
+  std::optional<Dot> winner;          ///< nothing: the value was computed of several
+  std::vector<Dot> losers;            ///< in dot order; their values are those of the writes in the settled state
+  Rule rule = Rule::kLastWriterWins;  ///< of a column: what was to decide
+  std::string note = {};              ///< why another rule has decided
   bool operator==(const ColumnConflict&) const = default;
 };
 
@@ -24,10 +30,10 @@ struct Outcome {
 /// Judges `state`. `columns` are all of the table's column numbers without the row mark; `mine` is the row as it stands
 /// here, `theirs` as the peer has it (nothing: no such row): the value of a column that no live write holds is the same
 /// on every node that has the row, so it is taken from whichever has it.
-/// Last writer wins per column, an update beats a delete, values of a deleting write count only where no other write
-/// holds the column. Equal values are no conflict.
+/// A column's siblings are judged by the rules of the highest policy version among them. Values of a deleting write
+/// count only where no other write holds the column. Equal values are no conflict.
 Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, const std::optional<Values>& mine,
-               const std::optional<Values>& theirs);
+               const std::optional<Values>& theirs, const Rulebook& book = built_in_rules());
 
 /// Whether a write's values must be stored beside the row, or can be read from the row whenever they are asked for.
 /// They must if the write deleted the row, if the row does not exist, or if one of the values is not what the row

@@ -27,6 +27,26 @@ ColumnRule column_rule(const PolicyColumnRule& rule) {
                                    quoted(std::string_view(rule.function).substr(dot + 1))};
 }
 
+// Such columns are judged by themselves, so a group is no use to them (CONFLICTS.md C12).
+bool stands_alone(Rule rule) {
+  switch (rule) {
+    case Rule::kMax:
+    case Rule::kMin:
+    case Rule::kPreferNonNull:
+    case Rule::kUnion:
+    case Rule::kAppend:
+    case Rule::kSum:
+    case Rule::kFunction:
+      return true;
+    case Rule::kLastWriterWins:
+    case Rule::kFirstWriterWins:
+    case Rule::kNodePriority:
+    case Rule::kManual:
+      return false;
+  }
+  return false;
+}
+
 void override_with(PolicySettings& settings, const PolicySettings& later) {
   settings.rule = later.rule ? later.rule : settings.rule;
   settings.merge = later.merge ? later.merge : settings.merge;
@@ -97,7 +117,7 @@ TableRules resolve(const Policy& policy, const TableShape& table) {
   const auto add_group = [&](const auto& belongs) {
     ColumnSet group;
     for (const auto& column : table.columns) {
-      if (!column.key && row.rule_of(column.number).rule != Rule::kSum && belongs(column.name)) {
+      if (!column.key && !stands_alone(row.rule_of(column.number).rule) && belongs(column.name)) {
         group.insert(column.number);
       }
     }

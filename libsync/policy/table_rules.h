@@ -40,7 +40,8 @@ struct TableRules {
 
 /// Entries of the policy apply in their order, a later one overrides an earlier one setting by setting; what is said of
 /// a column goes before what is said of its table. Columns of the key have no rule, and are in no group. A group is
-/// what is left of it in this table; sum columns are in none. Node names that are no ids are passed over.
+/// what is left of it in this table; columns whose rule looks at values are in none (CONFLICTS.md C12). Node names that
+/// are no ids are passed over.
 TableRules resolve(const Policy& policy, const TableShape& table);
 
 }  // namespace mbsync

@@ -341,7 +341,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
         "this database was restored from an older backup or is a copy; it must join again with a new identity"};
   }
 
-  const MergeContext context{self_, header, task.asked_seen, versions->seen};
+  const auto news = task.staged.find(schema_.internal("policy")->id);
+  MBSYNC_TRY(schema_.rules->read(db_, news == task.staged.end() ? nullptr : &news->second));
+  const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules};
   std::set<NodeId> others;  // members besides the two
   for (const auto& list : {fleet->members, header.members}) {
     for (const auto& member : list) {

@@ -59,7 +59,7 @@ std::string function_sql(const std::string& name, std::uint32_t settings, const 
       settings_clause(settings), dollar_quoted(body, "capture"));
 }
 
-std::string functions_sql(const Table& table) {
+std::string functions_sql(const Table& table, const ColumnSet& sums) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
     return fmt::format(
@@ -78,14 +78,17 @@ std::string functions_sql(const Table& table) {
   // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
   all += function_sql(
       fmt::format("capture_{}_update", table.id), sql.row_settings(),
-      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
+      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image{10}) "
                   "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
                   "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
-                  "CASE WHEN NOT {1} THEN {5} END "
+                  "CASE WHEN NOT {1} THEN {5} END{11} "
                   "FROM {9} o FULL JOIN {8} n ON {6}",
-                  table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n"),
+                  table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n", sums),
                   sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows"),
-                  sql.rows_of("old_rows")),
+                  sql.rows_of("old_rows"), sums.empty() ? "" : ", sums",
+                  sums.empty() ? ""
+                               : fmt::format(", CASE WHEN {} AND {} THEN {} END", sql.present("n"), sql.present("o"),
+                                             sql.differences("o", "n", sums))),
       raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
   all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
@@ -338,6 +341,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
         if (!entry.key_definition.empty()) {
           MBSYNC_TRY(db.exec("DELETE FROM mbsync.capture WHERE tab = $1::int", {std::to_string(table.id)}));
           MBSYNC_TRY(db.exec("DELETE FROM mbsync.change WHERE tab = $1::int", {std::to_string(table.id)}));
+          MBSYNC_TRY(db.exec("DELETE FROM mbsync.counter WHERE tab = $1::int", {std::to_string(table.id)}));
           MBSYNC_TRY(
               db.exec("UPDATE mbsync.synced_table SET adopted = false WHERE id = $1::int", {std::to_string(table.id)}));
           table.adopted = false;
@@ -371,9 +375,13 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
 Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
   const auto existing = existing_triggers(db);
   MBSYNC_TRY(existing);
+  MBSYNC_TRY(schema.rules->read(db));
+  const auto policy = policy_in_force(db);
+  MBSYNC_TRY(policy);
   CaptureReport report;
   for (auto& table : schema.tables) {
-    const auto functions = functions_sql(table);
+    const auto* rules = schema.rules->find(*policy, table);
+    const auto functions = functions_sql(table, rules == nullptr ? ColumnSet() : rules->sums());
     const auto fingerprint = fingerprint_of(functions);
 
     // TRUNCATE of a partitioned table fires the triggers of each partition, which hold the rows.

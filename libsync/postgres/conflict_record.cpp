@@ -75,6 +75,9 @@ std::vector<Value> ConflictRecord::line() const {
     if (!column.version) {
       decided[column.name]["value"] = column.value;
     }
+    if (!column.note.empty()) {
+      decided[column.name]["note"] = column.note;
+    }
   }
   const Json outcome{{"exists", exists},
                      {"rule", existence_rule.empty() ? Json() : Json(existence_rule)},

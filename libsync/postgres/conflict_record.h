@@ -25,6 +25,7 @@ struct ConflictColumn {
   std::string rule;
   std::optional<std::size_t> version;  ///< the winner's place in `versions`; nothing: `value` was computed
   nlohmann::json value;
+  std::string note = {};  ///< why the rule did not decide as it says
 };
 
 struct ConflictRecord {

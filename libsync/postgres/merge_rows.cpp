@@ -13,10 +13,12 @@
 #include "change_sql.h"
 #include "conflict_record.h"
 #include "copy_text.h"
+#include "counters.h"
 #include "pull_reader.h"
 #include "record_text.h"
 #include "settle.h"
 #include "stand_ins.h"
+#include "table_rulebook.h"
 #include "table_sql.h"
 
 namespace mbsync {
@@ -34,12 +36,16 @@ struct Row {
   std::string key;
   bool held = false;
   RowState mine;
-  std::map<Dot, Value> kept;                 // of `mine`, as stored
+  std::map<Dot, Value> kept;       // of `mine`, as stored
+  std::map<Dot, Value> kept_sums;  // the same for mbsync.change.sums
+  Counters my_counters;
+  Counters their_counters;
   std::set<Dot> unseen;                      // of `mine`
   std::map<std::string, std::string> texts;  // of the stand-ins for values in kept records
   std::optional<Values> my_row;
+  std::optional<Values> my_base;  // without what counters add; so are the values of `mine` and `theirs`
   RowState theirs;
-  std::optional<Values> their_row;
+  std::optional<Values> their_row;  // without it as well
 };
 
 // Collects lines of COPY text for one target and sends them in one go.
@@ -87,14 +93,19 @@ std::string format_values(const Values& values, std::size_t width) {
 
 class Judge {
  public:
-  Judge(PgConnection& db, const StagedTable& staged, const MergeContext& context)
+  /// `counted`: some row here has counters.
+  Judge(PgConnection& db, const StagedTable& staged, const MergeContext& context, bool counted)
       : db_(db),
+        counted_(counted),
         staged_(staged),
         table_(*staged.table),
         sql_(*staged.table),
         context_(context),
+        book_(db, table_, context.rules, stand_ins_),
+        computed_(context.rules.computed_columns(table_)),
         rows_(fmt::format("COPY {} (m_key, m_deleted, m_slow, {}) FROM STDIN", staged.name, staged_columns())),
         changes_("COPY pg_temp.new_change FROM STDIN"),
+        counters_("COPY pg_temp.new_counter FROM STDIN"),
         conflicts_("COPY pg_temp.new_conflict FROM STDIN") {
     for (const auto& column : table_.columns) {
       numbers_.push_back(column.number);
@@ -127,8 +138,10 @@ class Judge {
           ++counts_.merged;
         }
       }
+      MBSYNC_TRY(book_.trouble());
       MBSYNC_TRY(rows_.flush(db_));
       MBSYNC_TRY(changes_.flush(db_));
+      MBSYNC_TRY(counters_.flush(db_));
       MBSYNC_TRY(conflicts_.flush(db_));
       for (const auto& statement : exchange_) {
         MBSYNC_TRY(db_.exec(statement));
@@ -136,6 +149,10 @@ class Judge {
       exchange_.clear();
     }
     return db_.run("CLOSE judged");
+  }
+
+  [[nodiscard]] std::size_t value_bytes_max(ColumnNumber number) const {
+    return computed_.contains(number) ? StandIns::kComputedBytesMax : StandIns::kValueBytesMax;
   }
 
   [[nodiscard]] std::string staged_columns() const {
@@ -154,22 +171,23 @@ class Judge {
       const auto& column = table_.columns[i];
       const auto staged = fmt::format("s.v{}", i + 1);
       const auto here = "t." + PgConnection::quote_name(column.name);
-      fields[column.number - 1] = column.fixed_size ? staged : stand_ins_.sql(staged);
-      own[column.number - 1] = column.fixed_size ? here : stand_ins_.sql(here);
+      const auto bytes_max = value_bytes_max(column.number);
+      fields[column.number - 1] = column.fixed_size ? staged : stand_ins_.sql(staged, bytes_max);
+      own[column.number - 1] = column.fixed_size ? here : stand_ins_.sql(here, bytes_max);
     }
     const auto first_key = table_.key[0];
     return fmt::format(
         "SELECT s.m_key, s.m_origin, s.m_counter, {11}, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
-        "(SELECT {4} FROM mbsync.change c WHERE c.tab = {5} AND {9}), s.m_held, "
+        "{4}, s.m_held, "
         "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
         "{9}), coalesce(s.m_policy, 0) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND "
         "coalesce(octet_length(s.m_kept), 0) + "
         "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
         "c.tab = {5} AND {9}), 0) {10}",
-        first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "), writes_json("c"), table_.id,
-        staged_.name, table_.quoted(), sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes,
-        micros_of("s.m_at"));
+        first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "),
+        row_json(table_.id, "s.m_key", counted_), table_.id, staged_.name, table_.quoted(),
+        sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes, micros_of("s.m_at"));
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -194,32 +212,75 @@ class Judge {
       MBSYNC_TRY(values);
       row.my_row = std::move(*values);
     }
-    std::vector<WireWrite> theirs;
+    WireRow theirs;
     if (!line[7].is_null()) {
-      auto writes = parse_wire_writes(line[7].c_str());
-      MBSYNC_TRY(writes);
-      theirs = std::move(*writes);
+      auto parsed = parse_wire_row(line[7].c_str());
+      MBSYNC_TRY(parsed);
+      theirs = std::move(*parsed);
     } else if (!line[1].is_null()) {
       auto bits = ColumnSet::parse(line[4].c_str());
       MBSYNC_TRY(bits);
-      theirs.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
-                                 line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
-                                 their_columns(*bits), line[5].as<bool>(), text(line[6]), line[13].as<std::int64_t>()});
+      theirs.writes.push_back(WireWrite{Dot{NodeId{line[1].as<std::int64_t>()}, line[2].as<std::int64_t>()},
+                                        line[3].is_null() ? kTimeUnknown : WriteTime{line[3].as<std::int64_t>()},
+                                        their_columns(*bits), line[5].as<bool>(), text(line[6]),
+                                        line[13].as<std::int64_t>()});
     }
-    auto their_state = load(theirs, row.their_row, true, row.texts);
+    auto counters = load_counters(theirs, true);
+    MBSYNC_TRY(counters);
+    row.their_counters = std::move(*counters);
+    if (row.their_row) {
+      subtract_sums(*row.their_row, shown_of(row.their_counters));
+    }
+    auto their_state = load(theirs.writes, row.their_row, true, row.texts);
     MBSYNC_TRY(their_state);
     row.theirs = std::move(*their_state);
+    row.my_base = row.my_row;
     if (!line[10].is_null()) {
-      const auto writes = parse_wire_writes(line[10].c_str());
-      MBSYNC_TRY(writes);
-      auto my_state = load(*writes, row.my_row, false, row.texts);
+      const auto mine = parse_wire_row(line[10].c_str());
+      MBSYNC_TRY(mine);
+      counters = load_counters(*mine, false);
+      MBSYNC_TRY(counters);
+      row.my_counters = std::move(*counters);
+      if (row.my_base) {
+        subtract_sums(*row.my_base, shown_of(row.my_counters));
+      }
+      auto my_state = load(mine->writes, row.my_base, false, row.texts);
       MBSYNC_TRY(my_state);
-      for (const auto& write : *writes) {
+      for (const auto& write : mine->writes) {
         row.kept[write.dot] = write.kept;
+        row.kept_sums[write.dot] = sums_text(write.sums);
       }
       row.mine = std::move(*my_state);
     }
     return row;
+  }
+
+  Result<Counters> load_counters(const WireRow& wire, bool from_peer) const {
+    Counters counters;
+    for (const auto& entry : wire.counters) {
+      const auto number = from_peer ? our_number(entry.number) : entry.number;
+      const auto total = Decimal::parse(entry.total);
+      const auto shown = Decimal::parse(entry.shown);
+      if (!total || !shown) {
+        return Error{ErrorKind::kCorrupt, fmt::format("table {}: a counter is no number", table_.display()), ""};
+      }
+      if (is_column(number)) {
+        counters[number][entry.origin] = Contribution{entry.counter, *total, *shown};
+      }
+    }
+    return counters;
+  }
+
+  [[nodiscard]] bool is_column(ColumnNumber number) const {
+    return std::find(numbers_.begin(), numbers_.end(), number) != numbers_.end();
+  }
+
+  static Value sums_text(const std::map<ColumnNumber, std::string>& sums) {
+    Json document;
+    for (const auto& [number, sum] : sums) {
+      document[std::to_string(number)] = sum;
+    }
+    return sums.empty() ? Value() : Value(document.dump());
   }
 
   // Gives every write its values: from its kept record, or from the row they stand in.
@@ -229,6 +290,7 @@ class Judge {
     for (const auto& wire : writes) {
       Write write{wire.dot, wire.at, {}, wire.deleted, {}};
       write.policy = wire.policy;
+      MBSYNC_TRY(book_.require(wire.policy));
       std::vector<Value> kept;
       if (wire.kept) {
         auto fields = parse_record(*wire.kept);
@@ -237,8 +299,7 @@ class Judge {
       }
       for (const auto number : wire.columns.numbers()) {
         const auto own = from_peer ? our_number(number) : number;
-        const bool exists = own == kRowMark || std::find(numbers_.begin(), numbers_.end(), own) != numbers_.end();
-        if (!exists) {
+        if (own != kRowMark && !is_column(own)) {
           continue;  // a column that has been dropped since
         }
         write.columns.insert(own);
@@ -247,7 +308,7 @@ class Judge {
         }
         if (wire.kept) {
           auto value = number <= kept.size() ? std::move(kept[number - 1]) : Value();
-          if (StandIns::needed(value)) {
+          if (StandIns::needed(value, value_bytes_max(own))) {
             auto stand_in = stand_ins_.of(*value);
             texts.emplace(stand_in, std::move(*value));
             value = std::move(stand_in);
@@ -266,6 +327,13 @@ class Judge {
         // The row was removed with triggers switched off; what was written to it is nowhere any more.
         ++counts_.missing;
         continue;
+      }
+      for (const auto& [number, sum] : wire.sums) {
+        const auto included = Decimal::parse(sum);
+        if (!included) {
+          return Error{ErrorKind::kCorrupt, fmt::format("table {}: a counter is no number", table_.display()), ""};
+        }
+        subtract_sums(write.values, Sums{{from_peer ? our_number(number) : number, *included}});
       }
       state.writes.push_back(std::move(write));
     }
@@ -306,21 +374,48 @@ class Judge {
       const auto mine = row.kept.find(entry.dot);
       const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
       if (unseen) {
-        add_change(row, entry, true);
+        add_change(row, entry, true, {});
       } else {
-        add_change(row, entry, mine->second, false);
+        add_change(row, entry, mine->second, row.kept_sums.at(entry.dot), false);
+      }
+    }
+    add_counters(row, join(row.my_counters, row.their_counters));
+  }
+
+  void add_counters(const Row& row, const Counters& counters) {
+    for (const auto& [number, origins] : counters) {
+      for (const auto& [origin, contribution] : origins) {
+        counters_.add({std::to_string(table_.id), row.key, std::to_string(number), std::to_string(origin.value),
+                       std::to_string(contribution.counter), contribution.total.to_string(),
+                       contribution.shown.to_string()});
       }
     }
   }
 
-  void judge(const Row& row) {
+  void judge(Row& row) {
     // Where neither side shows the row, a write that was kept beside it may bring it back; a column that has come since
     // is NULL then.
     Values nulls;
     for (const auto number : numbers_) {
       nulls.emplace(number, Value());
     }
-    const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+    auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+    auto counters = join(row.my_counters, row.their_counters);
+    const auto totals = total_of(counters);
+    for (auto& entry : merged.writes) {
+      add_sums(entry.values, totals);
+    }
+    for (auto* side : {&row.my_base, &row.their_row}) {
+      if (side->has_value()) {
+        add_sums(**side, totals);
+      }
+    }
+    for (auto& [number, origins] : counters) {
+      for (auto& [origin, contribution] : origins) {
+        contribution.shown = contribution.total;
+      }
+    }
+    add_counters(row, counters);
     // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
     if (context_.header.full) {
       RowState own;
@@ -329,31 +424,32 @@ class Judge {
         (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
       }
       // The sender's row does not show what the application holds up there.
-      const auto theirs = settle(fleet, numbers_, row.their_row, nulls);
-      const auto base =
-          settle_on_base(own, row.my_row, fleet, theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt);
+      const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
+      const auto base = settle_on_base(own, row.my_base, fleet,
+                                       theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt, book_);
       add_base_conflict(row, base);
       Outcome outcome;
       outcome.exists = base.values.has_value();
       outcome.values = base.values.value_or(Values{});
-      write(row, base.state, outcome);
+      write(row, base.state, outcome, totals);
       return;
     }
-    const auto outcome = settle(merged, numbers_, row.my_row, row.their_row ? *row.their_row : nulls);
+    const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
     add_conflicts(row, merged, outcome);
-    write(row, merged, outcome);
+    write(row, merged, outcome, totals);
   }
 
-  void add_change(const Row& row, const Write& entry, Value kept, bool unseen) {
+  void add_change(const Row& row, const Write& entry, Value kept, Value sums, bool unseen) {
     changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
                   std::to_string(entry.dot.counter),
                   entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
                   entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"), std::move(kept),
-                  std::string(unseen ? "t" : "f"), std::to_string(entry.policy)});
+                  std::string(unseen ? "t" : "f"), std::to_string(entry.policy), std::move(sums)});
   }
 
-  // With its values beside the row. Large ones are put in their places by the database.
-  void add_change(const Row& row, const Write& entry, bool unseen) {
+  // With its values beside the row, which include `totals` of the counters. Large ones are put in their places by the
+  // database.
+  void add_change(const Row& row, const Write& entry, bool unseen, const Sums& totals) {
     Values values = entry.values;
     for (auto& [number, value] : values) {
       if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
@@ -368,7 +464,13 @@ class Judge {
             entry.dot.counter));
       }
     }
-    add_change(row, entry, format_values(values, table_.width), unseen);
+    std::map<ColumnNumber, std::string> included;
+    for (const auto& [number, sum] : totals) {
+      if (values.contains(number)) {
+        included.emplace(number, sum.to_string());
+      }
+    }
+    add_change(row, entry, format_values(values, table_.width), sums_text(included), unseen);
   }
 
   // Where the database finds a value that is too large to be here.
@@ -393,13 +495,13 @@ class Judge {
     return static_cast<std::size_t>(std::find(numbers_.begin(), numbers_.end(), number) - numbers_.begin());
   }
 
-  void write(const Row& row, const RowState& state, const Outcome& outcome) {
+  void write(const Row& row, const RowState& state, const Outcome& outcome, const Sums& totals) {
     for (const auto& entry : state.writes) {
       const bool keep = must_keep_values(entry, outcome);
       if (keep) {
-        add_change(row, entry, false);
+        add_change(row, entry, false, totals);
       } else {
-        add_change(row, entry, Value(), false);
+        add_change(row, entry, Value(), Value(), false);
       }
     }
     const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;
@@ -475,7 +577,9 @@ class Judge {
     bool existence = false;
     for (const auto& conflict : outcome.conflicts) {
       dots.insert(conflict.losers.begin(), conflict.losers.end());
-      dots.insert(conflict.winner);
+      if (conflict.winner) {
+        dots.insert(*conflict.winner);
+      }
       existence = existence || conflict.column == kRowMark;
     }
     std::vector<const Write*> writes;
@@ -485,10 +589,10 @@ class Judge {
     }
     std::sort(writes.begin(), writes.end(),
               [](const Write* a, const Write* b) { return std::tie(a->at, a->dot) < std::tie(b->at, b->dot); });
-    const auto place_of = [&](const Dot& dot) {
-      return static_cast<std::size_t>(
-          std::find_if(writes.begin(), writes.end(), [&](const Write* write) { return write->dot == dot; }) -
-          writes.begin());
+    const auto place_of = [&](const std::optional<Dot>& dot) -> std::optional<std::size_t> {
+      const auto place =
+          std::find_if(writes.begin(), writes.end(), [&](const Write* write) { return write->dot == dot; });
+      return dot ? std::optional(static_cast<std::size_t>(place - writes.begin())) : std::nullopt;
     };
     auto record = new_record(existence ? "existence" : "values", row);
     record.exists = outcome.exists;
@@ -499,12 +603,21 @@ class Judge {
     const auto signature = record.signature();
     for (const auto& conflict : outcome.conflicts) {
       if (conflict.column == kRowMark) {
-        record.existence_rule = "update-wins";
+        record.existence_rule = word_of(outcome.exists ? DeleteRule::kUpdateWins : DeleteRule::kDeleteWins);
         record.existence_version = place_of(conflict.winner);
         continue;
       }
-      record.columns.push_back(
-          ConflictColumn{column_name(conflict.column), "last-writer-wins", place_of(conflict.winner), {}});
+      ConflictColumn column{column_name(conflict.column),
+                            std::string(word_of(conflict.rule)),
+                            place_of(conflict.winner),
+                            {},
+                            conflict.note};
+      if (!column.version) {
+        const auto& value = outcome.values.at(conflict.column);
+        column.value = value ? Json(*value) : Json();
+      }
+      record.is_open = record.is_open || conflict.rule == Rule::kManual;
+      record.columns.push_back(std::move(column));
     }
     // What a deletion took away and what stood against it is all of interest; else only what differs.
     for (std::size_t i = 0; i < writes.size(); ++i) {
@@ -537,7 +650,7 @@ class Judge {
         record.existence_version = winner;
         continue;
       }
-      record.columns.push_back(ConflictColumn{column_name(column), rule, winner, {}});
+      record.columns.push_back(ConflictColumn{column_name(column), rule, winner, {}, {}});
     }
     const std::optional<Values>* const sides[] = {&row.their_row, &row.my_row};
     for (std::size_t i = 0; i < 2; ++i) {
@@ -553,14 +666,18 @@ class Judge {
   }
 
   PgConnection& db_;
+  bool counted_;
   const StagedTable& staged_;
   const Table& table_;
   TableSql sql_;
   const MergeContext& context_;
   std::vector<ColumnNumber> numbers_;
   StandIns stand_ins_;
+  TableRulebook book_;
+  ColumnSet computed_;  // by some rule
   CopyBuffer rows_;
   CopyBuffer changes_;
+  CopyBuffer counters_;
   CopyBuffer conflicts_;
   std::vector<std::string> exchange_;  // statements that put large values in the place of their stand-ins
   MergeCounts counts_;
@@ -580,8 +697,10 @@ std::string covered_by(const VersionVector& vector, std::string_view alias, std:
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.ensure_temporary_table("new_change",
                                        "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
-                                       "deleted boolean, kept text, unseen boolean, policy bigint",
+                                       "deleted boolean, kept text, unseen boolean, policy bigint, sums text",
                                        {"kept"}));
+  MBSYNC_TRY(db.ensure_temporary_table(
+      "new_counter", "tab int, key text, number int, origin bigint, counter bigint, total numeric, shown numeric"));
   return db.ensure_temporary_table("new_conflict", kNewConflictColumns, {"versions", "outcome"});
 }
 
@@ -608,7 +727,9 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 
   // Equal rows on both sides, each with one write that the other has not seen: both writes stay live and agree, so
   // there is nothing to judge. Two machines restored from one dump come here with every row they have.
-  if (!context.header.full && staged.renumber.empty()) {
+  const auto counted = has_counters(db, table.id);
+  MBSYNC_TRY(counted);
+  if (!context.header.full && staged.renumber.empty() && !*counted) {
     MBSYNC_TRY(db.exec(fmt::format(
         "WITH same AS (DELETE FROM {0} s USING (SELECT c.key FROM mbsync.change c WHERE c.tab = {1} AND {8} "
         "GROUP BY c.key HAVING count(*) = 1 AND NOT bool_or(c.deleted OR c.kept IS NOT NULL OR {2})) w, {3} t "
@@ -627,7 +748,7 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
   MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow",
                                  staged.name, local)));
 
-  auto counts = Judge(db, staged, context).run();
+  auto counts = Judge(db, staged, context, *counted).run();
   MBSYNC_TRY(counts);
   MBSYNC_TRY(
       db.exec(fmt::format("DELETE FROM mbsync.change c USING {0} s WHERE s.m_slow AND c.tab = {1} AND {2}; "
@@ -637,19 +758,23 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 }
 
 Result<void> store_merged(PgConnection& db, int record_table) {
-  MBSYNC_TRY(db.exec(
-      fmt::format("INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen, policy) "
-                  "SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', "
-                  "'-infinity'), cols, deleted, kept, unseen, policy FROM pg_temp.new_change; "
-                  // The record travels: what captures nothing while rows are applied is captured by hand.
-                  "WITH fresh AS (INSERT INTO mbsync.conflict_record (id, kind, schema_name, table_name, key, dots, "
-                  "columns, versions, outcome, at, is_open) "
-                  "SELECT md5(signature)::uuid, kind, schema_name, table_name, key, dots, columns, versions::jsonb, "
-                  "outcome::jsonb, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', '-infinity'), "
-                  "is_open FROM pg_temp.new_conflict ON CONFLICT (id) DO NOTHING RETURNING id, at) "
-                  "INSERT INTO mbsync.capture (tab, op, key, at) SELECT {}, 'I', id::text, at FROM fresh",
-                  record_table)));
+  MBSYNC_TRY(db.exec(fmt::format(
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen, policy, "
+      "sums) SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 "
+      "microsecond', '-infinity'), cols, deleted, kept, unseen, policy, sums FROM pg_temp.new_change; "
+      "DELETE FROM mbsync.counter k USING (SELECT DISTINCT tab, key FROM pg_temp.new_counter) n WHERE k.tab "
+      "= n.tab AND {1}; "
+      "INSERT INTO mbsync.counter SELECT * FROM pg_temp.new_counter; "
+      // The record travels: what captures nothing while rows are applied is captured by hand.
+      "WITH fresh AS (INSERT INTO mbsync.conflict_record (id, kind, schema_name, table_name, key, dots, "
+      "columns, versions, outcome, at, is_open) "
+      "SELECT md5(signature)::uuid, kind, schema_name, table_name, key, dots, columns, versions::jsonb, "
+      "outcome::jsonb, coalesce('epoch'::timestamptz + at_us * interval '1 microsecond', '-infinity'), "
+      "is_open FROM pg_temp.new_conflict ON CONFLICT (id) DO NOTHING RETURNING id, at) "
+      "INSERT INTO mbsync.capture (tab, op, key, at) SELECT {0}, 'I', id::text, at FROM fresh",
+      record_table, has_key("k", "n.key"))));
   MBSYNC_TRY(db.clear_temporary_table("new_change"));
+  MBSYNC_TRY(db.clear_temporary_table("new_counter"));
   return db.clear_temporary_table("new_conflict");
 }
 

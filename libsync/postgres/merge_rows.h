@@ -3,6 +3,7 @@
 #pragma once
 
 #include "message.h"
+#include "rule_book.h"
 #include "staged_table.h"
 
 namespace mbsync {
@@ -12,6 +13,7 @@ struct MergeContext {
   PullHeader header;         ///< of the answer
   VersionVector asked_seen;  ///< what this node had when it asked
   VersionVector mine_seen;   ///< what it has now, after sealing
+  RuleBook& rules;           ///< knows all versions that are here or in the answer
 };
 
 struct MergeCounts {

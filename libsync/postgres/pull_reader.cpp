@@ -45,14 +45,17 @@ std::string lacking(std::string_view alias, const VersionVector& seen, const Ver
 }
 
 // A row's live writes in one line: the single plain one in columns of its own, anything else as JSON.
-std::string writes_sql(int tab, const std::string& which) {
+std::string writes_sql(int tab, const std::string& which, bool counters) {
+  const auto counted = counters ? fmt::format(" OR EXISTS (SELECT FROM mbsync.counter k WHERE k.tab = {} AND {})", tab,
+                                              has_key("k", "c.key"))
+                                : std::string();
   return fmt::format(
       "(SELECT c.key, min(c.origin) AS origin, min(c.counter) AS counter, min(c.at) AS at, min(c.policy) AS policy, "
       "bit_or(c.cols) AS cols, bool_or(c.deleted) AS deleted, min(c.kept) AS kept, "
       "sum(octet_length(c.kept)) AS kept_bytes, bool_or(c.unseen) AS unseen, "
-      "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted OR c.sums IS NOT NULL) AS complex "
+      "count(*) > 1 OR bool_or(c.kept IS NOT NULL AND NOT c.deleted OR c.sums IS NOT NULL){} AS complex "
       "FROM mbsync.change c WHERE c.tab = {} AND {} GROUP BY c.key)",
-      tab, which);
+      counted, tab, which);
 }
 
 // The same where no row has more than one write: nothing to group, and that is nearly all traffic.
@@ -65,10 +68,10 @@ std::string single_writes_sql(int tab, const std::string& which) {
       tab, which);
 }
 
-// The value of field 9 of a row: all its live writes, or NULL where fields 2 to 8 hold the only one.
-std::string all_writes(int tab) {
-  return fmt::format("CASE WHEN w.complex THEN (SELECT {} FROM mbsync.change d WHERE d.tab = {} AND {}) END",
-                     writes_json("d"), tab, has_key("d", "w.key"));
+// The value of field 9 of a row: all its live writes and counters, or NULL where fields 2 to 8 hold all there is.
+std::string all_writes(int tab, std::string_view key, bool counters) {
+  return counters ? fmt::format("CASE WHEN w.complex OR w.key IS NULL THEN {} END", row_json(tab, key, true))
+                  : fmt::format("CASE WHEN w.complex THEN {} END", row_json(tab, "w.key", false));
 }
 constexpr const char* kSingleKept = "CASE WHEN NOT w.complex THEN w.kept END";
 
@@ -101,20 +104,25 @@ class Reader {
 
     const auto big = big_condition(table);
     MBSYNC_TRY(big);
+    const auto counted = has_counters(db_, table.id);
+    MBSYNC_TRY(counted);
+    counters_ = *counted;
     if (full) {
       MBSYNC_TRY(rows_of(table, sql, sql.key_text("t"),
                          fmt::format("FROM {} t LEFT JOIN {} w ON w.key = {} COLLATE \"C\"", table.quoted(),
-                                     writes_sql(table.id, "true"), sql.key_text("t")),
+                                     writes_sql(table.id, "true", counters_), sql.key_text("t")),
                          "true", *big));
       MBSYNC_TRY(rows_of(table, sql, "w.key",
-                         fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true"), table.quoted(),
-                                     sql.key_match("t", "w.key")),
+                         fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true", counters_),
+                                     table.quoted(), sql.key_match("t", "w.key")),
                          "(w.deleted OR w.unseen) AND NOT " + sql.present("t"), *big));
     } else {
-      auto writes = writes_sql(
-          table.id, has_key_among("c", "f.key",
-                                  fmt::format("FROM mbsync.change f WHERE f.tab = {} AND {}", table.id, lacking("f"))));
-      if (lacking_rows > kManyRows) {
+      auto writes =
+          writes_sql(table.id,
+                     has_key_among("c", "f.key",
+                                   fmt::format("FROM mbsync.change f WHERE f.tab = {} AND {}", table.id, lacking("f"))),
+                     counters_);
+      if (lacking_rows > kManyRows && !counters_) {
         const auto several = db_.exec(fmt::format(
             "SELECT EXISTS (SELECT FROM mbsync.change f WHERE f.tab = {0} AND {1} AND (f.kept IS NOT NULL AND NOT "
             "f.deleted OR f.sums IS NOT NULL)) OR "
@@ -175,7 +183,7 @@ class Reader {
 
   Result<void> rows_of(const Table& table, const TableSql& sql, const std::string& key, const std::string& from,
                        const std::string& where, const std::string& big) {
-    const auto plain_head = head_columns(key, kSingleKept, all_writes(table.id));
+    const auto plain_head = head_columns(key, kSingleKept, all_writes(table.id, key, counters_));
     MBSYNC_TRY(db_.copy_out(fmt::format("COPY (SELECT {}, {} {} WHERE {} AND ({}) IS NOT TRUE) TO STDOUT", plain_head,
                                         sql.columns("t"), from, where, big),
                             [&](std::string_view line) {
@@ -192,13 +200,14 @@ class Reader {
       const auto value = db_.quote(row[0].c_str());
       const auto one =
           fmt::format("{} AND {}", where, key == "w.key" ? has_key("w", value) : sql.key_match("t", value));
-      MBSYNC_TRY(big_row(table, head_columns(key, "NULL", "NULL"), from, one));
+      MBSYNC_TRY(big_row(table, key, head_columns(key, "NULL", "NULL"), from, one));
       ++rows_;
     }
     return {};
   }
 
-  Result<void> big_row(const Table& table, const std::string& slim, const std::string& from, const std::string& where) {
+  Result<void> big_row(const Table& table, const std::string& key, const std::string& slim, const std::string& from,
+                       const std::string& where) {
     // The head without the kept records, which may themselves be large and are put in their place by pieces.
     constexpr std::size_t kKeptField = 7;
     constexpr std::size_t kWritesField = 8;
@@ -214,7 +223,7 @@ class Reader {
       std::string text = i == 0 ? "" : "\t";
       if (i == kKeptField || i == kWritesField) {
         MBSYNC_TRY(sink_.rows(text));
-        MBSYNC_TRY(pieces(i == kKeptField ? kSingleKept : all_writes(table.id), from, where));
+        MBSYNC_TRY(pieces(i == kKeptField ? kSingleKept : all_writes(table.id, key, counters_), from, where));
         continue;
       }
       append_copy_field(text, fields[i]);
@@ -253,6 +262,7 @@ class Reader {
 
   PgConnection& db_;
   PullSink& sink_;
+  bool counters_ = false;  // whether the table has any
   std::int64_t rows_ = 0;
   std::int64_t total_rows_ = 0;
   std::int64_t tables_ = 0;
@@ -265,11 +275,26 @@ bool holds_only_own(const VersionVector& seen, NodeId node) {
                      [&](const auto& entry) { return entry.first == node; });
 }
 
-std::string writes_json(std::string_view alias) {
+std::string row_json(int tab, std::string_view key, bool counters) {
+  const auto writes = fmt::format(
+      "(SELECT json_agg(json_build_array(d.origin, d.counter, {}, d.cols::text, d.deleted, d.kept, d.policy, "
+      "d.sums::json) ORDER BY d.origin, d.counter) FROM mbsync.change d WHERE d.tab = {} AND {})",
+      micros_of("d.at"), tab, has_key("d", key));
+  if (!counters) {
+    return writes + "::text";
+  }
   return fmt::format(
-      "json_agg(json_build_array({0}.origin, {0}.counter, {1}, {0}.cols::text, {0}.deleted, {0}.kept, {0}.policy, "
-      "{0}.sums::json) ORDER BY {0}.origin, {0}.counter)::text",
-      alias, micros_of(fmt::format("{}.at", alias)));
+      "(SELECT CASE WHEN num_nonnulls(x.writes, x.counters) > 0 THEN json_build_object('writes', coalesce(x.writes, "
+      "'[]'), 'counters', coalesce(x.counters, '[]')) END::text FROM (SELECT {} AS writes, (SELECT "
+      "json_agg(json_build_array(k.number, k.origin, k.counter, k.total::text, k.shown::text) ORDER BY k.number, "
+      "k.origin) FROM mbsync.counter k WHERE k.tab = {} AND {}) AS counters) x)",
+      writes, tab, has_key("k", key));
+}
+
+Result<bool> has_counters(PgConnection& db, int tab) {
+  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.counter WHERE tab = {})", tab));
+  MBSYNC_TRY(any);
+  return (*any)[0][0].as<bool>();
 }
 
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& asked,

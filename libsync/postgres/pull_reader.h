@@ -15,8 +15,10 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
 /// Whether a node with this vector has never taken anything from another: it is new to any fleet.
 bool holds_only_own(const VersionVector& seen, NodeId node);
 
-/// All live writes of a row as one JSON text (an aggregate over rows of mbsync.change called `alias`), in the form that
-/// parse_wire_writes() reads.
-std::string writes_json(std::string_view alias);
+/// A row's live writes, and its counters if the table has any, as one JSON text that parse_wire_row() reads; NULL if
+/// there are none. `key` is a text expression.
+std::string row_json(int tab, std::string_view key, bool counters);
+/// Whether any row of the table has counters.
+Result<bool> has_counters(PgConnection& db, int tab);
 
 }  // namespace mbsync

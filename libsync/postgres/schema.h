@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "column_set.h"
 #include "connection.h"
 #include "policy.h"
+#include "rule_book.h"
 
 namespace mbsync {
 
@@ -109,7 +111,9 @@ struct RefusedTable {
 struct Schema {
   std::vector<Table> tables;
   std::vector<RefusedTable> refused;
-  bool operator==(const Schema&) const = default;
+  /// The rules for these tables; shared by copies of one schema.
+  std::shared_ptr<RuleBook> rules = std::make_shared<RuleBook>();
+  bool operator==(const Schema& other) const { return tables == other.tables && refused == other.refused; }
 
   [[nodiscard]] const Table* find(int id) const;  ///< nullptr if it does not take part
   [[nodiscard]] const Table* find(std::string_view schema, std::string_view name) const;

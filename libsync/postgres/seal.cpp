@@ -41,6 +41,50 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
   return {};
 }
 
+// Columns that stay together are written together (CONFLICTS.md C12): a write of one of them holds all.
+Result<void> complete_groups(PgConnection& db, const Schema& schema, PolicyVersion version) {
+  const auto tabs = db.exec("SELECT DISTINCT tab FROM pg_temp.sealing WHERE NOT deleted");
+  MBSYNC_TRY(tabs);
+  for (const auto& row : *tabs) {
+    const auto* table = schema.find(row[0].as<int>());
+    const auto* rules = table == nullptr ? nullptr : schema.rules->find(version, *table);
+    if (rules == nullptr) {
+      continue;
+    }
+    for (const auto& group : rules->row.groups) {
+      const auto bits = group.to_bits(table->width);
+      MBSYNC_TRY(db.exec(fmt::format(
+          "UPDATE pg_temp.sealing SET cols = cols | B'{1}' WHERE tab = {0} AND NOT deleted AND position(B'1' IN cols & "
+          "B'{1}') > 0",
+          table->id, bits)));
+    }
+  }
+  return {};
+}
+
+// Differences become part of what this node has added to each counter (CONFLICTS.md C16). Whether there are counters.
+Result<bool> add_up(PgConnection& db, NodeId self, std::int64_t counter) {
+  const auto any = db.exec("SELECT EXISTS (SELECT FROM pg_temp.sealing_sums), EXISTS (SELECT FROM mbsync.counter)");
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return (*any)[0][1].as<bool>();
+  }
+  // Of rows that came and went unheard of, nothing is kept.
+  MBSYNC_TRY(db.exec(fmt::format(
+      "DELETE FROM pg_temp.sealing_sums s WHERE NOT EXISTS (SELECT FROM pg_temp.sealing r WHERE r.tab = s.tab AND "
+      "r.key "
+      "= s.key); "
+      "UPDATE mbsync.counter k SET counter = {1}, total = k.total + s.delta, shown = k.shown + s.delta FROM "
+      "pg_temp.sealing_sums s WHERE k.tab = s.tab AND {2} AND k.number = s.number AND k.origin = {0}; "
+      "INSERT INTO mbsync.counter (tab, key, number, origin, counter, total, shown) SELECT s.tab, s.key, s.number, "
+      "{0}, "
+      "{1}, s.delta, s.delta FROM pg_temp.sealing_sums s WHERE NOT EXISTS (SELECT FROM mbsync.counter k WHERE k.tab = "
+      "s.tab AND {2} AND k.number = s.number AND k.origin = {0})",
+      self.value, counter, has_key("k", "s.key"))));
+  MBSYNC_TRY(db.clear_temporary_table("sealing_sums"));
+  return true;
+}
+
 // A row that was both inserted and deleted in what is sealed now: only the table says how that ended.
 Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
   const auto tabs = db.exec("SELECT DISTINCT tab FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0");
@@ -69,6 +113,9 @@ Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
 }  // namespace
 
 Result<void> prepare_sealing(PgConnection& db) {
+  MBSYNC_TRY(db.ensure_temporary_table(
+      "sealing_sums",
+      "tab int NOT NULL, key text COLLATE \"C\" NOT NULL, number int NOT NULL, delta numeric NOT NULL"));
   return db.ensure_temporary_table(
       "sealing",
       "tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols varbit NOT NULL, at timestamptz NOT NULL, "
@@ -93,7 +140,10 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   }
 
   const auto taken = db.exec(
-      "WITH taken AS (DELETE FROM mbsync.capture WHERE op <> 'R' RETURNING tab, op, key, cols, at, image) "
+      "WITH taken AS (DELETE FROM mbsync.capture WHERE op <> 'R' RETURNING tab, op, key, cols, at, image, sums), "
+      "summed AS (INSERT INTO pg_temp.sealing_sums SELECT c.tab, c.key, s.key::int, sum(s.value::numeric) FROM taken "
+      "c, "
+      "json_each_text(c.sums::json) s WHERE c.sums IS NOT NULL GROUP BY c.tab, c.key, s.key) "
       "INSERT INTO pg_temp.sealing "
       "SELECT c.tab, c.key, "
       "bit_or(CASE WHEN c.cols IS NULL THEN t.all_columns "
@@ -102,7 +152,7 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       "count(*) FILTER (WHERE c.op = 'D') > count(*) FILTER (WHERE c.op = 'I'), "
       "(array_agg(c.image ORDER BY c.at DESC) FILTER (WHERE c.op = 'D'))[1] "
       "FROM taken c JOIN mbsync.synced_table t ON t.id = c.tab "
-      "WHERE c.op <> 'U' OR position('t' IN c.cols) > 0 GROUP BY c.tab, c.key");
+      "WHERE c.op <> 'U' OR position('t' IN c.cols) > 0 OR c.sums <> '{}' GROUP BY c.tab, c.key");
   MBSYNC_TRY(taken);
   std::int64_t rows = static_cast<std::int64_t>(taken->affected_rows());
   if (rows == 0) {
@@ -118,17 +168,31 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
     MBSYNC_TRY(look_up_ambiguous(db, schema));
   }
 
+  const auto policy = policy_in_force(db);
+  MBSYNC_TRY(policy);
+  if (*policy != kBuiltInPolicy) {
+    MBSYNC_TRY(schema.rules->read(db));
+    MBSYNC_TRY(complete_groups(db, schema, *policy));
+  }
+
   const auto counter = next_counter(db, self);
   MBSYNC_TRY(counter);
+  const auto counted = add_up(db, self, *counter);
+  MBSYNC_TRY(counted);
   const auto sealed = db.exec(fmt::format(
       "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "
       "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & s.cols) > 0; "
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, policy) "
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, policy, sums) "
       "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END, "
-      "coalesce((SELECT max(version) FROM mbsync.policy), 0) FROM pg_temp.sealing s",
-      self.value, *counter, has_key("c", "s.key")));
+      "{3}, {4} FROM pg_temp.sealing s",
+      self.value, *counter, has_key("c", "s.key"), *policy,
+      *counted ? fmt::format("CASE WHEN s.deleted THEN (SELECT json_object_agg(k.number, k.sum)::text FROM (SELECT "
+                             "k.number, sum(k.shown)::text AS sum FROM mbsync.counter k WHERE k.tab = s.tab AND {} "
+                             "GROUP BY k.number) k) END",
+                             has_key("k", "s.key"))
+               : "NULL"));
   MBSYNC_TRY(sealed);
   rows = static_cast<std::int64_t>(sealed->affected_rows());
   MBSYNC_TRY(db.clear_temporary_table("sealing"));

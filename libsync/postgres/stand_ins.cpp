@@ -15,11 +15,11 @@ StandIns::StandIns() {
   prefix_ = fmt::format("\x1a{:08x}{:08x}", chance(), chance());
 }
 
-std::string StandIns::sql(std::string_view value) const {
+std::string StandIns::sql(std::string_view value, std::size_t bytes_max) const {
   return fmt::format(
       "CASE WHEN num_nulls({0}) = 1 THEN NULL WHEN octet_length(concat({0})) > {1} "
       "THEN '{2}' || encode(sha256(convert_to(concat({0}), 'UTF8')), 'hex') ELSE concat({0}) END",
-      value, kValueBytesMax, prefix_);
+      value, bytes_max, prefix_);
 }
 
 std::string StandIns::of(std::string_view text) const {

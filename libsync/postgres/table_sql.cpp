@@ -30,6 +30,19 @@ bool casts_plainly(const Column& column) {
           column.type == "integer" || column.type == "bigint" || column.type == "smallint");
 }
 
+// Whether a column differs between two rows, byte for byte.
+std::string differs(std::string_view before, std::string_view after, const Column& column) {
+  return column.exact ? fmt::format("{} IS DISTINCT FROM {}", column_of(before, column), column_of(after, column))
+                      : fmt::format("ROW({})::record OPERATOR(pg_catalog.*<>) ROW({})::record",
+                                    column_of(before, column), column_of(after, column));
+}
+
+// After minus before; NULL where that is not a finite number.
+std::string difference(std::string_view before, std::string_view after, const Column& column) {
+  const auto minus = fmt::format("({}::numeric - {}::numeric)", column_of(after, column), column_of(before, column));
+  return fmt::format("CASE WHEN {0}::text ~ '^[-0-9.]+$' THEN {0} END", minus);
+}
+
 }  // namespace
 
 std::string TableSql::key_part(std::string_view row, const Column& column) const {
@@ -97,13 +110,13 @@ std::string TableSql::present(std::string_view row) const {
   return fmt::format("{} IS DISTINCT FROM NULL", column_of(row, table_.columns[table_.key[0]]));
 }
 
-std::string TableSql::changed_columns(std::string_view before, std::string_view after) const {
+std::string TableSql::changed_columns(std::string_view before, std::string_view after, const ColumnSet& sums) const {
   std::vector<std::string> flags(table_.width - 1, "false");
   for (const auto& column : table_.columns) {
-    flags[column.number - 1] =
-        column.exact ? fmt::format("{} IS DISTINCT FROM {}", column_of(before, column), column_of(after, column))
-                     : fmt::format("ROW({})::record OPERATOR(pg_catalog.*<>) ROW({})::record",
-                                   column_of(before, column), column_of(after, column));
+    flags[column.number - 1] = differs(before, after, column);
+    if (sums.contains(column.number)) {
+      flags[column.number - 1] += fmt::format(" AND {} IS NULL", difference(before, after, column));
+    }
   }
   // concat() of booleans is the cheapest way from many of them to one value; a function takes 100 arguments.
   constexpr std::size_t kArgumentsMax = 90;
@@ -115,6 +128,21 @@ std::string TableSql::changed_columns(std::string_view before, std::string_view 
                                   flags.begin() + static_cast<std::ptrdiff_t>(end), ", "));
   }
   return text;
+}
+
+std::string TableSql::differences(std::string_view before, std::string_view after, const ColumnSet& sums) const {
+  std::string any;
+  std::string list;
+  for (const auto& column : table_.columns) {
+    if (sums.contains(column.number)) {
+      const auto changed = differs(before, after, column);
+      any += fmt::format("{}{}", any.empty() ? "" : " OR ", changed);
+      list += fmt::format("{}'{}', CASE WHEN {} THEN {}::text END", list.empty() ? "" : ", ", column.number, changed,
+                          difference(before, after, column));
+    }
+  }
+  return any.empty() ? "NULL::text"
+                     : fmt::format("CASE WHEN {} THEN json_strip_nulls(json_build_object({}))::text END", any, list);
 }
 
 std::string TableSql::rows_of(std::string_view relation) const {

@@ -22,7 +22,12 @@ class TableSql {
   /// Whether there is a row called `row` at all, on the far side of an outer join.
   [[nodiscard]] std::string present(std::string_view row) const;
   /// "t" or "f" for each column number from 1, as one text: what differs between two rows, byte for byte.
-  [[nodiscard]] std::string changed_columns(std::string_view before, std::string_view after) const;
+  /// Columns in `sums` are left out where differences() has them.
+  [[nodiscard]] std::string changed_columns(std::string_view before, std::string_view after,
+                                            const ColumnSet& sums = {}) const;
+  /// {"number": "after minus before"} as text, for those of `sums` that differ and are finite numbers on both sides;
+  /// NULL if none of them differs.
+  [[nodiscard]] std::string differences(std::string_view before, std::string_view after, const ColumnSet& sums) const;
   /// The rows of `relation`, whose columns must be as many as this table had when it was looked at; else the statement
   /// fails with an error of class 42 when it is planned. Costs nothing per row. Domains become their base types.
   [[nodiscard]] std::string rows_of(std::string_view relation) const;

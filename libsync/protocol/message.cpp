@@ -1,6 +1,7 @@
 #include "message.h"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -162,6 +163,31 @@ std::vector<ColumnNumber> read_numbers(const json& array, Fault& fault) {
   return numbers;
 }
 
+// Digits with a sign and a point, as numeric writes them.
+std::string read_decimal(const json& value, std::string_view what, Fault& fault) {
+  auto text = detail::read_text(value, 1, kDecimalBytesMax, what, fault);
+  const std::size_t sign = text.starts_with('-') ? 1 : 0;
+  const auto point = text.find('.');
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  const bool digits = std::all_of(text.begin() + static_cast<std::ptrdiff_t>(sign), text.end(),
+                                  [&](char c) { return is_digit(c) || c == '.'; });
+  if (!fault &&
+      (!digits || text.size() == sign || !is_digit(text[sign]) || !is_digit(text.back()) || point != text.rfind('.'))) {
+    fault.set(what, "not a decimal number");
+  }
+  return text;
+}
+
+ColumnNumber read_number(const std::string& text, std::string_view what, Fault& fault) {
+  ColumnNumber number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number == kRowMark || number > kColumnNumberMax ||
+      std::to_string(number) != text) {
+    fault.set(what, "not a column number");
+  }
+  return number;
+}
+
 WireWrite read_write(const json& value, Fault& fault) {
   constexpr std::size_t kParts = 8;
   const json& parts = detail::read_array(value, kParts, "write", fault);
@@ -192,9 +218,52 @@ WireWrite read_write(const json& value, Fault& fault) {
   }
   write.policy = detail::read_integer(parts[6], 0, kInt64Max, "policy", fault);
   if (!parts[7].is_null()) {
-    fault.set("sums", "counters, which this version does not know");
+    for (const auto& [number, sum] : detail::read_object(parts[7], kColumnsMax, "sums", fault).items()) {
+      write.sums[read_number(number, "sums", fault)] = read_decimal(sum, "sums", fault);
+    }
   }
   return write;
+}
+
+std::vector<WireWrite> read_writes(const json& value, Fault& fault) {
+  std::vector<WireWrite> writes;
+  for (const json& element : detail::read_array(value, kRowWritesMax, "writes", fault)) {
+    writes.push_back(read_write(element, fault));
+    if (!fault && writes.size() > 1 && !(writes[writes.size() - 2].dot < writes.back().dot)) {
+      fault.set("writes", "not in dot order");
+    }
+    if (fault) {
+      return {};
+    }
+  }
+  return writes;
+}
+
+std::vector<WireCounter> read_counters(const json& value, Fault& fault) {
+  constexpr std::size_t kParts = 5;
+  std::vector<WireCounter> counters;
+  std::set<std::pair<ColumnNumber, NodeId>> seen;
+  for (const json& element : detail::read_array(value, kRowCountersMax, "counters", fault)) {
+    const json& parts = detail::read_array(element, kParts, "counter", fault);
+    if (!fault && parts.size() != kParts) {
+      fault.set("counter", "not of five parts");
+    }
+    if (fault) {
+      return {};
+    }
+    WireCounter counter;
+    counter.number =
+        static_cast<ColumnNumber>(detail::read_integer(parts[0], kRowMark + 1, kColumnNumberMax, "counter", fault));
+    counter.origin.value = detail::read_integer(parts[1], 1, kInt64Max, "counter", fault);
+    counter.counter = detail::read_integer(parts[2], 1, kInt64Max, "counter", fault);
+    counter.total = read_decimal(parts[3], "counter", fault);
+    counter.shown = read_decimal(parts[4], "counter", fault);
+    if (!fault && !seen.emplace(counter.number, counter.origin).second) {
+      fault.set("counters", "one origin twice");
+    }
+    counters.push_back(std::move(counter));
+  }
+  return counters;
 }
 
 ErrorKind read_kind(std::string_view text, Fault& fault) {
@@ -352,13 +421,22 @@ Result<Refusal> parse_refusal(std::string_view text) {
   return result_of(std::move(message), fault);
 }
 
-Result<std::string> to_json(const std::vector<WireWrite>& writes, std::size_t width) {
-  json out = json::array();
-  for (const WireWrite& write : writes) {
-    out.push_back({write.dot.origin.value, write.dot.counter, write.at == kTimeUnknown ? json() : json(write.at.micros),
-                   write.columns.to_bits(width), write.deleted, write.kept ? json(*write.kept) : json(), write.policy,
-                   json()});
+Result<std::string> to_json(const WireRow& row, std::size_t width) {
+  json writes = json::array();
+  for (const WireWrite& write : row.writes) {
+    json sums;
+    for (const auto& [number, sum] : write.sums) {
+      sums[std::to_string(number)] = sum;
+    }
+    writes.push_back({write.dot.origin.value, write.dot.counter,
+                      write.at == kTimeUnknown ? json() : json(write.at.micros), write.columns.to_bits(width),
+                      write.deleted, write.kept ? json(*write.kept) : json(), write.policy, std::move(sums)});
   }
+  json counters = json::array();
+  for (const WireCounter& counter : row.counters) {
+    counters.push_back({counter.number, counter.origin.value, counter.counter, counter.total, counter.shown});
+  }
+  const json out = counters.empty() ? std::move(writes) : json{{"writes", writes}, {"counters", counters}};
   try {
     return out.dump(-1, ' ', false, json::error_handler_t::strict);
   } catch (const json::exception&) {
@@ -367,23 +445,22 @@ Result<std::string> to_json(const std::vector<WireWrite>& writes, std::size_t wi
   }
 }
 
-Result<std::vector<WireWrite>> parse_wire_writes(std::string_view text) {
+Result<WireRow> parse_wire_row(std::string_view text) {
   Fault fault("row's writes");
   const json document = detail::parse_json(text, kRowWritesBytesMax, fault);
-  std::vector<WireWrite> writes;
-  for (const json& element : detail::read_array(document, kRowWritesMax, "", fault)) {
-    writes.push_back(read_write(element, fault));
-    if (!fault && writes.size() > 1 && !(writes[writes.size() - 2].dot < writes.back().dot)) {
-      fault.set("", "not in dot order");
-    }
-    if (fault) {
-      return fault.error();
-    }
+  WireRow row;
+  if (!fault && document.is_object()) {
+    ObjectReader reader(document, "", fault);
+    row.writes = read_writes(reader.member("writes"), fault);
+    row.counters = read_counters(reader.member("counters"), fault);
+    reader.done();
+  } else {
+    row.writes = read_writes(document, fault);
   }
-  if (writes.empty()) {
+  if (row.writes.empty() && row.counters.empty()) {
     fault.set("", "no write");
   }
-  return result_of(std::move(writes), fault);
+  return result_of(std::move(row), fault);
 }
 
 }  // namespace mbsync

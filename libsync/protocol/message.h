@@ -103,9 +103,9 @@ Result<PullFooter> parse_pull_footer(std::string_view json);
 Result<Refusal> parse_refusal(std::string_view json);
 
 /// A row's live writes where there are several, or where one keeps values beside the row: a JSON array in one COPY
-/// field, [[origin, counter, at_us | null, "bits", deleted, "kept record" | null, policy, null], ...], in dot
+/// field, [[origin, counter, at_us | null, "bits", deleted, "kept record" | null, policy, sums | null], ...], in dot
 /// order. at_us null: kTimeUnknown. The kept record holds the write's values (record_text.h); null: they stand in the
-/// row. Never empty: a row without live writes has no array.
+/// row.
 struct WireWrite {
   Dot dot;
   WriteTime at;
@@ -113,10 +113,31 @@ struct WireWrite {
   bool deleted = false;
   std::optional<std::string> kept;
   std::int64_t policy = 0;  ///< the version of the policy that its origin had
+  /// What the values in the kept record include of the row's counters: decimal numbers by column.
+  std::map<ColumnNumber, std::string> sums = {};
   bool operator==(const WireWrite&) const = default;
 };
+
+/// What one origin has added to one column (core/counters.h), as decimal texts.
+struct WireCounter {
+  ColumnNumber number = 0;
+  NodeId origin;
+  std::int64_t counter = 0;
+  std::string total;
+  std::string shown;
+  bool operator==(const WireCounter&) const = default;
+};
+
+/// What comes beside a row's values. Without counters it is the array of writes, else {"writes": [...], "counters":
+/// [[number, origin, counter, "total", "shown"], ...]}, and only then there may be no writes.
+struct WireRow {
+  std::vector<WireWrite> writes;
+  std::vector<WireCounter> counters;
+  bool operator==(const WireRow&) const = default;
+};
+
 /// `corrupt` if a kept record is not UTF-8: JSON could carry it only damaged.
-Result<std::string> to_json(const std::vector<WireWrite>& writes, std::size_t width);
-Result<std::vector<WireWrite>> parse_wire_writes(std::string_view json);
+Result<std::string> to_json(const WireRow& row, std::size_t width);
+Result<WireRow> parse_wire_row(std::string_view json);
 
 }  // namespace mbsync

@@ -30,6 +30,10 @@ inline constexpr ColumnNumber kColumnNumberMax = 65'535;
 inline constexpr std::size_t kRowWritesMax = 10'000;
 /// The `writes` field of a row, bytes: PostgreSQL's limit on any field.
 inline constexpr std::size_t kRowWritesBytesMax = 1 << 30;
+/// Counters of one row: one a node and column.
+inline constexpr std::size_t kRowCountersMax = 100'000;
+/// A decimal number, bytes: PostgreSQL's numeric goes up to 131,072 digits before the point, no sum comes near.
+inline constexpr std::size_t kDecimalBytesMax = 2'000;
 /// How long a request may ask to wait, milliseconds; the answerer waits less if it likes.
 inline constexpr std::int64_t kWaitMsMax = 3'600'000;
 /// Each of a refusal's two texts; longer ones are cut.

@@ -28,7 +28,7 @@ void check_noticed(Fault fault) {
 
 }  // namespace
 
-TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C10)") {
+TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C16)") {
   REQUIRE(check_histories("fleet converges", [] {
     const History history = *any_history();
     const std::string failure = failure_of(history);
@@ -68,6 +68,18 @@ TEST_CASE("fleet: if writes that the application has not seen are reported, node
 
 TEST_CASE("fleet: if a local write overwrites what the application has not seen, nodes differ (C10)") {
   check_noticed(Fault::kSealOverUnseen);
+}
+
+TEST_CASE("fleet: if nodes judge by the policy they have, nodes differ (C11)") {
+  check_noticed(Fault::kOwnPolicy);
+}
+
+TEST_CASE("fleet: if what was added is forgotten with the writes, nodes differ (C16)") {
+  check_noticed(Fault::kForgetCounters);
+}
+
+TEST_CASE("fleet: if rows travel without what counters added to them, nodes differ (C16)") {
+  check_noticed(Fault::kAddAsWritten);
 }
 
 }  // namespace mbsync::sim

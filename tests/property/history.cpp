@@ -33,9 +33,10 @@ Value value_from(std::uint32_t digit) {
 StepKind kind_from(std::uint32_t digit) {
   // How many of 32 steps are of which kind.
   constexpr std::pair<StepKind, std::uint32_t> kShares[] = {
-      {StepKind::kWrite, 9},     {StepKind::kPull, 6}, {StepKind::kDelete, 3},  {StepKind::kForget, 3},
-      {StepKind::kPullTwice, 1}, {StepKind::kAsk, 2},  {StepKind::kDeliver, 2}, {StepKind::kSeal, 1},
-      {StepKind::kPartition, 1}, {StepKind::kJoin, 1}, {StepKind::kHold, 2},    {StepKind::kRelease, 1}};
+      {StepKind::kWrite, 8},     {StepKind::kPull, 5},    {StepKind::kDelete, 3},  {StepKind::kForget, 2},
+      {StepKind::kPullTwice, 1}, {StepKind::kAsk, 2},     {StepKind::kDeliver, 2}, {StepKind::kSeal, 1},
+      {StepKind::kPartition, 1}, {StepKind::kJoin, 1},    {StepKind::kHold, 2},    {StepKind::kRelease, 1},
+      {StepKind::kPublish, 1},   {StepKind::kIncrease, 2}};
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
       return kind;
@@ -91,6 +92,10 @@ const char* name_of(StepKind kind) {
       return "hold";
     case StepKind::kRelease:
       return "release";
+    case StepKind::kPublish:
+      return "publish";
+    case StepKind::kIncrease:
+      return "increase";
   }
   return "";
 }
@@ -226,6 +231,12 @@ void Fleet::run(const Step& step) {
       break;
     case StepKind::kRelease:
       node.release(step.key);
+      break;
+    case StepKind::kPublish:
+      node.publish(static_cast<PolicyVersion>(step.groups) % kPolicies);
+      break;
+    case StepKind::kIncrease:
+      node.increase(step.key, 2, step.jitter - 3, at);
       break;
   }
 }

@@ -24,7 +24,9 @@ enum class StepKind {
   kPartition,
   kJoin,
   kHold,
-  kRelease
+  kRelease,
+  kPublish,
+  kIncrease
 };
 
 struct Step {

@@ -100,7 +100,7 @@ TEST_CASE("settle: a joined state is judged alike from either side (C3 to C6)") 
           const Outcome outcome = settle(state, columns, std::nullopt, std::nullopt);
           RC_ASSERT(outcome.values.size() == (outcome.exists ? columns.size() : 0U));
           for (const ColumnConflict& conflict : outcome.conflicts) {
-            RC_ASSERT(state.find(conflict.winner) != nullptr);
+            RC_ASSERT(state.find(*conflict.winner) != nullptr);
             for (const Dot& loser : conflict.losers) {
               RC_ASSERT(state.find(loser) != nullptr);
               RC_ASSERT(must_keep_values(*state.find(loser), outcome));

@@ -1,6 +1,7 @@
 #include "sim_node.h"
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 #include <utility>
 
@@ -18,12 +19,75 @@ std::vector<Dot> dots_of(const std::vector<StoredWrite>& writes) {
   return dots;
 }
 
+class Rules : public Rulebook {
+ public:
+  Rules() {
+    const ColumnType number{ValueKind::kNumber, {}};
+    for (RowRules& rules : versions_) {
+      rules.types = {{1, number}, {2, number}, {3, number}};
+    }
+    versions_[1].columns = {{1, {Rule::kMax, ""}}, {2, {Rule::kSum, ""}}, {3, {Rule::kFirstWriterWins, ""}}};
+    versions_[2].groups = {{1, 3}};
+    versions_[2].columns = {{2, {Rule::kSum, ""}}, {3, {Rule::kNodePriority, ""}}};
+    versions_[2].ranks = {{NodeId{1}, 2}, {NodeId{2}, 1}, {NodeId{3}, 2}};
+    versions_[2].on_delete = DeleteRule::kDeleteWins;
+    versions_[3].columns = {{1, {Rule::kAppend, ""}}, {2, {Rule::kMin, ""}}, {3, {Rule::kPreferNonNull, ""}}};
+    versions_[4].groups = {{1, 2, 3}};
+    versions_[4].all = {Rule::kManual, ""};
+  }
+  [[nodiscard]] const RowRules& rules(PolicyVersion version) const override {
+    return versions_[static_cast<std::size_t>(version)];
+  }
+  [[nodiscard]] bool readable(const Value&) const override { return true; }
+  [[nodiscard]] std::optional<Value> call(const ColumnRule&, ColumnNumber, const Siblings&) const override {
+    return std::nullopt;
+  }
+
+ private:
+  std::array<RowRules, static_cast<std::size_t>(kPolicies)> versions_;
+};
+
+// Fault::kOwnPolicy.
+class OwnRules : public Rulebook {
+ public:
+  explicit OwnRules(PolicyVersion own) : own_(own) {}
+  [[nodiscard]] const RowRules& rules(PolicyVersion) const override { return rules_of_simulation().rules(own_); }
+  [[nodiscard]] bool readable(const Value&) const override { return true; }
+  [[nodiscard]] std::optional<Value> call(const ColumnRule&, ColumnNumber, const Siblings&) const override {
+    return std::nullopt;
+  }
+
+ private:
+  PolicyVersion own_;
+};
+
+// As the product's trigger does; see TableSql::differences().
+std::optional<Decimal> difference(const Value& before, const Value& after) {
+  const auto a = before ? Decimal::parse(*before) : std::nullopt;
+  const auto b = after ? Decimal::parse(*after) : std::nullopt;
+  return a && b ? std::optional<Decimal>(*b - *a) : std::nullopt;
+}
+
 }  // namespace
 
-RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& row) {
+const Rulebook& rules_of_simulation() {
+  static const Rules kRules;
+  return kRules;
+}
+
+std::optional<Values> base_of(std::optional<Values> row, const Counters& counters) {
+  if (row) {
+    subtract_sums(*row, shown_of(counters));
+  }
+  return row;
+}
+
+RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& shown,
+                   const Counters& counters) {
   RowState state;
+  const auto row = base_of(shown, counters);
   for (const StoredWrite& write : stored) {
-    Write full{write.dot, write.at, write.columns, write.deleted, {}};
+    Write full{write.dot, write.at, write.columns, write.deleted, {}, write.policy};
     for (const ColumnNumber column : write.columns.numbers()) {
       if (column == kRowMark) {
         continue;
@@ -31,6 +95,9 @@ RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<V
       // Where a fault left a value out, NULL stands for it, so that the fault shows as other rows and not as a crash.
       const std::optional<Values>& source = write.kept.has_value() ? write.kept : row;
       full.values[column] = source.has_value() && source->contains(column) ? source->at(column) : Value{};
+    }
+    if (write.kept.has_value()) {
+      subtract_sums(full.values, write.sums);
     }
     state.writes.push_back(std::move(full));
   }
@@ -54,6 +121,34 @@ Node::Node(NodeId id, std::vector<ColumnNumber> columns, const std::set<NodeId>&
   members_.insert(id);
 }
 
+const Rulebook& Node::book() const {
+  static const OwnRules kOwn[kPolicies] = {OwnRules(0), OwnRules(1), OwnRules(2), OwnRules(3), OwnRules(4)};
+  return fault_ == Fault::kOwnPolicy ? kOwn[policy_] : rules_of_simulation();
+}
+
+bool Node::increase(Key key, ColumnNumber column, std::int64_t by, WriteTime at) {
+  const auto row = rows_.find(key);
+  if (row == rows_.end() || held_.contains(key) || !row->second[column]) {
+    return false;
+  }
+  const auto number = Decimal::parse(*row->second[column]);
+  if (!number) {
+    return false;
+  }
+  write(key, {{column, (*number + *Decimal::parse(std::to_string(by))).to_string()}}, at);
+  return true;
+}
+
+void Node::publish(PolicyVersion policy) {
+  seal();  // what was captured is sealed under the policy that it was captured under
+  policy_ = std::max(policy_, policy);
+}
+
+Counters Node::counters(Key key) const {
+  const auto found = counters_.find(key);
+  return found == counters_.end() ? Counters{} : found->second;
+}
+
 void Node::write(Key key, const Values& values, WriteTime at) {
   if (held_.contains(key)) {
     return;  // waits for the transaction that holds the row, and is given up
@@ -67,9 +162,15 @@ void Node::write(Key key, const Values& values, WriteTime at) {
       captured.columns.insert(column);
     }
   }
+  const RowRules& rules = rules_of_simulation().rules(policy_);
   for (const auto& [column, value] : values) {
+    const auto added = difference(row[column], value);
+    if (!inserted && added && rules.rule_of(column).rule == Rule::kSum) {
+      captured.sums[column] = *added;
+    } else {
+      captured.columns.insert(column);
+    }
     row[column] = value;
-    captured.columns.insert(column);
   }
   capture(key, std::move(captured));
 }
@@ -117,8 +218,7 @@ void Node::settle_unseen() {
     }
   }
   for (const Key key : keys) {
-    const RowState live = state(key);
-    store(key, live, settle(live, columns_, row(key), std::nullopt));
+    settle_row(key, state(key), counters(key), base_of(row(key), counters(key)), std::nullopt);
   }
 }
 
@@ -133,8 +233,16 @@ void Node::seal() {
   const Dot dot{id_, seen_.counter(id_) + 1};
   for (const auto& [key, captured] : capture_) {
     Write write{dot, captured.back().at, {}, captured.back().deleted_row.has_value(), {}};
+    write.policy = policy_;
     for (const Captured& one : captured) {
       write.columns = write.columns.unite(one.columns);
+      for (const auto& [column, sum] : one.sums) {
+        Contribution& own = counters_[key][column][id_];
+        own = Contribution{dot.counter, own.total + sum, own.shown + sum};
+      }
+    }
+    for (const ColumnSet& group : rules_of_simulation().rules(policy_).groups) {
+      write.columns = write.columns.intersect(group).empty() ? write.columns : write.columns.unite(group);
     }
     write.values = captured.back().deleted_row.value_or(Values{});
 
@@ -142,29 +250,32 @@ void Node::seal() {
     // since the row no longer shows those that were overwritten.
     std::vector<StoredWrite>& stored = change_[key];
     RowState state;
-    std::set<Dot> kept;
+    std::map<Dot, Sums> kept;
     std::vector<StoredWrite> unseen;
     for (const StoredWrite& older : stored) {
       if (older.unseen && fault_ != Fault::kSealOverUnseen) {
         unseen.push_back(older);
         continue;
       }
-      state.writes.push_back({older.dot, older.at, older.columns, older.deleted, older.kept.value_or(Values{})});
+      state.writes.push_back(
+          {older.dot, older.at, older.columns, older.deleted, older.kept.value_or(Values{}), older.policy});
       if (older.kept.has_value()) {
-        kept.insert(older.dot);
+        kept.emplace(older.dot, older.sums);
       }
     }
     if (write.deleted && fault_ != Fault::kKeepNothing) {
-      kept.insert(dot);
+      kept.emplace(dot, shown_of(counters(key)));
     }
     overwrite(state, std::move(write));
     stored.clear();
     for (Write& live : state.writes) {
       std::optional<Values> values;
-      if (kept.contains(live.dot)) {
+      Sums sums;
+      if (const auto found = kept.find(live.dot); found != kept.end()) {
         values = std::move(live.values);
+        sums = found->second;
       }
-      stored.push_back({live.dot, live.at, live.columns, live.deleted, std::move(values)});
+      stored.push_back({live.dot, live.at, live.columns, live.deleted, std::move(values), false, live.policy, sums});
     }
     stored.insert(stored.end(), unseen.begin(), unseen.end());
     std::sort(stored.begin(), stored.end(), [](const StoredWrite& a, const StoredWrite& b) { return a.dot < b.dot; });
@@ -199,18 +310,18 @@ PullAnswer Node::answer(const PullRequest& request) {
   // anything.
   const bool joining = request.members.size() == 1 && members_.size() > 2 && fault_ != Fault::kJoinAsSiblings;
   const bool full = joining || !request.seen.covers(forgotten_);
-  PullAnswer answer{id_, seen_, members_, reports_, full, forgotten_, {}};
+  PullAnswer answer{id_, seen_, members_, reports_, full, forgotten_, policy_, {}};
   answer.reports[id_] = report();
   for (const auto& [key, writes] : change_) {
     const bool lacking = std::any_of(writes.begin(), writes.end(),
                                      [&request](const StoredWrite& write) { return !request.seen.covers(write.dot); });
     if (lacking || answer.full) {
-      answer.rows[key] = {writes, row(key)};
+      answer.rows[key] = {writes, row(key), fault_ == Fault::kAddAsWritten ? Counters{} : counters(key)};
     }
   }
   if (answer.full) {
     for (const auto& [key, values] : rows_) {
-      answer.rows.try_emplace(key, ShippedRow{{}, values});
+      answer.rows.try_emplace(key, ShippedRow{{}, values, counters(key)});
     }
   }
   return answer;
@@ -224,6 +335,7 @@ void Node::apply(const PullAnswer& answer) {
   if (fault_ != Fault::kSealLate) {
     seal();
   }
+  policy_ = std::max(policy_, answer.policy);
   if (answer.full) {
     std::map<Key, ShippedRow> all = answer.rows;
     for (const auto& [key, values] : rows_) {
@@ -247,19 +359,35 @@ void Node::apply(const PullAnswer& answer) {
 
 void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
   const RowState mine = state(key);
-  const RowState theirs = read_back(shipped.writes, shipped.row);
+  const RowState theirs = read_back(shipped.writes, shipped.row, shipped.counters);
   check_same_values(mine, theirs);
   const RowState merged = join(mine, seen_, theirs, answer.seen);
+  const Counters added = join(counters(key), shipped.counters);
   if (held_.contains(key)) {
-    set_aside(key, merged);
+    set_aside(key, merged, added);
     return;
   }
   const bool blind = fault_ == Fault::kTakeStaleRows && mine.writes.empty();
-  const Outcome outcome = settle(merged, columns_, blind ? shipped.row : row(key), shipped.row);
-  if (fault_ == Fault::kNone && mine.writes.empty()) {
-    check_fast_path(key, shipped, merged, outcome);
+  if (fault_ == Fault::kNone && mine.writes.empty() && added.empty()) {
+    check_fast_path(key, shipped, merged);
   }
-  store(key, merged, outcome);
+  const auto base = base_of(shipped.row, shipped.counters);
+  settle_row(key, merged, added, blind ? base : base_of(row(key), counters(key)), base);
+}
+
+/// `merged` and both rows come without what counters add.
+void Node::settle_row(Key key, RowState merged, Counters counters, std::optional<Values> mine,
+                      std::optional<Values> theirs) {
+  const Sums totals = total_of(counters);
+  for (Write& write : merged.writes) {
+    add_sums(write.values, totals);
+  }
+  for (auto* side : {&mine, &theirs}) {
+    if (side->has_value()) {
+      add_sums(**side, totals);
+    }
+  }
+  store(key, merged, settle(merged, columns_, mine, theirs, book()), counters);
 }
 
 // A write gave each of its columns one value, whichever node tells of it.
@@ -282,7 +410,8 @@ void Node::check_same_values(const RowState& mine, const RowState& theirs) const
 
 // The product does not judge a row without local writes, but takes row and writes over as they come. It may, if it
 // leaves out the writes that it has seen already, and the row too where none is left. That must come to the same.
-void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const {
+void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged) const {
+  const Outcome outcome = settle(merged, columns_, row(key), shipped.row, book());
   std::vector<StoredWrite> news;
   for (const StoredWrite& write : shipped.writes) {
     if (write.unseen) {
@@ -294,33 +423,54 @@ void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& m
   }
   const std::optional<Values> taken = news.empty() ? row(key) : shipped.row;
   if (outcome.exists != taken.has_value() || (outcome.exists && outcome.values != taken) ||
-      read_back(news, taken) != merged) {
+      read_back(news, taken, {}) != merged) {
     throw std::logic_error("the fast path and the join disagree");
   }
 }
 
 void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
-  const RowState merged = join(state(key), seen_, read_back(shipped.writes, shipped.row), answer.seen);
+  RowState merged = join(state(key), seen_, read_back(shipped.writes, shipped.row, shipped.counters), answer.seen);
+  const Counters added = join(counters(key), shipped.counters);
+  const Sums totals = total_of(added);
+  for (Write& write : merged.writes) {
+    add_sums(write.values, totals);
+  }
+  auto mine = base_of(row(key), counters(key));
+  auto below = base_of(shipped.row, shipped.counters);
+  for (auto* side : {&mine, &below}) {
+    if (side->has_value()) {
+      add_sums(**side, totals);
+    }
+  }
   RowState own;
   RowState fleet;
   for (const Write& write : merged.writes) {
     (answer.seen.covers(write.dot) ? fleet : own).writes.push_back(write);
   }
   // The sender's row does not show what it has set aside.
-  const Outcome theirs = settle(fleet, columns_, shipped.row, std::nullopt);
+  const Outcome theirs = settle(fleet, columns_, below, std::nullopt, book());
   const std::optional<Values> base = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
-  const BaseOutcome settled = settle_on_base(own, row(key), fleet, base);
-  store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}});
+  const BaseOutcome settled = settle_on_base(own, mine, fleet, base, book());
+  store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}}, added);
 }
 
-void Node::store(Key key, const RowState& state, const Outcome& outcome) {
+void Node::store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters) {
+  const Sums totals = total_of(counters);
+  if (!counters.empty()) {
+    Counters& now = counters_[key] = counters;
+    for (auto& [column, origins] : now) {
+      for (auto& [origin, contribution] : origins) {
+        contribution.shown = contribution.total;
+      }
+    }
+  }
   std::vector<StoredWrite> stored;
   for (const Write& write : state.writes) {
     std::optional<Values> kept;
     if (fault_ != Fault::kKeepNothing && must_keep_values(write, outcome)) {
       kept = write.values;
     }
-    stored.push_back({write.dot, write.at, write.columns, write.deleted, std::move(kept)});
+    stored.push_back({write.dot, write.at, write.columns, write.deleted, std::move(kept), false, write.policy, totals});
   }
   if (stored.empty()) {
     change_.erase(key);
@@ -335,7 +485,10 @@ void Node::store(Key key, const RowState& state, const Outcome& outcome) {
 }
 
 // The join as always, but the row stays as the application sees it: new writes are stored with their values beside it.
-void Node::set_aside(Key key, const RowState& merged) {
+void Node::set_aside(Key key, const RowState& merged, Counters counters) {
+  if (!counters.empty()) {
+    counters_[key] = std::move(counters);
+  }
   std::map<Dot, StoredWrite> known;
   for (const StoredWrite& write : change_[key]) {
     known.emplace(write.dot, write);
@@ -345,8 +498,9 @@ void Node::set_aside(Key key, const RowState& merged) {
     const auto mine = known.find(write.dot);
     const bool unseen = mine == known.end() || mine->second.unseen;
     const bool kept = unseen || mine->second.kept.has_value();
+    // Without what counters add, as they are in a join.
     stored.push_back({write.dot, write.at, write.columns, write.deleted,
-                      kept ? std::optional<Values>(write.values) : std::nullopt, unseen});
+                      kept ? std::optional<Values>(write.values) : std::nullopt, unseen, write.policy});
   }
   if (stored.empty()) {
     change_.erase(key);
@@ -370,9 +524,19 @@ void Node::check() const {
     if (std::any_of(writes.begin(), writes.end(), [](const StoredWrite& write) { return write.unseen; })) {
       continue;
     }
-    const Outcome outcome = settle(live, columns_, row(key), std::nullopt);
+    RowState shown = live;
+    for (Write& write : shown.writes) {
+      add_sums(write.values, total_of(counters(key)));
+    }
+    const Outcome outcome = settle(shown, columns_, row(key), std::nullopt, book());
     if (outcome.exists != row(key).has_value() || (outcome.exists && outcome.values != row(key))) {
-      throw std::logic_error("a row is not what its live writes make of it");
+      std::string text = "a row is not what its live writes make of it: node " + std::to_string(id_.value) + "\n";
+      for (const Write& write : shown.writes) {
+        text += "  " + std::to_string(write.dot.origin.value) + ":" + std::to_string(write.dot.counter) + " at " +
+                std::to_string(write.at.micros) + " policy " + std::to_string(write.policy) + " columns " +
+                write.columns.to_bits(4) + (write.deleted ? " deleted" : "") + to_string({{key, write.values}});
+      }
+      throw std::logic_error(text + " makes " + to_string({{key, outcome.values}}) + " and not " + to_string(rows_));
     }
   }
 }
@@ -412,6 +576,9 @@ void Node::forget() {
     for (const Dot& dot : dots) {
       forgotten_.advance(dot);
     }
+    if (fault_ == Fault::kForgetCounters) {
+      counters_.erase(line->first);
+    }
     line = change_.erase(line);
   }
 }
@@ -426,7 +593,7 @@ std::size_t Node::live_writes() const {
 
 RowState Node::state(Key key) const {
   const auto found = change_.find(key);
-  return found == change_.end() ? RowState{} : read_back(found->second, row(key));
+  return found == change_.end() ? RowState{} : read_back(found->second, row(key), counters(key));
 }
 
 std::optional<Values> Node::row(Key key) const {

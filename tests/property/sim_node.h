@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "counters.h"
 #include "row_state.h"
 #include "settle.h"
 #include "stability.h"
@@ -29,6 +30,9 @@ enum class Fault {
   kTakeStaleRows,    ///< the fast path takes rows over even if all their writes have been seen before (C1)
   kReportUnseen,     ///< reports what it has, writes that the application has not seen included (C10)
   kSealOverUnseen,   ///< lets a local write overwrite what the application has not seen (C10)
+  kOwnPolicy,        ///< judges by the policy that it has itself, not by the one that the writes were made under (C11)
+  kForgetCounters,   ///< forgets what was added to a row together with its writes (C16)
+  kAddAsWritten,     ///< ships what a row shows without what counters added to it (C16)
 };
 
 /// One line of mbsync.change.
@@ -39,7 +43,8 @@ struct StoredWrite {
   bool deleted = false;
   std::optional<Values> kept;  ///< nothing: the values stand in the row
   bool unseen = false;         ///< came while the application held the row, and has not reached it yet (C10)
-  bool operator==(const StoredWrite&) const = default;
+  PolicyVersion policy = kBuiltInPolicy;
+  Sums sums = {};  ///< what `kept` includes of the counters
 };
 
 struct PullRequest {
@@ -52,6 +57,7 @@ struct PullRequest {
 struct ShippedRow {
   std::vector<StoredWrite> writes;
   std::optional<Values> row;
+  Counters counters = {};
 };
 
 struct PullAnswer {
@@ -61,8 +67,13 @@ struct PullAnswer {
   std::map<NodeId, VersionVector> reports;
   bool full = false;        ///< every row is in it, for an asker that joins or lacks what was forgotten (C9)
   VersionVector forgotten;  ///< what the sender's fleet has forgotten
+  PolicyVersion policy = kBuiltInPolicy;
   std::map<Key, ShippedRow> rows;
 };
+
+/// The rules of a policy version, made up: the same number means the same everywhere. Version 1 adds up column 2.
+inline constexpr PolicyVersion kPolicies = 5;
+const Rulebook& rules_of_simulation();
 
 class Node {
  public:
@@ -72,6 +83,11 @@ class Node {
 
   /// The application writes these columns; a row that is not there is inserted, columns not given are NULL.
   void write(Key key, const Values& values, WriteTime at);
+  /// The application adds to a column of a row that is there, under the policy that this node has: a write of the new
+  /// value unless changes of the column add up. False if there is nothing to add to.
+  bool increase(Key key, ColumnNumber column, std::int64_t by, WriteTime at);
+  /// Puts a newer policy in force.
+  void publish(PolicyVersion policy);
   /// The application deletes the row, if there is one.
   void erase(Key key, WriteTime at);
 
@@ -114,15 +130,20 @@ class Node {
     WriteTime at;
     ColumnSet columns;
     std::optional<Values> deleted_row;
+    Sums sums = {};
   };
 
   void capture(Key key, Captured captured);
   void apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer);
   void check_same_values(const RowState& mine, const RowState& theirs) const;
   void apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer);
-  void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged, const Outcome& outcome) const;
-  void store(Key key, const RowState& state, const Outcome& outcome);
-  void set_aside(Key key, const RowState& merged);
+  void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged) const;
+  void settle_row(Key key, RowState merged, Counters counters, std::optional<Values> mine,
+                  std::optional<Values> theirs);
+  void store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters);
+  void set_aside(Key key, const RowState& merged, Counters counters);
+  [[nodiscard]] Counters counters(Key key) const;
+  [[nodiscard]] const Rulebook& book() const;
   [[nodiscard]] VersionVector report() const;
   void learn(NodeId sender, const std::set<NodeId>& members, const std::map<NodeId, VersionVector>& reports);
   [[nodiscard]] VersionVector stable() const;
@@ -134,14 +155,18 @@ class Node {
   std::map<Key, std::pair<Values, WriteTime>> held_;  ///< what their transactions have written
   std::map<Key, std::vector<Captured>> capture_;
   std::map<Key, std::vector<StoredWrite>> change_;
+  std::map<Key, Counters> counters_;
+  PolicyVersion policy_ = kBuiltInPolicy;
   VersionVector seen_;
   VersionVector forgotten_;
   std::set<NodeId> members_;
   std::map<NodeId, VersionVector> reports_;
 };
 
-/// All values of stored writes, those that are not stored read from `row`.
-RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& row);
+/// All values of stored writes, those that are not stored read from `row`; all without what counters add, and so is the
+/// row itself in base_of().
+RowState read_back(const std::vector<StoredWrite>& stored, const std::optional<Values>& row, const Counters& counters);
+std::optional<Values> base_of(std::optional<Values> row, const Counters& counters);
 
 /// "a=1 b=NULL" for each row, for messages of failed tests.
 std::string to_string(const std::map<Key, Values>& rows);

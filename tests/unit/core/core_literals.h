@@ -75,7 +75,13 @@ inline std::ostream& operator<<(std::ostream& out, const RowState& value) {
   return out;
 }
 inline std::ostream& operator<<(std::ostream& out, const ColumnConflict& value) {
-  out << "column " << value.column << " won by " << value.winner << " over";
+  out << "column " << value.column << " won by ";
+  if (value.winner) {
+    out << *value.winner;
+  } else {
+    out << "all";
+  }
+  out << " over";
   for (const Dot& loser : value.losers) {
     out << " " << loser;
   }

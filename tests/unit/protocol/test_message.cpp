@@ -189,7 +189,7 @@ TEST_CASE("message: deep nesting ends in an error, not on the stack") {
       deep += opening;
     }
     CHECK_THAT(parse_pull_request(deep).error().message, Catch::Contains("nested deeper"));
-    CHECK_THAT(parse_wire_writes(deep).error().message, Catch::Contains("nested deeper"));
+    CHECK_THAT(parse_wire_row(deep).error().message, Catch::Contains("nested deeper"));
   }
 }
 
@@ -200,7 +200,7 @@ TEST_CASE("message: arbitrary bytes are an error") {
     RC_ASSERT(!parse_table_header(garbage));
     RC_ASSERT(!parse_pull_footer(garbage));
     RC_ASSERT(!parse_refusal(garbage));
-    RC_ASSERT(!parse_wire_writes(garbage));
+    RC_ASSERT(!parse_wire_row(garbage));
   }));
   CHECK(rc::check("one byte changed never crashes, and what is taken can be said again", [] {
     std::string text = to_json(some_request());

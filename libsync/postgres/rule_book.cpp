@@ -1,0 +1,123 @@
+#include "rule_book.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "schema.h"
+#include "staged_table.h"
+#include "table_shape.h"
+
+namespace mbsync {
+namespace {
+
+std::string quoted_name(const std::string& function) {
+  const auto dot = function.find('.');
+  return PgConnection::quote_name(function.substr(0, dot)) + "." + PgConnection::quote_name(function.substr(dot + 1));
+}
+
+}  // namespace
+
+Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
+  std::string from = "SELECT version, document FROM mbsync.policy";
+  if (staged != nullptr) {
+    const auto place = [&](std::string_view name) {
+      return staged->table->find(name) - staged->table->columns.data() + 1;
+    };
+    from += fmt::format(" UNION SELECT v{}, v{} FROM {} WHERE v{} IS NOT NULL", place("version"), place("document"),
+                        staged->name, place("version"));
+  }
+  std::string known = "0";
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [version, policy] : policies_) {
+      known += fmt::format(", {}", version);
+    }
+  }
+  const auto rows = db.exec(fmt::format("SELECT version, document FROM ({}) p WHERE version NOT IN ({})", from, known));
+  MBSYNC_TRY(rows);
+  for (const auto& row : *rows) {
+    const auto version = row[0].as<PolicyVersion>();
+    auto reading = read_policy_text(row[1].c_str());
+    if (!reading.faults.empty()) {
+      return policy_error(reading.faults.front(), fmt::format("policy {}", policy_serial(version)),
+                          ErrorKind::kCorrupt);
+    }
+    const std::lock_guard lock(mutex_);
+    policies_.emplace(version, std::move(reading.policy));
+  }
+  return {};
+}
+
+bool RuleBook::empty() const {
+  const std::lock_guard lock(mutex_);
+  return policies_.empty();
+}
+
+const TableRules* RuleBook::find(PolicyVersion version, const Table& table) {
+  const std::lock_guard lock(mutex_);
+  return find_locked(version, table);
+}
+
+const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& table) {
+  const auto place = resolved_.find({version, table.id});
+  if (place != resolved_.end()) {
+    return &place->second;
+  }
+  const auto policy = policies_.find(version);
+  if (policy == policies_.end() && version != kBuiltInPolicy) {
+    return nullptr;
+  }
+  // The engine's own tables are judged alike whatever anybody publishes: rules for "*" are not meant for them.
+  auto rules = policy == policies_.end() || table.internal ? resolve(Policy{}, shape_of(table))
+                                                           : resolve(policy->second, shape_of(table));
+  return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
+}
+
+std::string RuleBook::function_md5(PolicyVersion version, const std::string& function) {
+  const std::lock_guard lock(mutex_);
+  const auto policy = policies_.find(version);
+  if (policy != policies_.end()) {
+    for (const auto& [name, md5] : policy->second.functions) {
+      if (quoted_name(name) == function) {
+        return md5;
+      }
+    }
+  }
+  return "";
+}
+
+ColumnSet RuleBook::computed_columns(const Table& table) {
+  const std::lock_guard lock(mutex_);
+  ColumnSet columns;
+  for (const auto& [version, policy] : policies_) {
+    const auto* rules = find_locked(version, table);
+    for (const auto& column : table.columns) {
+      switch (rules->row.rule_of(column.number).rule) {
+        case Rule::kMax:
+        case Rule::kMin:
+        case Rule::kPreferNonNull:
+        case Rule::kUnion:
+        case Rule::kAppend:
+        case Rule::kSum:
+        case Rule::kFunction:
+          columns.insert(column.number);
+          break;
+        case Rule::kLastWriterWins:
+        case Rule::kFirstWriterWins:
+        case Rule::kNodePriority:
+        case Rule::kManual:
+          break;
+      }
+    }
+  }
+  return columns;
+}
+
+Result<PolicyVersion> policy_in_force(PgConnection& db) {
+  const auto rows = db.exec("SELECT coalesce(max(version), 0) FROM mbsync.policy");
+  MBSYNC_TRY(rows);
+  return (*rows)[0][0].as<PolicyVersion>();
+}
+
+}  // namespace mbsync

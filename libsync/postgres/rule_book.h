@@ -1,0 +1,45 @@
+// The versions of the fleet's policy that this database has, and what each means for its tables.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "connection.h"
+#include "table_rules.h"
+
+namespace mbsync {
+
+struct Table;
+struct StagedTable;
+
+/// Belongs to one Schema, since rules name columns by their numbers. A version never changes, so what was read once is
+/// good for ever, whatever became of the transaction that brought it. Any thread.
+class RuleBook {
+ public:
+  /// Reads the versions that it does not know yet: those in mbsync.policy and, if given, those that an answer brings.
+  /// `corrupt` for a document that cannot be read.
+  Result<void> read(PgConnection& db, const StagedTable* staged = nullptr);
+
+  /// What `version` says of `table`; good as long as this object is. nullptr if the version is not known here.
+  const TableRules* find(PolicyVersion version, const Table& table);
+  /// md5 of the definition that `function` ("schema.name", quoted) had where `version` was published; empty if unknown.
+  std::string function_md5(PolicyVersion version, const std::string& function);
+  /// Columns of `table` for which some version has a rule that computes with values.
+  ColumnSet computed_columns(const Table& table);
+  /// Whether any version but the built-in one is known.
+  [[nodiscard]] bool empty() const;
+
+ private:
+  const TableRules* find_locked(PolicyVersion version, const Table& table);
+
+  mutable std::mutex mutex_;
+  std::map<PolicyVersion, Policy> policies_;
+  std::map<std::pair<PolicyVersion, int>, TableRules> resolved_;
+};
+
+/// The highest version in mbsync.policy: what writes that are sealed now are made under.
+Result<PolicyVersion> policy_in_force(PgConnection& db);
+
+}  // namespace mbsync

@@ -1,0 +1,78 @@
+#include "table_rulebook.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "check.h"
+#include "conflict_record.h"
+
+namespace mbsync {
+
+const RowRules& TableRulebook::rules(PolicyVersion version) const {
+  const auto* rules = book_.find(version, table_);
+  MBSYNC_CHECK(rules != nullptr, "a write is judged by a policy that nobody looked up");
+  return rules->row;
+}
+
+Result<void> TableRulebook::require(PolicyVersion version) const {
+  if (book_.find(version, table_) != nullptr) {
+    return {};
+  }
+  return Error{ErrorKind::kCorrupt,
+               fmt::format("table {}: a write was made under policy {} ({}), which did not come with it",
+                           table_.display(), policy_serial(version), version),
+               "'mbsync rules history' on the other nodes tells which has it; publish a policy anew on that node"};
+}
+
+std::optional<Value> TableRulebook::call(const ColumnRule& rule, ColumnNumber column, const Siblings& siblings) const {
+  auto value = try_call(rule, column, siblings);
+  if (!value) {
+    trouble_ = value.error();
+    return std::nullopt;
+  }
+  return std::move(*value);
+}
+
+Result<std::optional<Value>> TableRulebook::try_call(const ColumnRule& rule, ColumnNumber column,
+                                                     const Siblings& siblings) const {
+  const auto version = highest_policy(siblings);
+  const auto here = db_.exec("SELECT md5(pg_get_functiondef(to_regprocedure($1)))", {rule.function + "(jsonb)"});
+  MBSYNC_TRY(here);
+  const auto published = book_.function_md5(version, rule.function);
+  if ((*here)[0][0].is_null() || published != (*here)[0][0].c_str()) {
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("table {}: policy {} decides by the function {}(jsonb), which is {} in this database",
+                    table_.display(), policy_serial(version), rule.function,
+                    (*here)[0][0].is_null() ? "missing" : "another one"),
+        "create it here as it is where the policy was published ('mbsync rules history'), or publish the policy "
+        "again with the function as it is now on all nodes; until then nothing is taken over from the peer"};
+  }
+  auto list = nlohmann::json::array();
+  for (const auto* write : siblings) {
+    const auto& value = value_of(*write, column);
+    list.push_back({{"node", to_string(write->dot.origin)},
+                    {"at", iso_time(write->at)},
+                    {"value", value ? nlohmann::json(*value) : nlohmann::json()}});
+  }
+  const auto place = std::find_if(table_.columns.begin(), table_.columns.end(),
+                                  [&](const Column& candidate) { return candidate.number == column; });
+  const auto result = db_.exec("SELECT failed, value FROM mbsync.call_rule($1, $2::jsonb, $3)",
+                               {rule.function, list.dump(), place->type});
+  MBSYNC_TRY(result);
+  if ((*result)[0][0].as<bool>()) {
+    return std::optional<Value>();
+  }
+  return std::optional<Value>((*result)[0][1].is_null() ? Value() : Value((*result)[0][1].c_str()));
+}
+
+Result<void> TableRulebook::trouble() {
+  if (trouble_) {
+    return *std::exchange(trouble_, std::nullopt);
+  }
+  return {};
+}
+
+}  // namespace mbsync
