@@ -379,6 +379,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
   const auto policy = policy_in_force(db);
   MBSYNC_TRY(policy);
   CaptureReport report;
+  report.policy = *policy;
   for (auto& table : schema.tables) {
     const auto* rules = schema.rules->find(*policy, table);
     const auto functions = functions_sql(table, rules == nullptr ? ColumnSet() : rules->sums());

@@ -13,8 +13,9 @@ namespace mbsync {
 Result<void> register_tables(PgConnection& db, Schema& schema);
 
 struct CaptureReport {
-  int installed = 0;                 ///< tables whose triggers were made or brought up to date
-  std::vector<std::string> waiting;  ///< tables that an application transaction holds; tried again next time
+  PolicyVersion policy = kBuiltInPolicy;  ///< the version in force, which says which columns are counters
+  int installed = 0;                      ///< tables whose triggers were made or brought up to date
+  std::vector<std::string> waiting;       ///< tables that an application transaction holds; tried again next time
 };
 
 /// Creates or replaces capture functions and triggers where they are missing or were made for another definition.

@@ -77,7 +77,8 @@ struct PgStore::Impl {
   ApplyRole role;
   VersionVector seen;
   bool captures_pending = false;
-  bool rows_unseen = false;  // some row was set aside
+  bool rows_unseen = false;                        // some row was set aside
+  PolicyVersion captured_policy = kBuiltInPolicy;  // the version that the triggers were made for
   bool interrupted = false;
   std::chrono::steady_clock::time_point interrupted_at;
   std::vector<std::unique_ptr<PgConnection>> idle;
@@ -219,6 +220,10 @@ struct PgStore::Impl {
       publish_schema(*fresh);
       return read_seen(db);
     }));
+    {
+      const std::lock_guard lock(state_mutex);
+      captured_policy = captured->policy;
+    }
     report.triggers_installed = captured->installed;
     report.waiting = captured->waiting;
     report.rows_adopted = adopted_rows;
@@ -429,12 +434,15 @@ Result<PgStore::Captured> PgStore::poll() {
   }
   // Rows kept whole (op R) wait until their table is understood again; they must not make anybody run in circles.
   const auto any = impl_->guard->exec(
-      "SELECT EXISTS (SELECT FROM mbsync.capture WHERE op <> 'R'), EXISTS (SELECT FROM mbsync.capture)");
+      "SELECT EXISTS (SELECT FROM mbsync.capture WHERE op <> 'R'), EXISTS (SELECT FROM mbsync.capture), "
+      "coalesce((SELECT max(version) FROM mbsync.policy), 0)");
   MBSYNC_TRY(any);
   const bool pending = (*any)[0][0].as<bool>();
-  const Captured captured{pending, !pending && (*any)[0][1].as<bool>()};
+  Captured captured{pending, !pending && (*any)[0][1].as<bool>()};
+  const std::lock_guard state(impl_->state_mutex);
+  // Counters begin with triggers that know them.
+  captured.stale = captured.stale || (*any)[0][2].as<PolicyVersion>() != impl_->captured_policy;
   if (pending) {
-    const std::lock_guard state(impl_->state_mutex);
     impl_->captures_pending = true;
     impl_->news.notify_all();
   }

@@ -106,7 +106,7 @@ class PgStore {
 
   struct Captured {
     bool pending = false;  ///< writes that wait to be sealed
-    bool raw = false;      ///< all that waits are rows kept whole, since their table has changed: refresh()
+    bool stale = false;    ///< what captures is not what it should be: a table or the policy has changed: refresh()
   };
   /// Looks for captured writes and, if there are any, wakes who waits in wait_for_news(). Keeps the process's claim on
   /// the database: once it fails, prepare() again.

@@ -423,7 +423,7 @@ class Node {
     auto last_seal = Clock::now();
     auto last_forget = Clock::now();
     auto last_refresh = Clock::now();
-    bool raw_before = false;
+    bool stale_before = false;
     while (!stop_.stop_requested()) {
       const auto captured = store_.poll();
       const auto now = Clock::now();
@@ -436,10 +436,10 @@ class Node {
         continue;
       }
       // A table that takes no part any more leaves such rows for good; looking once is enough.
-      if (captured->raw && !raw_before) {
+      if (captured->stale && !stale_before) {
         shared_.schema_suspect = true;
       }
-      raw_before = captured->raw;
+      stale_before = captured->stale;
       if (captured->pending) {
         last_write = now;
         if (now - last_seal >= kSealAfter) {

@@ -1,0 +1,305 @@
+// The fleet's policy on real databases: what each rule makes of concurrent writes, on every node, and what is on record
+// (libsync/core/CONFLICTS.md C11 to C16).
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+
+#include "node_pair.h"
+#include "policy_text.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+constexpr const char* kItems = R"sql(
+CREATE TYPE status AS ENUM ('draft', 'open', 'paid');
+CREATE TABLE item (id int PRIMARY KEY, price numeric(10,2), stock int NOT NULL DEFAULT 0, tags text[], doc jsonb, notes text,
+                   state status, amount numeric(10,2), currency text, opened text, email text, picked text, office text);
+CREATE FUNCTION pick(siblings jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS
+  $$ SELECT string_agg(s ->> 'value', '+' ORDER BY s ->> 'value') FROM jsonb_array_elements(siblings) s $$;
+)sql";
+
+constexpr const char* kItemRules = R"toml(
+[[table]]
+name = "item"
+groups = [["amount", "currency"]]
+
+[table.columns]
+price = "max"
+stock = "sum"
+tags = "union"
+doc = "union"
+notes = "append"
+state = "max"
+opened = "first-writer-wins"
+email = "prefer-non-null"
+picked = { rule = "function", function = "public.pick" }
+)toml";
+
+PolicyVersion publish(PgNode& node, const std::string& document) {
+  auto reading = read_policy_text(document);
+  for (const auto& fault : reading.faults) {
+    FAIL("line " << fault.line << ": " << fault.message);
+  }
+  for (const auto& table : reading.policy.tables) {
+    for (const auto& column : table.columns) {
+      if (!column.value.function.empty()) {
+        reading.policy.functions[column.value.function] = node.scalar(
+            fmt::format("SELECT md5(pg_get_functiondef(to_regprocedure('{}(jsonb)')))", column.value.function));
+      }
+    }
+  }
+  const auto text = to_text(reading.policy);
+  const auto version =
+      next_policy_version(std::stoll(node.scalar("SELECT coalesce(max(version), 0) FROM mbsync.policy")), text);
+  node.execute(fmt::format("INSERT INTO mbsync.policy VALUES ({}, {}, 'test', now())", version, literal(text)));
+  REQUIRE(node.store().refresh());
+  return version;
+}
+
+// Every node of the fleet has the rules, and its triggers know them.
+void publish_to(std::initializer_list<PgNode*> nodes, const std::string& document) {
+  publish(**nodes.begin(), document);
+  exchange(nodes);
+  for (auto* node : nodes) {
+    REQUIRE(node->store().refresh());
+  }
+}
+
+void check_alike(std::initializer_list<PgNode*> nodes, const std::string& table = "item") {
+  const auto expected = Pair::rows(**nodes.begin(), table);
+  const std::string conflicts =
+      "SELECT string_agg(ROW(id, kind, schema_name, table_name, key, columns, versions, outcome, is_open)::text, "
+      "E'\\n' "
+      "ORDER BY id) FROM mbsync.conflict_record";
+  const auto record = (*nodes.begin())->scalar(conflicts);
+  for (auto* node : nodes) {
+    CHECK(Pair::rows(*node, table) == expected);
+    CHECK(node->scalar(conflicts) == record);
+  }
+}
+
+struct Case {
+  std::string column;
+  std::string before;
+  std::string first;   // written earlier
+  std::string second;  // written later
+  std::string expected;
+  std::string rule;
+};
+
+}  // namespace
+
+TEST_CASE("rules: each decides alike on both nodes, whoever pulls first (C13)", "[rules]") {
+  const std::vector<Case> cases{
+      {"price", "5.00", "9.50", "10.00", "10.00", "max"},
+      {"price", "5.00", "10.00", "9.50", "10.00", "max"},
+      {"tags", "{a}", "{a,b}", "{a,\"c d\"}", "{a,b,\"c d\"}", "union"},
+      {"doc", "{\"k\": 1}", "{\"k\": 1, \"a\": [1.50]}", "{\"k\": 2, \"bb\": null}",
+       "{\"a\": [1.50], \"k\": 2, \"bb\": null}", "union"},
+      {"notes", "one", "one\ntwo", "one\nthree", "one\ntwo\nthree", "append"},
+      {"state", "draft", "paid", "open", "paid", "max"},
+      {"opened", "-", "early", "late", "early", "first-writer-wins"},
+      {"email", "x", "a@b.c", "", "a@b.c", "prefer-non-null"},
+      {"picked", "p", "zz", "aa", "aa+zz", "function"},
+      {"office", "o", "first", "second", "second", "last-writer-wins"},
+  };
+  for (const bool a_first : {true, false}) {
+    Pair shop(kItems);
+    shop.exchange();
+    publish_to({&shop.a, &shop.b}, kItemRules);
+    int id = 0;
+    for (const auto& entry : cases) {
+      shop.a.execute(
+          fmt::format("INSERT INTO item (id, {}) VALUES ({}, {})", entry.column, ++id, literal(entry.before)));
+    }
+    shop.exchange();
+    auto& early = a_first ? shop.a : shop.b;
+    auto& late = a_first ? shop.b : shop.a;
+    id = 0;
+    for (const auto& entry : cases) {
+      early.execute(fmt::format("UPDATE item SET {} = {} WHERE id = {}", entry.column, literal(entry.first), ++id));
+    }
+    id = 0;
+    for (const auto& entry : cases) {
+      late.execute(fmt::format("UPDATE item SET {} = {} WHERE id = {}", entry.column, literal(entry.second), ++id));
+    }
+    shop.exchange();
+    id = 0;
+    for (const auto& entry : cases) {
+      CAPTURE(a_first, entry.column, entry.first, entry.second);
+      CHECK(shop.a.scalar(fmt::format("SELECT {} FROM item WHERE id = {}", entry.column, ++id)) == entry.expected);
+      CHECK(shop.a.scalar(
+                fmt::format("SELECT outcome -> 'columns' -> '{}' ->> 'rule' FROM mbsync.conflict WHERE key = '{}'",
+                            entry.column, id)) == entry.rule);
+    }
+    check_alike({&shop.a, &shop.b});
+    shop.check_forgotten();
+    check_alike({&shop.a, &shop.b});
+  }
+}
+
+TEST_CASE("rules: three nodes and a relay come to the same (C13)", "[rules]") {
+  PgNode a(shared_cluster(), fresh_database_name(), kItems);
+  PgNode b(shared_cluster(), fresh_database_name(), kItems);
+  PgNode c(shared_cluster(), fresh_database_name(), kItems);
+  for (auto* node : {&a, &b, &c}) {
+    node->prepare();
+  }
+  exchange({&a, &b, &c});
+  publish_to({&a, &b, &c}, kItemRules);
+  a.execute("INSERT INTO item (id, tags, notes, price) VALUES (1, '{}', '', 0)");
+  exchange({&a, &b, &c});
+  a.execute("UPDATE item SET tags = '{a}', notes = 'a', price = 1");
+  b.execute("UPDATE item SET tags = '{b}', notes = 'b', price = 2");
+  c.execute("UPDATE item SET tags = '{c}', notes = 'c', price = 3");
+  b.pull(a);
+  c.pull(b);
+  b.pull(c);
+  a.pull(b);
+  CHECK(a.scalar("SELECT ROW(tags, notes, price) FROM item") == b.scalar("SELECT ROW(tags, notes, price) FROM item"));
+  exchange({&a, &b, &c});
+  CHECK(c.scalar("SELECT tags || notes::text FROM item") == "{a,b,c,\"a\nb\nc\"}");
+  CHECK(c.scalar("SELECT price FROM item") == "3.00");
+  CHECK(Pair::rows(a, "item") == Pair::rows(b, "item"));
+  CHECK(Pair::rows(a, "item") == Pair::rows(c, "item"));
+}
+
+TEST_CASE("rules: columns of a group come from one write (C12)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  publish_to({&shop.a, &shop.b}, kItemRules);
+  shop.a.execute("INSERT INTO item (id, amount, currency) VALUES (1, 10, 'EUR')");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET amount = 12");
+  shop.b.execute("UPDATE item SET currency = 'CHF'");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT amount || currency FROM item") == "10.00CHF");
+  check_alike({&shop.a, &shop.b});
+  CHECK(
+      shop.a.scalar("SELECT string_agg(value || ' over ' || (losers -> 0 ->> 'value'), ', ' ORDER BY column_name) FROM "
+                    "mbsync.conflict_value") == "10.00 over 12.00, CHF over EUR");
+}
+
+TEST_CASE("rules: merge = row takes whole rows (C12)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  publish_to({&shop.a, &shop.b}, "[[table]]\nname = 'item'\nmerge = 'row'\n");
+  shop.a.execute("INSERT INTO item (id, price, notes) VALUES (1, 1, 'n')");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET price = 2");
+  shop.b.execute("UPDATE item SET notes = 'm'");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT price || notes FROM item") == "1.00m");
+  check_alike({&shop.a, &shop.b});
+}
+
+TEST_CASE("rules: a delete may win, and nodes may be ranked (C13, C14)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  const auto id_of = [](PgNode& node) {
+    return node.scalar("SELECT lpad(to_hex(id), 16, '0') FROM mbsync.node WHERE is_self");
+  };
+  publish_to({&shop.a, &shop.b}, fmt::format("[nodes]\n\"{}\" = 1\n\"{}\" = 2\n[[table]]\nname = '*'\ndelete = "
+                                             "'delete-wins'\nrule = 'node-priority'\n",
+                                             id_of(shop.a), id_of(shop.b)));
+  shop.a.execute("INSERT INTO item (id, notes) VALUES (1, 'n'), (2, 'n')");
+  shop.exchange();
+  shop.a.execute("DELETE FROM item WHERE id = 1; UPDATE item SET notes = 'a' WHERE id = 2");
+  shop.b.execute("UPDATE item SET notes = 'b'");
+  shop.exchange();
+  CHECK(shop.b.scalar("SELECT string_agg(id || notes, ',') FROM item") == "2a");
+  CHECK(shop.b.scalar("SELECT string_agg(coalesce(column_name, '*') || ' ' || rule, ', ' ORDER BY key) FROM "
+                      "mbsync.conflict_value") == "* delete-wins, notes node-priority");
+  check_alike({&shop.a, &shop.b});
+  shop.check_forgotten();
+}
+
+TEST_CASE("rules: what is to be decided by a person stays open (C13)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  publish_to({&shop.a, &shop.b}, "[[table]]\nname = 'item'\n[table.columns]\nemail = 'manual'\n");
+  shop.a.execute("INSERT INTO item (id, email, notes) VALUES (1, 'e', 'n')");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET email = 'a', notes = 'a'");
+  shop.b.execute("UPDATE item SET email = 'b'");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT standing_value || other_value FROM mbsync.open_conflict") == "ba");
+  check_alike({&shop.a, &shop.b});
+}
+
+TEST_CASE("rules: writes are judged by the highest policy among them, wherever it is heard of first (C11)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  shop.a.execute("INSERT INTO item (id, price) VALUES (1, 1), (2, 1)");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET price = 3 WHERE id = 1");
+  publish(shop.b, "[[table]]\nname = 'item'\n[table.columns]\nprice = 'max'\n");
+  shop.b.execute("UPDATE item SET price = 2");
+  shop.a.execute("UPDATE item SET price = 1.5 WHERE id = 2");
+  shop.a.pull(shop.b);  // brings the policy along
+  CHECK(shop.a.scalar("SELECT string_agg(price::text, ' ' ORDER BY id) FROM item") == "3.00 2.00");
+  shop.exchange();
+  check_alike({&shop.a, &shop.b});
+
+  publish(shop.a, "[[table]]\nname = 'item'\n[table.columns]\nprice = 'min'\n");
+  shop.a.execute("UPDATE item SET price = 9");
+  shop.b.execute("UPDATE item SET price = 8");
+  shop.exchange();
+  CHECK(shop.b.scalar("SELECT string_agg(price::text, ' ' ORDER BY id) FROM item") == "8.00 8.00");
+  check_alike({&shop.a, &shop.b});
+}
+
+TEST_CASE("rules: a function that fails leaves it to the last writer, one that is missing stops the pull (C13)",
+          "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  for (auto* node : {&shop.a, &shop.b}) {
+    node->execute(
+        "CREATE FUNCTION fails(s jsonb) RETURNS numeric IMMUTABLE LANGUAGE sql AS $$ SELECT 1 / (jsonb_array_length(s) "
+        "- "
+        "2)::numeric $$");
+  }
+  publish_to({&shop.a, &shop.b},
+             "[[table]]\nname = 'item'\n[table.columns]\nprice = { rule = 'function', function = 'public.fails' }\n"
+             "picked = { rule = 'function', function = 'public.pick' }\n");
+  shop.a.execute("INSERT INTO item (id, price) VALUES (1, 1), (2, 1)");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET price = 3 WHERE id = 1");
+  shop.b.execute("UPDATE item SET price = 2 WHERE id = 1");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT price FROM item WHERE id = 1") == "2.00");
+  CHECK_THAT(shop.a.scalar("SELECT outcome -> 'columns' -> 'price' ->> 'note' FROM mbsync.conflict"),
+             Catch::Contains("failed; the last writer wins"));
+  check_alike({&shop.a, &shop.b});
+
+  shop.a.execute("UPDATE item SET picked = 'x' WHERE id = 2");
+  shop.b.execute("UPDATE item SET picked = 'y' WHERE id = 2");
+  const auto definition = shop.a.scalar("SELECT pg_get_functiondef('pick(jsonb)'::regprocedure)");
+  shop.a.execute("DROP FUNCTION pick(jsonb)");
+  const auto refused = shop.a.try_pull(shop.b);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind == ErrorKind::kRejected);
+  CHECK_THAT(refused.error().message, Catch::Contains("\"public\".\"pick\"(jsonb), which is missing"));
+  CHECK(shop.a.scalar("SELECT picked FROM item WHERE id = 2") == "x");
+  shop.a.execute(definition);
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT picked FROM item WHERE id = 2") == "x+y");
+  check_alike({&shop.a, &shop.b});
+}
+
+TEST_CASE("rules: values that are too large to be computed with go to the last writer (C13)", "[rules]") {
+  Pair shop(kItems);
+  shop.exchange();
+  publish_to({&shop.a, &shop.b}, kItemRules);
+  shop.a.execute("INSERT INTO item (id, notes) VALUES (1, 'x'), (2, 'x')");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET notes = 'x' || E'\\n' || repeat('a', CASE id WHEN 1 THEN 20000 ELSE 200000 END)");
+  shop.b.execute("UPDATE item SET notes = 'x' || E'\\n' || repeat('b', 20000)");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT string_agg(length(notes)::text, ' ' ORDER BY id) FROM item") == "40003 20002");
+  CHECK_THAT(shop.a.scalar("SELECT outcome -> 'columns' -> 'notes' ->> 'note' FROM mbsync.conflict WHERE key = '2'"),
+             Catch::Contains("too large"));
+  check_alike({&shop.a, &shop.b});
+}
