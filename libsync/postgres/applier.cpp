@@ -377,11 +377,17 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.conflicts += counts->conflicts;
     report.set_aside += counts->set_aside;
     report.missing += counts->missing;
+    for (const auto& [key, reason] : counts->refused) {
+      blocked.keys.push_back(ReferenceCheck::Held{entry->table->id, key, reason});
+    }
     if (!forget_at_once) {
       if (auto stored = store_writes(*entry); !stored) {
         return stored.error().in(fmt::format("table {}", where));
       }
     }
+  }
+  if (!blocked.empty()) {
+    return report;
   }
   if (report.merged > 0 || report.set_aside > 0 || task.repair) {
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));

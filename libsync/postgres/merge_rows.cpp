@@ -11,6 +11,7 @@
 
 #include "base_row.h"
 #include "change_sql.h"
+#include "column_range.h"
 #include "conflict_record.h"
 #include "copy_text.h"
 #include "counters.h"
@@ -502,6 +503,16 @@ class Judge {
         add_change(row, entry, false, totals);
       } else {
         add_change(row, entry, Value(), Value(), false);
+      }
+    }
+    for (const auto number : computed_.numbers()) {
+      const auto value = outcome.values.find(number);
+      const auto reason = value == outcome.values.end() || !value->second
+                              ? std::string()
+                              : misfit(table_.columns[index_of(number)], *value->second);
+      if (!reason.empty()) {
+        counts_.refused.emplace_back(row.key, fmt::format("column {}: {}", column_name(number), reason));
+        return;
       }
     }
     const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;

@@ -21,6 +21,9 @@ struct MergeCounts {
   std::int64_t conflicts = 0;
   std::int64_t missing = 0;    ///< unsent writes here whose row is gone, and their values with it
   std::int64_t set_aside = 0;  ///< rows whose writes are stored beside them, since the application holds them
+  /// Rows whose computed values do not fit into their columns, by key, and why: the attempt has to be made again
+  /// without them.
+  std::vector<std::pair<std::string, std::string>> refused = {};
 };
 
 /// Makes the session's temporary tables that merging writes into. Once a session, outside a transaction.

@@ -5,7 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "node_pair.h"
-#include "policy_text.h"
+#include "policies.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -36,36 +36,6 @@ opened = "first-writer-wins"
 email = "prefer-non-null"
 picked = { rule = "function", function = "public.pick" }
 )toml";
-
-PolicyVersion publish(PgNode& node, const std::string& document) {
-  auto reading = read_policy_text(document);
-  for (const auto& fault : reading.faults) {
-    FAIL("line " << fault.line << ": " << fault.message);
-  }
-  for (const auto& table : reading.policy.tables) {
-    for (const auto& column : table.columns) {
-      if (!column.value.function.empty()) {
-        reading.policy.functions[column.value.function] = node.scalar(
-            fmt::format("SELECT md5(pg_get_functiondef(to_regprocedure('{}(jsonb)')))", column.value.function));
-      }
-    }
-  }
-  const auto text = to_text(reading.policy);
-  const auto version =
-      next_policy_version(std::stoll(node.scalar("SELECT coalesce(max(version), 0) FROM mbsync.policy")), text);
-  node.execute(fmt::format("INSERT INTO mbsync.policy VALUES ({}, {}, 'test', now())", version, literal(text)));
-  REQUIRE(node.store().refresh());
-  return version;
-}
-
-// Every node of the fleet has the rules, and its triggers know them.
-void publish_to(std::initializer_list<PgNode*> nodes, const std::string& document) {
-  publish(**nodes.begin(), document);
-  exchange(nodes);
-  for (auto* node : nodes) {
-    REQUIRE(node->store().refresh());
-  }
-}
 
 void check_alike(std::initializer_list<PgNode*> nodes, const std::string& table = "item") {
   const auto expected = Pair::rows(**nodes.begin(), table);
