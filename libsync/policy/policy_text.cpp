@@ -113,6 +113,7 @@ class Reader {
   void document(const toml::table& root) {
     for (const auto& entry : in_order(root)) {
       if (entry.key == "defaults") {
+        reading_.policy.defaults_line = entry.line;
         with_table(entry, "defaults", [&](const toml::table& table) { defaults(table); });
       } else if (entry.key == "nodes") {
         with_table(entry, "nodes", [&](const toml::table& table) { nodes(table); });

@@ -73,6 +73,7 @@ struct Policy {
   std::vector<PolicyNode> nodes;
   std::vector<PolicyTable> tables;               ///< later ones override earlier ones
   std::map<std::string, std::string> functions;  ///< "schema.name" to the md5 of its definition; put in at publishing
+  int defaults_line = 0;
 };
 
 /// What is wrong with a document, where, and what to do.
