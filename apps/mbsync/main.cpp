@@ -1,6 +1,7 @@
 // The mbsync command. One file per subcommand in commands/.
 #include "commands/keygen.h"
 #include "commands/resolve.h"
+#include "commands/rules.h"
 #include "commands/run.h"
 #include "commands/status.h"
 #include "commands/version.h"
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   mbsync::add_run(app, invocation);
   mbsync::add_status(app, invocation);
   mbsync::add_resolve(app, invocation);
+  mbsync::add_rules(app, invocation);
   mbsync::add_keygen(app, invocation);
   mbsync::add_version(app, invocation);
   return mbsync::invoke(app, argc, argv, invocation);
