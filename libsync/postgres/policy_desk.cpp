@@ -142,6 +142,7 @@ Result<PublishedPolicy> PolicyDesk::find(const std::string& version) {
   }
   if (found.size() > 1) {
     std::vector<std::string> choices;
+    choices.reserve(found.size());
     for (const auto* policy : found) {
       choices.push_back(fmt::format("{} by {}", policy->version, policy->published_by));
     }

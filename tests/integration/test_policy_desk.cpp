@@ -353,3 +353,26 @@ TEST_CASE("policy: a database that is no node yet says so", "[policy]") {
   REQUIRE_FALSE(published);
   CHECK_THAT(published.error().message, Catch::Contains("no node yet"));
 }
+
+TEST_CASE("policy: a function must be one that mbsync's role may call", "[policy]") {
+  shared_cluster().execute("postgres", "CREATE ROLE policy_owner LOGIN");
+  PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE t (id int PRIMARY KEY, v text)", "policy_owner");
+  node.prepare();
+  shared_cluster().execute(node.database(),
+                           "CREATE SCHEMA rules; GRANT USAGE ON SCHEMA rules TO policy_owner; CREATE FUNCTION "
+                           "rules.pick(jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1 ->> 0'; REVOKE EXECUTE "
+                           "ON FUNCTION rules.pick FROM PUBLIC");
+  auto url = node.url();
+  url.replace(url.find("postgres@"), std::string_view("postgres@").size(), "policy_owner@");
+  const auto desk = PolicyDesk::open(*parse_database_url(url));
+  REQUIRE(desk);
+  const auto document = columns("t", "v = { function = \"rules.pick\" }");
+  const auto refused = (*desk)->check(document);
+  REQUIRE(refused);
+  CHECK_THAT(texts(refused->faults), Catch::Contains("rules.pick may not be called by role policy_owner") &&
+                                         Catch::Contains("GRANT EXECUTE ON FUNCTION rules.pick(jsonb)"));
+  shared_cluster().execute(node.database(), "GRANT EXECUTE ON FUNCTION rules.pick TO policy_owner");
+  const auto published = (*desk)->publish(document);
+  REQUIRE(published);
+  CHECK(published->published);
+}

@@ -241,6 +241,7 @@ std::string history_text(const std::vector<PublishedPolicy>& policies) {
     return "No policy has been published; the rules are the built-in ones ('mbsync rules show').";
   }
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(policies.size());
   for (const auto& policy : policies) {
     rows.push_back({std::to_string(policy_serial(policy.version)), std::to_string(policy.version),
                     shown(policy.published_by), policy.published_at, rows.empty() ? "holds" : ""});
