@@ -9,6 +9,7 @@
 
 #include "change_sql.h"
 #include "copy_text.h"
+#include "counters.h"
 #include "record_text.h"
 #include "reference_sql.h"
 #include "table_sql.h"
@@ -45,7 +46,40 @@ std::size_t index_of(const Table& table, const std::string& column) {
   return static_cast<std::size_t>(table.find(column) - table.columns.data());
 }
 
-// "t" or "f" per column number, as captures have it.
+// A column that only the predicate of a partial index looks at does not tell rows apart.
+bool is_compared(const UniqueKey& unique, const std::string& column) {
+  return std::any_of(unique.expressions.begin(), unique.expressions.end(),
+                     [&](const auto& expression) { return expression.find(column) != std::string::npos; });
+}
+
+bool refers(const Table& table, const std::string& column) {
+  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
+    return std::find(reference.columns.begin(), reference.columns.end(), column) != reference.columns.end();
+  });
+}
+
+// Whether two rows can be told apart by another value in this column of the key, and no reference says what is in it.
+bool is_free(const Table& table, const UniqueKey& unique, const std::string& name) {
+  const auto place = index_of(table, name);
+  const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
+  return is_compared(unique, name) && !key && !refers(table, name);
+}
+
+bool is_text(const std::string& type) {
+  return type == "text" || type.starts_with("character varying");
+}
+
+// What fits the key (CONFLICTS.md C19): a key of references alone says that both rows are about the same, such as one
+// person's membership of one club.
+UniqueRule default_unique_rule(const Table& table, const UniqueKey& unique) {
+  const bool references = std::all_of(unique.columns.begin(), unique.columns.end(), [&](const std::string& name) {
+    return refers(table, name) || !is_compared(unique, name);
+  });
+  return references ? UniqueRule::kMerge : UniqueRule::kSuffix;
+}
+
+}  // namespace
+
 std::string changed_flags(const Table& table, const std::vector<std::string>& columns) {
   std::string flags(table.width - 1, 'f');
   for (const auto& column : columns) {
@@ -53,8 +87,6 @@ std::string changed_flags(const Table& table, const std::vector<std::string>& co
   }
   return flags;
 }
-
-}  // namespace
 
 Result<void> prepare_repair(PgConnection& db) {
   return db.ensure_temporary_table(
@@ -193,16 +225,16 @@ bool Repair::Claim::operator<(const Claim& other) const {
   return std::tie(version.at, dot, key) < std::tie(other.version.at, other.dot, other.key);
 }
 
-// The write by which a row came to its value of a unique key.
+// The write by which a row came to its value of a unique key; of a row that came back, perhaps the deletion (C6).
 Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& unique, const std::string& key) {
   std::string mask(table.width, '0');
   for (const auto& column : unique.columns) {
     mask[table.find(column)->number] = '1';
   }
-  const auto write = db_.exec(
-      fmt::format("SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} AND NOT c.deleted AND "
-                  "position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
-                  micros_of("c.at"), table.id, has_key("c", db_.quote(key)), mask));
+  const auto write = db_.exec(fmt::format(
+      "SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} AND "
+      "position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.deleted, c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
+      micros_of("c.at"), table.id, has_key("c", db_.quote(key)), mask));
   MBSYNC_TRY(write);
   auto values = staged_values(table, key);
   MBSYNC_TRY(values);
@@ -278,43 +310,56 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     auto& winner = *second < *first ? *second : *first;
     auto& loser = *second < *first ? *first : *second;
     changed.insert(loser.key);
+    const auto rule = rule_for(table, unique, loser, winner);
+    MBSYNC_TRY(rule);
+    if (*rule == UniqueRule::kMerge) {
+      MBSYNC_TRY(unite(table, loser, winner));
+      changed.insert(winner.key);
+      continue;
+    }
+    if (*rule == UniqueRule::kPark) {
+      park(table, unique, loser, winner, "the policy leaves it to a person to change one of them");
+      continue;
+    }
     const auto done = give_way(table, unique, loser, winner);
     MBSYNC_TRY(done);
     if (!*done) {
-      // Neither can be changed: the one that has come waits.
-      const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
-      unsolved_.push_back(ReferenceCheck::Held{
-          table.id, waits,
-          fmt::format("unique key \"{}\": row {} has the same value, and neither can be given another", unique.name,
-                      waits == loser.key ? winner.key : loser.key)});
+      park(table, unique, loser, winner, "neither can be given another");
     }
   }
   return !changed.empty();
 }
 
+// What the highest policy among the writes of both rows says (CONFLICTS.md C11, C19).
+Result<UniqueRule> Repair::rule_for(const Table& table, const UniqueKey& unique, const Claim& one, const Claim& other) {
+  const auto highest =
+      db_.exec(fmt::format("SELECT coalesce(max(c.policy), 0) FROM mbsync.change c WHERE c.tab = {} AND ({} OR {})",
+                           table.id, has_key("c", db_.quote(one.key)), has_key("c", db_.quote(other.key))));
+  MBSYNC_TRY(highest);
+  const auto* rules = schema_.rules->find((*highest)[0][0].as<PolicyVersion>(), table);
+  const auto rule = rules == nullptr ? UniqueRule::kAuto : rules->unique_rule(unique.name);
+  return rule == UniqueRule::kAuto ? default_unique_rule(table, unique) : rule;
+}
+
+// Neither row can be changed: the one that has come waits.
+void Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+                  const std::string& reason) {
+  const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
+  unsolved_.push_back(
+      ReferenceCheck::Held{table.id, waits,
+                           fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name,
+                                       waits == loser.key ? winner.key : loser.key, reason)});
+}
+
 Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner) {
   constexpr int kDigits[] = {4, 8, 16, 32};
-  constexpr const char* kVarying = "character varying";
-  const auto is_free = [&](const std::string& name) {
-    const auto place = index_of(table, name);
-    const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
-    const bool refers =
-        std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
-          return std::find(reference.columns.begin(), reference.columns.end(), name) != reference.columns.end();
-        });
-    // A column that only the predicate of a partial index looks at does not tell rows apart.
-    const bool compared =
-        std::any_of(unique.expressions.begin(), unique.expressions.end(),
-                    [&](const auto& expression) { return expression.find(name) != std::string::npos; });
-    return compared && !key && !refers;
-  };
   std::string column;
   std::string value;
   std::string rule;
   auto& tries = suffixes_[{table.id, loser.key}];
   for (const auto& name : unique.columns) {
     const auto& type = table.find(name)->type;
-    if (!is_free(name) || !(type == "text" || type.starts_with(kVarying)) || tries == std::ssize(kDigits)) {
+    if (!is_free(table, unique, name) || !is_text(type) || tries == std::ssize(kDigits)) {
       continue;
     }
     const auto digits = kDigits[tries];
@@ -330,7 +375,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
                         room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
   }
   for (const auto& name : unique.columns) {
-    if (column.empty() && !table.find(name)->not_null && !unique.nulls_not_distinct && is_free(name)) {
+    if (column.empty() && !table.find(name)->not_null && !unique.nulls_not_distinct && is_free(table, unique, name)) {
       column = name;
       rule = "unique-null";
       value = "NULL";
@@ -483,7 +528,7 @@ Result<std::optional<Repair::Deletion>> Repair::find_deletion(const Edge& edge, 
     }
   }
   const auto rows = db_.exec(fmt::format(
-      "SELECT c.origin, c.counter, {}, c.key, c.kept FROM mbsync.change c WHERE c.tab = {} AND c.deleted AND "
+      "SELECT c.origin, c.counter, {}, c.key, c.kept, c.sums FROM mbsync.change c WHERE c.tab = {} AND c.deleted AND "
       "c.kept IS NOT NULL AND {} ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT {}",
       micros_of("c.at"), parent.id, condition, by_key ? 1 : kDeletionsMax));
   MBSYNC_TRY(rows);
@@ -500,10 +545,37 @@ Result<std::optional<Repair::Deletion>> Repair::find_deletion(const Edge& edge, 
         continue;
       }
     }
+    auto kept = image_now(parent, row[3].c_str(), row[4].c_str(), row[5].is_null() ? "{}" : row[5].c_str());
+    MBSYNC_TRY(kept);
     return std::optional<Deletion>(Deletion{to_string(NodeId{row[0].as<std::int64_t>()}), row[1].as<std::int64_t>(),
-                                            time_of(row[2]), row[3].c_str(), row[4].c_str()});
+                                            time_of(row[2]), row[3].c_str(), std::move(*kept)});
   }
   return std::optional<Deletion>();
+}
+
+// What has been added to the row since it was deleted is part of it when it comes back (CONFLICTS.md C16). `included`:
+// what the image has of it already, as in mbsync.change.sums.
+Result<std::string> Repair::image_now(const Table& table, const std::string& key, const std::string& image,
+                                      const std::string& included) {
+  const auto sums = db_.exec(
+      fmt::format("SELECT k.number, (sum(k.shown) - coalesce(({0}::json ->> k.number::text)::numeric, 0))::text FROM "
+                  "mbsync.counter k WHERE k.tab = {1} AND {2} GROUP BY k.number",
+                  db_.quote(included), table.id, has_key("k", db_.quote(key))));
+  MBSYNC_TRY(sums);
+  if (sums->empty()) {
+    return image;
+  }
+  auto fields = parse_record(image);
+  MBSYNC_TRY(fields);
+  for (const auto& row : *sums) {
+    const auto place = row[0].as<std::size_t>() - 1;
+    if (place < fields->size()) {
+      Values value{{kRowMark, (*fields)[place]}};
+      add_sums(value, Sums{{kRowMark, Decimal::parse(row[1].c_str()).value_or(Decimal())}});
+      (*fields)[place] = value.at(kRowMark);
+    }
+  }
+  return format_record(*fields);
 }
 
 // The parent is still there under another value: the reference follows it, as ON UPDATE CASCADE would have it.
@@ -543,6 +615,11 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
       return !column->not_null || (to_default && !column->default_value.empty());
     });
   };
+  const auto united = united_with(*edge.parent, deletion.key);
+  MBSYNC_TRY(united);
+  if (*united) {
+    return refer_to(edge, child_key, **united, deletion);
+  }
   // A row that has to be there for others keeps what it refers to, as a deletion that cascades into a RESTRICT fails
   // whole.
   if (pinned_.contains({edge.child->id, child_key})) {

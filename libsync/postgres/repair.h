@@ -62,11 +62,21 @@ class Repair {
   Result<Claim> claim_of(const Table& table, const UniqueKey& unique, const std::string& key);
   Result<void> bring_in(const Table& table, const std::string& which);
   Result<bool> stage_row(const Table& table, const std::string& key);
+  Result<UniqueRule> rule_for(const Table& table, const UniqueKey& unique, const Claim& one, const Claim& other);
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
+  void park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+            const std::string& reason);
+  Result<void> unite(const Table& table, const Claim& loser, const Claim& winner);
+  Result<std::optional<std::string>> united_with(const Table& table, const std::string& key);
+  Result<bool> move_children(const Edge& edge, const std::string& from, const std::string& to, const Deletion& cause);
+  Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
+                        const Deletion& cause);
   Result<bool> mend(const Edge& edge);
   Result<std::vector<std::string>> dangling(const Edge& edge);
   Result<void> stage_children(const Edge& edge);
   Result<std::optional<Deletion>> find_deletion(const Edge& edge, const std::string& child_key);
+  Result<std::string> image_now(const Table& table, const std::string& key, const std::string& image,
+                                const std::string& included);
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
@@ -89,6 +99,9 @@ class Repair {
   std::set<std::pair<int, std::string>> brought_in_;     ///< rows that were not in the answer
   std::set<std::pair<int, std::string>> pinned_;         ///< rows that came back, by table and key
 };
+
+/// "t" or "f" per column number, as captures have it.
+std::string changed_flags(const Table& table, const std::vector<std::string>& columns);
 
 /// Makes the session's temporary tables of repairing. Once a session, outside a transaction.
 Result<void> prepare_repair(PgConnection& db);

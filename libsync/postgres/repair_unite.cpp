@@ -1,0 +1,205 @@
+// Two rows that become one (CONFLICTS.md C19): what refers to the one that goes is made to refer to the one that stays.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "change_sql.h"
+#include "reference_sql.h"
+#include "repair.h"
+#include "table_sql.h"
+
+namespace mbsync {
+namespace {
+
+using Json = nlohmann::json;
+
+// Rows that became one with others that became one with others: no real chain comes near this.
+constexpr int kChainMax = 100;
+constexpr const char* kUnited = "unique-merge";
+
+std::size_t index_of(const Table& table, const std::string& column) {
+  return static_cast<std::size_t>(table.find(column) - table.columns.data());
+}
+
+}  // namespace
+
+Result<void> Repair::unite(const Table& table, const Claim& loser, const Claim& winner) {
+  const Deletion cause{loser.version.node, loser.version.counter, loser.version.at, loser.key, ""};
+  for (const auto& edge : edges()) {
+    if (edge.parent == &table) {
+      const auto moved = move_children(edge, loser.key, winner.key, cause);
+      MBSYNC_TRY(moved);
+      if (!*moved) {
+        // The application holds a row that refers to it; both wait.
+        const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
+        unsolved_.push_back(ReferenceCheck::Held{table.id, waits, ""});
+        return {};
+      }
+    }
+  }
+  const auto kept = staged_values(table, winner.key);
+  MBSYNC_TRY(kept);
+  auto gone = staged_values(table, loser.key);
+  MBSYNC_TRY(gone);
+  // What only the row that goes has is not lost.
+  std::vector<std::string> taken;
+  std::string assignments;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    const auto& name = table.columns[i].name;
+    if (kept->at(name).is_null() && !gone->at(name).is_null()) {
+      taken.push_back(name);
+      assignments += fmt::format("{}v{} = g.v{}", assignments.empty() ? "" : ", ", i + 1, i + 1);
+    }
+  }
+  const auto& stage_name = stage(table).name;
+  if (!taken.empty()) {
+    MBSYNC_TRY(db_.exec(fmt::format("UPDATE {0} s SET {1} FROM {0} g WHERE s.m_key = {2} AND g.m_key = {3}", stage_name,
+                                    assignments, db_.quote(winner.key), db_.quote(loser.key))));
+    MBSYNC_TRY(note(table, winner.key, 'U', changed_flags(table, taken), cause));
+  }
+  ConflictRecord entry;
+  entry.kind = "unique";
+  entry.schema = table.schema;
+  entry.table = table.name;
+  entry.key = loser.key;
+  entry.versions = {winner.version, loser.version};
+  entry.versions[0].values = *kept;
+  entry.versions[1].values = std::move(*gone);
+  entry.exists = false;
+  entry.existence_rule = kUnited;
+  entry.existence_version = 0;
+  MBSYNC_TRY(record(entry));
+  MBSYNC_TRY(note(table, loser.key, 'D', "", cause));
+  return db_.run(fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage_name, db_.quote(loser.key)));
+}
+
+// The row that has taken the place of a deleted one, if the record says so, here or in the answer; and is there.
+Result<std::optional<std::string>> Repair::united_with(const Table& table, const std::string& key) {
+  const auto* record = schema_.internal("conflict_record");
+  std::string from =
+      "SELECT schema_name, table_name, key, outcome::text AS outcome, versions::text AS versions FROM "
+      "mbsync.conflict_record UNION ALL SELECT schema_name, table_name, key, outcome, versions FROM "
+      "pg_temp.new_conflict";
+  if (const auto news = staged_.find(record->id); news != staged_.end()) {
+    const auto own = staged_of("s", *record);
+    from +=
+        fmt::format(" UNION ALL SELECT {}::text, {}::text, {}::text, {}::text, {}::text FROM {} s", own("schema_name"),
+                    own("table_name"), own("key"), own("outcome"), own("versions"), news->second.name);
+  }
+  std::string current = key;
+  for (int i = 0; i < kChainMax; ++i) {
+    const auto row = db_.exec(fmt::format(
+        "SELECT versions::json -> 0 ->> 'key' FROM ({}) c WHERE schema_name = {} AND table_name = {} AND key = {} AND "
+        "outcome::json ->> 'rule' = '{}' ORDER BY versions LIMIT 1",
+        from, db_.quote(table.schema), db_.quote(table.name), db_.quote(current), kUnited));
+    MBSYNC_TRY(row);
+    if (row->empty()) {
+      return std::optional<std::string>();
+    }
+    current = (*row)[0][0].c_str();
+    const auto there = stage_row(table, current);
+    MBSYNC_TRY(there);
+    const auto alive =
+        db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {} s WHERE s.m_key = {} AND s.m_deleted IS NOT "
+                             "TRUE AND NOT s.m_held)",
+                             stage(table).name, db_.quote(current)));
+    MBSYNC_TRY(alive);
+    if ((*alive)[0][0].as<bool>()) {
+      return std::optional<std::string>(current);
+    }
+  }
+  return std::optional<std::string>();
+}
+
+// All rows that refer to `from`, staged or not. False if the application holds one of them.
+Result<bool> Repair::move_children(const Edge& edge, const std::string& from, const std::string& to,
+                                   const Deletion& cause) {
+  const auto& child = *edge.child;
+  const auto parent = staged_of("ps", *edge.parent);
+  const auto here = fmt::format(
+      "FROM {} ps JOIN {} t ON {} WHERE ps.m_key = {} AND NOT EXISTS (SELECT FROM {} cs WHERE {})",
+      stage(*edge.parent).name, child.quoted(), equal_columns(*edge.reference, edge.parent, of("t"), parent),
+      db_.quote(from), stage(child).name, TableSql(child).key_match("t", "cs.m_key"));
+  MBSYNC_TRY(bring_in(child, here));
+  if (skip_held_) {
+    const auto waiting = db_.exec(fmt::format("SELECT EXISTS (SELECT {})", here));
+    MBSYNC_TRY(waiting);
+    if ((*waiting)[0][0].as<bool>()) {
+      return false;
+    }
+  }
+  const auto staged = db_.exec(
+      fmt::format("SELECT s.m_key FROM {} s JOIN {} ps ON {} WHERE ps.m_key = {} AND s.m_deleted IS NOT TRUE AND NOT "
+                  "s.m_held ORDER BY 1",
+                  stage(child).name, stage(*edge.parent).name,
+                  equal_columns(*edge.reference, edge.parent, staged_of("s", child), parent), db_.quote(from)));
+  MBSYNC_TRY(staged);
+  for (const auto& row : *staged) {
+    MBSYNC_TRY(refer_to(edge, row[0].c_str(), to, cause));
+  }
+  return true;
+}
+
+// A staged row refers to another parent from now on. Where the reference is part of its key, that is another row.
+Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
+                              const Deletion& cause) {
+  const auto& child = *edge.child;
+  const auto& reference = *edge.reference;
+  const auto parent = staged_of("ps", *edge.parent);
+  const bool in_key = std::any_of(reference.columns.begin(), reference.columns.end(), [&](const std::string& name) {
+    return std::find(child.key.begin(), child.key.end(), index_of(child, name)) != child.key.end();
+  });
+  const auto value = [&](const std::string& referring, const std::string& referenced) {
+    const auto& column = *child.find(referring);
+    return fmt::format("{}::{}", parent(referenced), column.user_type ? "text" : column.type);
+  };
+  const auto& stage_name = stage(child).name;
+  if (!in_key) {
+    std::string assignments;
+    for (std::size_t i = 0; i < reference.columns.size(); ++i) {
+      assignments += fmt::format("{}v{} = {}", i == 0 ? "" : ", ", index_of(child, reference.columns[i]) + 1,
+                                 value(reference.columns[i], reference.referenced[i]));
+    }
+    MBSYNC_TRY(
+        db_.exec(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}", stage_name,
+                             assignments, stage(*edge.parent).name, db_.quote(child_key), db_.quote(parent_key))));
+    return note(child, child_key, 'U', changed_flags(child, reference.columns), cause);
+  }
+  std::string names;
+  std::string values;
+  std::string columns;
+  for (std::size_t i = 0; i < child.columns.size(); ++i) {
+    const auto& name = child.columns[i].name;
+    const auto place = std::find(reference.columns.begin(), reference.columns.end(), name);
+    const auto own =
+        place == reference.columns.end()
+            ? fmt::format("s.v{}", i + 1)
+            : value(name, reference.referenced[static_cast<std::size_t>(place - reference.columns.begin())]);
+    columns += fmt::format(", v{}", i + 1);
+    values += fmt::format("{}{} AS {}", i == 0 ? "" : ", ", own, PgConnection::quote_name(name));
+    names += fmt::format(", x.{}", PgConnection::quote_name(name));
+  }
+  const auto key =
+      db_.exec(fmt::format("SELECT {} FROM (SELECT {} FROM {} s, {} ps WHERE s.m_key = {} AND ps.m_key = {}) x",
+                           TableSql(child).key_text("x"), values, stage_name, stage(*edge.parent).name,
+                           db_.quote(child_key), db_.quote(parent_key)));
+  MBSYNC_TRY(key);
+  const std::string moved_key = (*key)[0][0].c_str();
+  const auto there = stage_row(child, moved_key);
+  MBSYNC_TRY(there);
+  MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} WHERE m_key = {} AND m_deleted", stage_name, db_.quote(moved_key))));
+  const auto inserted =
+      db_.exec(fmt::format("INSERT INTO {0} (m_key, m_deleted{1}) SELECT {2}, false{3} FROM (SELECT {4} FROM {0} s, "
+                           "{5} ps WHERE s.m_key = {6} "
+                           "AND ps.m_key = {7}) x WHERE NOT EXISTS (SELECT FROM {0} o WHERE o.m_key = {2})",
+                           stage_name, columns, db_.quote(moved_key), names, values, stage(*edge.parent).name,
+                           db_.quote(child_key), db_.quote(parent_key)));
+  MBSYNC_TRY(inserted);
+  if (inserted->affected_rows() > 0) {
+    MBSYNC_TRY(note(child, moved_key, 'I', "", cause));
+  }
+  MBSYNC_TRY(note(child, child_key, 'D', "", cause));
+  return db_.run(fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage_name, db_.quote(child_key)));
+}
+
+}  // namespace mbsync
