@@ -68,6 +68,7 @@ struct RowRules {
   std::map<ColumnNumber, ColumnType> types;  ///< kOther where a column is missing
   std::vector<ColumnSet> groups;  ///< columns that stay together, disjoint; merge = "row" is one group of all
   DeleteRule on_delete = DeleteRule::kUpdateWins;
+  ColumnSet keep_both;  ///< the key's columns, if rows that were made under one key are both kept (C15); else empty
   std::map<NodeId, int> ranks;  ///< for kNodePriority; a node that is missing comes behind all others
   bool operator==(const RowRules&) const = default;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <tuple>
 #include <utility>
 
 #include "check.h"
@@ -57,13 +58,47 @@ bool judge_row_mark(const Siblings& deleting, const Siblings& writing, const Rul
   return exists;
 }
 
+/// C15: rows that were made under one key without knowledge of each other. The first of them stays under it; others
+/// that are whole, and not the same, are taken out of the judgement.
+Siblings made_apart(const RowState& state, const std::vector<ColumnNumber>& columns, const Rulebook& book,
+                    const Write** first) {
+  Siblings marked = only(holders(state, kRowMark), false);
+  const ColumnSet& key = marked.empty() ? ColumnSet() : book.rules(highest_policy(marked)).keep_both;
+  if (key.empty()) {
+    return {};
+  }
+  Siblings makers;
+  for (const Write& write : state.writes) {
+    // Only what made a row holds its key; what is from before mbsync may be one row that both have.
+    if (!write.deleted && write.at != kTimeUnknown && key.minus(write.columns).empty()) {
+      makers.push_back(&write);
+    }
+  }
+  std::sort(makers.begin(), makers.end(),
+            [](const Write* a, const Write* b) { return std::tie(a->at, a->dot) < std::tie(b->at, b->dot); });
+  Siblings apart;
+  for (const Write* maker : makers) {
+    const bool whole = std::all_of(columns.begin(), columns.end(),
+                                   [&](ColumnNumber column) { return maker->columns.contains(column); });
+    if (maker != makers.front() && whole && maker->values != makers.front()->values) {
+      apart.push_back(maker);
+    }
+  }
+  *first = makers.empty() ? nullptr : makers.front();
+  return apart;
+}
+
 /// C4 to C6: one column's value; siblings that disagree with it are noted.
-Value judge_column(const Siblings& siblings, ColumnNumber column, const Rulebook& book,
+Value judge_column(const Siblings& siblings, ColumnNumber column, const Rulebook& book, const Siblings& apart,
                    std::vector<ColumnConflict>& conflicts) {
   Siblings counted = only(siblings, false);
   if (counted.empty()) {
     counted = siblings;
   }
+  Siblings left;
+  std::copy_if(counted.begin(), counted.end(), std::back_inserter(left),
+               [&](const Write* write) { return std::find(apart.begin(), apart.end(), write) == apart.end(); });
+  counted = left.empty() ? counted : left;
   const Value& first = value_of(*counted.front(), column);
   if (std::all_of(counted.begin(), counted.end(),
                   [&](const Write* write) { return value_of(*write, column) == first; })) {
@@ -91,10 +126,26 @@ Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, 
   if (!outcome.exists) {
     return outcome;
   }
+  const Write* first = nullptr;
+  const Siblings apart = made_apart(state, columns, book, &first);
   for (const ColumnNumber column : columns) {
     const Siblings siblings = holders(state, column);
     outcome.values.emplace(column, siblings.empty() ? settled_value(column, mine, theirs)
-                                                    : judge_column(siblings, column, book, outcome.conflicts));
+                                                    : judge_column(siblings, column, book, apart, outcome.conflicts));
+    ColumnConflict both{column, first == nullptr ? std::nullopt : std::optional(first->dot), {}};
+    both.kept_both = true;
+    for (const Write* write : apart) {
+      if (value_of(*write, column) != outcome.values.at(column)) {
+        both.losers.push_back(write->dot);
+      }
+    }
+    if (!both.losers.empty()) {
+      std::sort(both.losers.begin(), both.losers.end());
+      outcome.conflicts.push_back(std::move(both));
+    }
+  }
+  for (const Write* write : apart) {
+    outcome.apart.push_back(write->dot);
   }
   return outcome;
 }

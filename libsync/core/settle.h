@@ -18,6 +18,7 @@ struct ColumnConflict {
   std::vector<Dot> losers;            ///< in dot order; their values are those of the writes in the settled state
   Rule rule = Rule::kLastWriterWins;  ///< of a column: what was to decide
   std::string note = {};              ///< why another rule has decided
+  bool kept_both = false;             ///< the losers live on, in rows of their own (Outcome::apart)
   bool operator==(const ColumnConflict&) const = default;
 };
 
@@ -25,6 +26,8 @@ struct Outcome {
   bool exists = false;
   Values values;  ///< every column of the table when the row exists, else empty
   std::vector<ColumnConflict> conflicts;
+  /// Writes that made another row under the same key; each is to be a row of its own (CONFLICTS.md C15).
+  std::vector<Dot> apart;
 };
 
 /// Judges `state`. `columns` are all of the table's column numbers without the row mark; `mine` is the row as it stands

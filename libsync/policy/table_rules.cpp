@@ -74,7 +74,8 @@ ColumnSet TableRules::sums() const {
 
 bool TableRules::built_in() const {
   const auto plain = [](const ColumnRule& rule) { return rule.rule == Rule::kLastWriterWins; };
-  return plain(row.all) && row.groups.empty() && row.on_delete == DeleteRule::kUpdateWins &&
+  return plain(row.all) && row.groups.empty() && row.keep_both.empty() &&
+         row.on_delete == DeleteRule::kUpdateWins &&
          std::all_of(row.columns.begin(), row.columns.end(), [&](const auto& entry) { return plain(entry.second); });
 }
 
@@ -104,8 +105,12 @@ TableRules resolve(const Policy& policy, const TableShape& table) {
     }
   }
 
-  rules.keep_both = settings.keep_both.value_or(false);
   auto& row = rules.row;
+  for (const auto& column : table.columns) {
+    if (column.key && settings.keep_both.value_or(false)) {
+      row.keep_both.insert(column.number);
+    }
+  }
   row.all.rule = settings.rule.value_or(Rule::kLastWriterWins);
   row.on_delete = settings.on_delete.value_or(DeleteRule::kUpdateWins);
   row.columns = std::move(columns);

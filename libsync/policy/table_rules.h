@@ -28,7 +28,6 @@ struct TableRules {
   RowRules row;
   /// Patterns for names of constraints and indexes, the last that matches holds; see unique_rule().
   std::vector<std::pair<std::string, UniqueRule>> unique;
-  bool keep_both = false;  ///< rows that two nodes made under one key are both kept, one of them under a key of its own
   bool operator==(const TableRules&) const = default;
 
   [[nodiscard]] UniqueRule unique_rule(std::string_view constraint) const;

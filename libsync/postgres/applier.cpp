@@ -367,6 +367,8 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     return report;
   }
 
+  MBSYNC_TRY(db_.clear_temporary_table("repaired"));
+  bool apart = false;  // rows of mbsync's own were made
   for (auto* entry : order) {
     const auto where = entry->table->display();
     const auto counts = merge_rows(db_, *entry, context);
@@ -377,6 +379,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.conflicts += counts->conflicts;
     report.set_aside += counts->set_aside;
     report.missing += counts->missing;
+    apart = apart || counts->apart > 0;
     for (const auto& [key, reason] : counts->refused) {
       blocked.keys.push_back(ReferenceCheck::Held{entry->table->id, key, reason});
     }
@@ -445,7 +448,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     return report;
   }
   MBSYNC_TRY(check_nobody_was_faster(order));
-  if (task.repair) {
+  if (task.repair || apart) {
     // What was made here is sealed at once, so that no report covers what it follows from and leaves it out (C18).
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
     const auto captured = repair.capture();

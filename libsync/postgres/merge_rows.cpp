@@ -438,6 +438,63 @@ class Judge {
     const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
     add_conflicts(row, merged, outcome);
     write(row, merged, outcome, totals);
+    for (const auto& dot : outcome.apart) {
+      set_apart(row, *merged.find(dot));
+    }
+  }
+
+  // A row that another one has taken the key of gets one of its own, the same wherever that is found out, unless it has
+  // been given one before.
+  void set_apart(const Row& row, const Write& made) {
+    const auto& key = table_.columns[table_.key[0]];
+    const auto hash = fmt::format("md5({})", db_.quote(fmt::format("{}|{}|{}:{}", table_.display(), row.key,
+                                                                   to_string(made.dot.origin), made.dot.counter)));
+    const auto number = [&](std::int64_t from, std::int64_t range) {
+      constexpr int kHexDigits = 15;
+      return fmt::format("({} + ('x' || left({}, {}))::bit(60)::bigint % {})::text", from, hash, kHexDigits, range);
+    };
+    std::string fresh;
+    if (key.type == "uuid") {
+      fresh = hash + "::uuid::text";
+    } else if (key.type == "smallint") {
+      fresh = number(1 << 14, 1 << 14);
+    } else if (key.type == "integer") {
+      fresh = number(1 << 30, 1 << 30);
+    } else if (key.type == "bigint") {
+      fresh = number(std::int64_t{1} << 52, std::int64_t{1} << 52);
+    } else {
+      fresh = fmt::format("{} || '~' || left({}, 8)", db_.quote(row.key), hash);
+    }
+    std::string columns;
+    std::string values;
+    for (std::size_t i = 0; i < table_.columns.size(); ++i) {
+      const auto& column = table_.columns[i];
+      auto value = mbsync::value_of(made, column.number);
+      std::string source = "NULL";
+      if (i == table_.key[0]) {
+        source = "k.key";
+      } else if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
+        source = db_.quote(text->second);
+      } else if (stand_ins_.is_one(value)) {
+        const auto place = source_of(row, column.number, *value);
+        source = fmt::format("(SELECT concat({}) FROM {})", place.value, place.from);
+      } else if (value) {
+        source = db_.quote(*value);
+      }
+      columns += fmt::format(", v{}", i + 1);
+      values += fmt::format(", {}::{}", source, column.user_type ? "text" : column.type);
+    }
+    exchange_.push_back(
+        fmt::format("WITH k AS (SELECT {0} COLLATE \"C\" AS key), made AS (INSERT INTO {1} (m_key, m_deleted, "
+                    "m_slow{2}) SELECT k.key, "
+                    "false, false{3} FROM k WHERE NOT EXISTS (SELECT FROM {1} s WHERE s.m_key = k.key) AND NOT EXISTS "
+                    "(SELECT FROM {4} "
+                    "t WHERE {5}) AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {6} AND {7}) RETURNING "
+                    "m_key) INSERT INTO "
+                    "pg_temp.repaired SELECT {6}, 'I', m_key, NULL, {8}, '{9}', {10} FROM made",
+                    fresh, staged_.name, columns, values, table_.quoted(), sql_.key_match("t", "k.key"), table_.id,
+                    has_key("c", "k.key"), made.at.micros, to_string(made.dot.origin), made.dot.counter));
+    ++counts_.apart;
   }
 
   void add_change(const Row& row, const Write& entry, Value kept, Value sums, bool unseen) {
@@ -619,7 +676,7 @@ class Judge {
         continue;
       }
       ConflictColumn column{column_name(conflict.column),
-                            std::string(word_of(conflict.rule)),
+                            conflict.kept_both ? "keep-both" : std::string(word_of(conflict.rule)),
                             place_of(conflict.winner),
                             {},
                             conflict.note};

@@ -87,9 +87,10 @@ std::vector<RuleMeaning> rules_of(const Policy& policy, const Table& table, cons
   all.push_back({"delete", "", std::string(word_of(row.on_delete)),
                  row.on_delete == DeleteRule::kUpdateWins ? "a row that one side deleted and the other changed stays"
                                                           : "a row that one side deleted and the other changed goes"});
-  all.push_back({"keep_both", "", rules.keep_both ? "true" : "false",
-                 rules.keep_both ? "rows that two nodes made under one key both stay, one under a key of its own"
-                                 : "rows that two nodes made under one key are one row"});
+  all.push_back({"keep_both", "", rules.row.keep_both.empty() ? "false" : "true",
+                 !rules.row.keep_both.empty()
+                     ? "rows that two nodes made under one key both stay, one under a key of its own"
+                     : "rows that two nodes made under one key are one row"});
   for (const auto& unique : table.unique_keys) {
     const auto rule = rules.unique_rule(unique.name);
     all.push_back({"unique", unique.name, std::string(word_of(rule)), words_for(rule, table, unique)});

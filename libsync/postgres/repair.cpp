@@ -137,7 +137,6 @@ std::vector<Repair::Edge> Repair::edges() const {
 }
 
 Result<ReferenceCheck::Keys> Repair::run() {
-  MBSYNC_TRY(db_.clear_temporary_table("repaired"));
   for (int number = 0; number < kRoundsMax; ++number) {
     const auto changed = round();
     MBSYNC_TRY(changed);

@@ -16,6 +16,13 @@ std::string quoted_name(const std::string& function) {
   return PgConnection::quote_name(function.substr(0, dot)) + "." + PgConnection::quote_name(function.substr(dot + 1));
 }
 
+// Whether another key can be made for a row (CONFLICTS.md C15).
+bool can_have_another_key(const Table& table) {
+  const auto& type = table.columns[table.key[0]].type;
+  return table.key.size() == 1 && (type == "text" || type.starts_with("character varying") || type == "uuid" ||
+                                   type == "smallint" || type == "integer" || type == "bigint");
+}
+
 }  // namespace
 
 Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
@@ -71,6 +78,9 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
   // The engine's own tables are judged alike whatever anybody publishes: rules for "*" are not meant for them.
   auto rules = policy == policies_.end() || table.internal ? resolve(Policy{}, shape_of(table))
                                                            : resolve(policy->second, shape_of(table));
+  if (!can_have_another_key(table)) {
+    rules.row.keep_both = {};
+  }
   return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
 }
 

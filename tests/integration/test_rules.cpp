@@ -273,3 +273,45 @@ TEST_CASE("rules: values that are too large to be computed with go to the last w
              Catch::Contains("too large"));
   check_alike({&shop.a, &shop.b});
 }
+
+TEST_CASE("rules: rows made under one key are both kept (C15)", "[rules]") {
+  for (const std::string type : {"text", "uuid", "smallint", "integer", "bigint"}) {
+    CAPTURE(type);
+    const auto schema = "CREATE TABLE log (id " + type + " PRIMARY KEY, entry text, big text)";
+    PgNode a(shared_cluster(), fresh_database_name(), schema);
+    PgNode b(shared_cluster(), fresh_database_name(), schema);
+    PgNode c(shared_cluster(), fresh_database_name(), schema);
+    for (auto* node : {&a, &b, &c}) {
+      node->prepare();
+    }
+    exchange({&a, &b, &c});
+    publish_to({&a, &b, &c}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+    const std::string key = type == "uuid" ? "'00000000-0000-0000-0000-000000000005'" : "'5'";
+    const auto insert = [&](const std::string& entry) {
+      return fmt::format("INSERT INTO log VALUES ({}, '{}', repeat('{}', 10000))", key, entry, entry);
+    };
+    a.execute(insert("of a"));
+    b.execute(insert("of b"));
+    c.execute(insert("of c"));
+    const auto id = type == "uuid" ? std::string("'00000000-0000-0000-0000-000000000006'") : std::string("'6'");
+    for (auto* node : {&a, &b}) {
+      node->execute("INSERT INTO log VALUES (" + id + ", 'the same', 'x')");
+    }
+    b.pull(a);
+    a.pull(c);
+    c.pull(a);
+    exchange({&a, &b, &c});
+    check_alike({&a, &b, &c}, "log");
+    CHECK(a.scalar("SELECT string_agg(entry, ', ' ORDER BY entry) FROM log") == "of a, of b, of c, the same");
+    CHECK(a.scalar("SELECT count(*) FROM log WHERE big = repeat(entry, 10000)") == "3");
+    CHECK(a.scalar("SELECT entry FROM log WHERE id = " + key) == "of a");
+    CHECK(a.scalar("SELECT string_agg(DISTINCT rule, ' ') FROM mbsync.conflict_value") == "keep-both");
+    b.execute("DELETE FROM log WHERE entry = 'of c'");
+    exchange({&a, &b, &c});
+    CHECK(c.scalar("SELECT count(*) FROM log") == "3");
+    for (auto* node : {&a, &b, &c}) {
+      REQUIRE(node->store().forget_stable());
+      CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
+    }
+  }
+}

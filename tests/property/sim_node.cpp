@@ -451,7 +451,7 @@ void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answ
   const Outcome theirs = settle(fleet, columns_, below, std::nullopt, book());
   const std::optional<Values> base = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
   const BaseOutcome settled = settle_on_base(own, mine, fleet, base, book());
-  store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}}, added);
+  store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}, {}}, added);
 }
 
 void Node::store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters) {

@@ -30,7 +30,7 @@ TEST_CASE("table rules: without a policy the last writer wins, and the types are
   CHECK(plain.row.rule_of(2).rule == Rule::kLastWriterWins);
   CHECK(plain.row.on_delete == DeleteRule::kUpdateWins);
   CHECK(plain.unique_rule("anything") == UniqueRule::kAuto);
-  CHECK_FALSE(plain.keep_both);
+  CHECK(plain.row.keep_both.empty());
   CHECK(plain.row.types.at(7).labels == std::vector<std::string>{"new", "old"});
   CHECK_FALSE(plain.row.types.contains(1));
 }
@@ -43,7 +43,7 @@ TEST_CASE("table rules: a later entry overrides an earlier one, setting by setti
       "[[table]]\nname='other.*'\nrule='node-priority'\ncolumns={amount='min'}\n");
   CHECK(both.row.all.rule == Rule::kManual);
   CHECK(both.row.on_delete == DeleteRule::kDeleteWins);
-  CHECK_FALSE(both.keep_both);
+  CHECK(both.row.keep_both.empty());
   CHECK(both.row.rule_of(7).rule == Rule::kPreferNonNull);  // '*' came after status
   CHECK(both.row.rule_of(3).rule == Rule::kSum);
   CHECK(both.sums() == ColumnSet{3});
