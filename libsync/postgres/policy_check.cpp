@@ -30,6 +30,11 @@ bool is_key(const Table& table, std::string_view column) {
                      [&](std::size_t index) { return table.columns[index].name == column; });
 }
 
+bool looks_at_values(Rule rule) {
+  return rule != Rule::kLastWriterWins && rule != Rule::kFirstWriterWins && rule != Rule::kNodePriority &&
+         rule != Rule::kManual;
+}
+
 class Checking {
  public:
   Checking(PgConnection& db, const PolicyFacts& facts, PolicyCheck& result) : db_(db), facts_(facts), result_(result) {}
@@ -394,9 +399,15 @@ class Checking {
     for (const auto& group : *effective.groups->groups) {
       for (const auto& name : group) {
         const auto place = effective.columns.find(name);
-        if (place != effective.columns.end() && place->second->value.rule == Rule::kSum) {
+        const auto rule = place == effective.columns.end() ? Rule::kLastWriterWins : place->second->value.rule;
+        if (rule == Rule::kSum) {
           fault(line, fmt::format("groups: column {}.{} adds up, and belongs to no write alone", table.display(), name),
                 "take it out of the group, or give it another rule than sum");
+        } else if (looks_at_values(rule)) {
+          warn(line,
+               fmt::format("groups: column {}.{} has the rule {}, and is judged by itself (CONFLICTS.md C12)",
+                           table.display(), name, word_of(rule)),
+               "take it out of the group, or let the rule of the group decide");
         }
       }
     }

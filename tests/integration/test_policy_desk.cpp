@@ -21,6 +21,8 @@ constexpr const char* kSchema = R"(
                           weight float8 NOT NULL DEFAULT 0, credit amount, upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
   CREATE TABLE "Order" (id bigint PRIMARY KEY, customer uuid REFERENCES customers, number int CONSTRAINT order_number UNIQUE,
                         total amount NOT NULL DEFAULT 0, currency text, notes text);
+  CREATE TABLE members (id int PRIMARY KEY, customer uuid NOT NULL REFERENCES customers CONSTRAINT one_each UNIQUE,
+                        seat int NOT NULL CONSTRAINT seats UNIQUE);
   CREATE TABLE shop.pairs (a int, b int, v text, PRIMARY KEY (a, b));
   CREATE TABLE shop.moments (at timestamptz PRIMARY KEY, v text);
   CREATE TABLE keyless (v text);
@@ -169,7 +171,7 @@ TEST_CASE("policy: every rule on a type that it suits, and what it means", "[pol
   INFO(texts(check.faults));
   CHECK(check.faults.empty());
   CHECK(texts(check.warnings).empty());
-  REQUIRE(check.tables.size() == 4);
+  REQUIRE(check.tables.size() == 5);
   const auto says = [&](const char* table, const char* about, const char* name) {
     return meaning(check.tables, table, about, name);
   };
@@ -187,6 +189,11 @@ TEST_CASE("policy: every rule on a type that it suits, and what it means", "[pol
   for (const auto& table : check.tables) {
     CHECK_FALSE(table.built_in);
   }
+  // What auto comes to is up to the key (CONFLICTS.md C19).
+  CHECK(says("members", "unique", "one_each") == "auto: both rows become one");
+  CHECK_THAT(says("members", "unique", "seats"), Catch::StartsWith("auto: the row that comes waits"));
+  CHECK_THAT(meaning(shop.check("").tables, "Order", "unique", "order_number"),
+             Catch::StartsWith("auto: the later row's number becomes NULL"));
   for (const auto& table : shop.check("").tables) {
     CHECK(table.built_in);
   }
@@ -210,6 +217,8 @@ TEST_CASE("policy: what deserves a look is a warning", "[policy]") {
              Catch::Contains("1: node-priority: no node has a number"));
   CHECK_THAT(warnings(in_table("Order", "merge = \"row\"\ngroups = [[\"total\", \"currency\"]]")),
              Catch::Contains("4: groups: public.Order has merge = \"row\""));
+  CHECK_THAT(warnings(in_table("Order", "groups = [[\"total\", \"currency\"]]\n[table.columns]\ntotal = \"max\"")),
+             Catch::Contains("column public.Order.total has the rule max, and is judged by itself"));
   CHECK_THAT(warnings("[defaults]\nunique = \"suffix\""),
              Catch::Contains("\"order_number\" of public.Order has no text"));
   CHECK_THAT(warnings("[defaults]\nkeep_both = true"), Catch::Contains("shop.pairs has a key of 2 columns"));
