@@ -74,8 +74,7 @@ ColumnSet TableRules::sums() const {
 
 bool TableRules::built_in() const {
   const auto plain = [](const ColumnRule& rule) { return rule.rule == Rule::kLastWriterWins; };
-  return plain(row.all) && row.groups.empty() && row.keep_both.empty() &&
-         row.on_delete == DeleteRule::kUpdateWins &&
+  return plain(row.all) && row.groups.empty() && row.keep_both.empty() && row.on_delete == DeleteRule::kUpdateWins &&
          std::all_of(row.columns.begin(), row.columns.end(), [&](const auto& entry) { return plain(entry.second); });
 }
 
