@@ -1,0 +1,280 @@
+#include "lab.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <thread>
+
+#include "database_url.h"
+#include "wait_until.h"
+
+namespace mbsync::checker {
+namespace {
+
+using mbsync::test::SqlError;
+using mbsync::test::SqlRows;
+using mbsync::test::SqlSession;
+
+template <typename T>
+T must(Result<T> result, const std::string& what) {
+  if (!result) {
+    throw Failure(fmt::format("{}: {}", what, result.error().text()));
+  }
+  if constexpr (!std::is_void_v<T>) {
+    return std::move(*result);
+  }
+}
+
+std::int64_t node_id(std::size_t node) {
+  return static_cast<std::int64_t>(node) + 1;
+}
+
+}  // namespace
+
+Lab::Lab(mbsync::test::TempCluster& cluster, const std::string& name) : cluster_(cluster) {
+  for (std::size_t i = 0; i < kNodesMax; ++i) {
+    Node node;
+    node.database = fmt::format("{}_{}", name, static_cast<char>('a' + i));
+    cluster_.create_database(node.database);
+    node.application = std::make_unique<SqlSession>(cluster_.socket_url(node.database));
+    node.application->execute(
+        "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; "
+        "SET bytea_output = 'hex'");
+    start(node);
+    // Ids in the order of the nodes, so that the model can tell whose write wins when times are equal.
+    node.application->execute(fmt::format("UPDATE mbsync.node SET id = {} WHERE is_self", node_id(i)));
+    start(node);
+    nodes_.push_back(std::move(node));
+  }
+}
+
+void Lab::start(Node& node) {
+  node.pulls.clear();
+  node.answered.clear();
+  node.store.reset();
+  node.store = std::make_unique<PgStore>(
+      must(parse_database_url(cluster_.socket_url(node.database)), "database URL"), node.database);
+  // The server may take a moment to notice that the connections of the last one are gone.
+  std::string problem;
+  const bool prepared = mbsync::test::wait_until(std::chrono::seconds{10}, [&] {
+    const auto done = node.store->prepare();
+    problem = done ? "" : done.error().text();
+    return bool(done) || done.error().kind != ErrorKind::kTransient;
+  }, std::chrono::milliseconds{1});
+  if (!prepared || !problem.empty()) {
+    throw Failure("prepare: " + problem);
+  }
+}
+
+void Lab::use(const Schema& schema) {
+  if (schema_ != nullptr) {
+    reset(nodes_.size(), {});
+  }
+  for (auto& node : nodes_) {
+    if (schema_ != nullptr) {
+      node.application->execute(schema_->drop());
+    }
+    node.pulls.clear();  // their temporary tables are those of the last schema
+    node.application->execute(schema.create());
+    must(node.store->refresh(), "refresh");
+  }
+  schema_ = &schema;
+  read_ = schema.read();
+  broken_ = schema.broken_constraints();
+}
+
+void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
+  std::string members;
+  std::string vectors;
+  std::string reports;
+  // Every node has made one write that everybody had and forgot, so that nobody is a newcomer.
+  for (std::size_t i = 0; i < nodes; ++i) {
+    members += fmt::format("{}({}, '{}')", i == 0 ? "" : ", ", node_id(i), nodes_[i].database);
+    vectors += fmt::format("{}({}, 1, 1)", i == 0 ? "" : ", ", node_id(i));
+    for (std::size_t k = 0; k < nodes; ++k) {
+      reports += fmt::format("{}({}, {}, 1)", reports.empty() ? "" : ", ", node_id(i), node_id(k));
+    }
+  }
+  const auto sql = fmt::format(
+      "BEGIN; SET LOCAL session_replication_role = replica; {}"
+      "DELETE FROM mbsync.capture; DELETE FROM mbsync.change; DELETE FROM mbsync.conflict_record; DELETE FROM "
+      "mbsync.parked; DELETE FROM mbsync.policy; DELETE FROM mbsync.version_vector; DELETE FROM mbsync.report; DELETE "
+      "FROM mbsync.node WHERE NOT is_self; INSERT INTO mbsync.node (id, name) VALUES {} ON CONFLICT DO NOTHING; INSERT "
+      "INTO mbsync.version_vector VALUES {}; INSERT INTO mbsync.report VALUES {}; COMMIT",
+      schema_ == nullptr ? "" : schema_->clear(), members, vectors, reports);
+  for (std::size_t i = 0; i < nodes; ++i) {
+    auto& node = nodes_[i];
+    for (const auto other : node.answered) {
+      node.pulls.erase(other);
+    }
+    node.answered.clear();
+    node.application->execute(sql);
+    for (const auto& insert : first_rows) {
+      try {
+        node.application->execute(insert);
+      } catch (const SqlError&) {
+        continue;  // breaks a constraint
+      }
+    }
+    node.application->execute("DELETE FROM mbsync.capture");
+    must(node.store->seal_pending(), "seal");  // the store looks at its vectors again
+  }
+}
+
+bool Lab::write(std::size_t number, const std::vector<std::string>& statements, std::int64_t at,
+                std::vector<Rows>& rows_after) {
+  auto& session = *nodes_[number].application;
+  try {
+    session.execute("BEGIN");
+    for (const auto& statement : statements) {
+      // Nothing else captures at present, so what the real clock has stamped since BEGIN is this statement's.
+      rows_after.push_back(to_rows(session.query(
+          fmt::format("{}; UPDATE mbsync.capture SET at = 'epoch'::timestamptz + {} * interval '1 microsecond' WHERE at "
+                      "BETWEEN now() AND now() + interval '1 hour'; {}",
+                      statement, at++, read_))));
+    }
+    session.execute("COMMIT");
+  } catch (const SqlError& error) {
+    session.execute("ROLLBACK");
+    // Class 23: a constraint. Class 21: one statement meets a row twice. The application must never see anything else.
+    if (!error.sqlstate.starts_with("23") && !error.sqlstate.starts_with("21") && error.sqlstate != "27000") {
+      throw Failure(fmt::format("the application's write fails: {} ({})", error.what(), error.sqlstate));
+    }
+    return false;
+  }
+  return true;
+}
+
+void Lab::ask(std::size_t node, std::size_t other) {
+  auto& session = nodes_[node].pulls[other];
+  if (!session) {
+    session = must(nodes_[node].store->open_pull(nodes_[other].database), "open_pull");
+  }
+  nodes_[node].answered.erase(other);
+  const auto request = must(session->ask(std::chrono::milliseconds{0}), "ask");
+  must(nodes_[other].store->accept(request), "accept");
+  must(nodes_[other].store->answer(request, session->sink()), "answer");
+  nodes_[node].answered.insert(other);
+}
+
+bool Lab::has_answer(std::size_t node, std::size_t other) const {
+  return nodes_[node].answered.contains(other);
+}
+
+bool Lab::deliver(std::size_t node, std::size_t other) {
+  nodes_[node].answered.erase(other);
+  const auto outcome = must(nodes_[node].pulls.at(other)->apply(), "apply");
+  return !outcome.ask_again;
+}
+
+bool Lab::pull(std::size_t node, std::size_t other) {
+  ask(node, other);
+  return deliver(node, other);
+}
+
+void Lab::seal(std::size_t node) {
+  must(nodes_[node].store->seal_pending(), "seal");
+}
+
+void Lab::forget(std::size_t node) {
+  must(nodes_[node].store->forget_stable(), "forget");
+}
+
+void Lab::settle(std::size_t node) {
+  nodes_[node].application->execute("UPDATE mbsync.parked SET next_try = now()");
+  must(nodes_[node].store->settle_unseen(), "settle");
+}
+
+void Lab::crash(std::size_t node) {
+  start(nodes_[node]);
+}
+
+Rows Lab::to_rows(const SqlRows& result) const {
+  Rows rows;
+  for (const auto& line : result.rows) {
+    const std::size_t table = std::stoul(line[0]);
+    Values values;
+    for (std::size_t i = 0; i < schema_->tables()[table].columns.size(); ++i) {
+      const auto& text = line[2 + i];
+      values.push_back(text == Schema::kNull ? Value() : Value(text));
+    }
+    rows.emplace(RowId{table, line[1]}, std::move(values));
+  }
+  return rows;
+}
+
+Rows Lab::rows(std::size_t node) {
+  return to_rows(nodes_[node].application->query(read_));
+}
+
+std::vector<std::string> Lab::broken_constraints(std::size_t node) {
+  std::vector<std::string> all;
+  for (const auto& line : nodes_[node].application->query(broken_).rows) {
+    all.push_back(line[0]);
+  }
+  return all;
+}
+
+std::size_t Lab::table_number(const std::string& name) const {
+  for (std::size_t i = 0; i < schema_->tables().size(); ++i) {
+    if (schema_->tables()[i].name == name) {
+      return i;
+    }
+  }
+  throw Failure("there is no table " + name);
+}
+
+std::map<RowId, std::string> Lab::waiting(std::size_t node) {
+  std::map<RowId, std::string> all;
+  const auto result = nodes_[node].application->query(
+      "SELECT DISTINCT t.table_name, c.key, coalesce(p.reason, 'it is held') FROM mbsync.change c JOIN "
+      "mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE c.unseen");
+  for (const auto& line : result.rows) {
+    all.emplace(RowId{table_number(line[0]), line[1]}, line[2]);
+  }
+  return all;
+}
+
+std::vector<Recorded> Lab::record(std::size_t node) {
+  const auto result = nodes_[node].application->query(fmt::format(
+      "SELECT r.table_name, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || (v ->> "
+      "'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
+      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}') FROM mbsync.conflict_record r, "
+      "jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL jsonb_each_text(v -> 'values') a ON "
+      "true ORDER BY r.id, n",
+      Schema::kNull));
+  std::vector<Recorded> all;
+  for (const auto& line : result.rows) {
+    Recorded one{RowId{table_number(line[0]), line[1]}, static_cast<std::size_t>(std::stoll(line[2])),
+                 std::stoll(line[3]), line[4] == "true", line[5], {}};
+    if (!all.empty() && all.back().row == one.row && all.back().node == one.node && all.back().at == one.at &&
+        all.back().deleted == one.deleted && all.back().kind == one.kind && !all.back().values.contains(line[6])) {
+      all.back().values[line[6]] = line[7] == Schema::kNull ? Value() : Value(line[7]);
+      continue;
+    }
+    one.values[line[6]] = line[7] == Schema::kNull ? Value() : Value(line[7]);
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+std::string Lab::record_text(std::size_t node) {
+  return nodes_[node].application->scalar(
+      "SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, r.versions, r.outcome, r.at, "
+      "r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r");
+}
+
+std::int64_t Lab::live_writes(std::size_t node) {
+  return std::stoll(nodes_[node].application->scalar("SELECT count(*) FROM mbsync.change"));
+}
+
+bool Lab::has_captures(std::size_t node) {
+  return nodes_[node].application->scalar("SELECT count(*) FROM mbsync.capture") != "0";
+}
+
+std::string Lab::vector_text(std::size_t node) {
+  return nodes_[node].application->scalar(
+      "SELECT string_agg(origin || ':' || counter, ' ' ORDER BY origin) FROM mbsync.version_vector");
+}
+
+}  // namespace mbsync::checker

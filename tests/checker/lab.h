@@ -1,0 +1,94 @@
+// The real thing: up to five nodes of mbsync on databases of one cluster. The databases stay, and so do the stores and
+// their sessions; between two histories only what is in the tables is put back. One thread at a time.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "pg_store.h"
+#include "schema.h"
+#include "sql_session.h"
+#include "temp_cluster.h"
+
+namespace mbsync::checker {
+
+/// Something that must not happen did; the text says what.
+class Failure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// What a conflict on record says of one of its versions.
+struct Recorded {
+  RowId row;  ///< `table` as in the schema
+  std::size_t node = 0;
+  std::int64_t at = 0;
+  bool deleted = false;
+  std::string kind;
+  std::map<std::string, Value> values{};  ///< by column
+};
+
+class Lab {
+ public:
+  static constexpr std::size_t kNodesMax = 5;
+
+  Lab(mbsync::test::TempCluster& cluster, const std::string& name);
+
+  /// From now on the databases have this schema.
+  void use(const Schema& schema);
+  /// As if `nodes` nodes had always known each other, and had no writes but what is in `first_rows`, which all have and
+  /// nobody remembers the origin of. Statements that are not taken are left out.
+  void reset(std::size_t nodes, const std::vector<std::string>& first_rows);
+
+  /// One transaction. False if the database did not take it. `rows_after` gets the rows after each statement.
+  /// What is captured is given `at`, one microsecond later with each statement, in place of the real time.
+  bool write(std::size_t node, const std::vector<std::string>& statements, std::int64_t at,
+             std::vector<Rows>& rows_after);
+  void ask(std::size_t node, std::size_t other);
+  [[nodiscard]] bool has_answer(std::size_t node, std::size_t other) const;
+  /// False if the answer was out of date, and nothing was done.
+  bool deliver(std::size_t node, std::size_t other);
+  bool pull(std::size_t node, std::size_t other);
+  void seal(std::size_t node);
+  void forget(std::size_t node);
+  /// Tries again what was set aside.
+  void settle(std::size_t node);
+  void crash(std::size_t node);
+
+  Rows rows(std::size_t node);
+  /// One line each.
+  std::vector<std::string> broken_constraints(std::size_t node);
+  /// Rows whose news wait, with the reason.
+  std::map<RowId, std::string> waiting(std::size_t node);
+  std::vector<Recorded> record(std::size_t node);
+  /// The whole record in one text, for comparison.
+  std::string record_text(std::size_t node);
+  std::int64_t live_writes(std::size_t node);
+  bool has_captures(std::size_t node);
+  std::string vector_text(std::size_t node);
+
+ private:
+  struct Node {
+    std::string database;
+    std::unique_ptr<PgStore> store;
+    std::unique_ptr<mbsync::test::SqlSession> application;
+    std::map<std::size_t, std::unique_ptr<PullSession>> pulls;
+    std::set<std::size_t> answered;  ///< pulls that have an answer which is not applied
+  };
+
+  void start(Node& node);
+  Rows to_rows(const mbsync::test::SqlRows& result) const;
+  [[nodiscard]] std::size_t table_number(const std::string& name) const;
+
+  mbsync::test::TempCluster& cluster_;
+  std::vector<Node> nodes_;
+  const Schema* schema_ = nullptr;
+  std::string read_;
+  std::string broken_;
+};
+
+}  // namespace mbsync::checker

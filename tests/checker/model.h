@@ -1,0 +1,116 @@
+// What rows should be, as plainly as it can be said (libsync/core/CONFLICTS.md C1 to C6): every write is remembered
+// for ever, together with the set of all writes that its node knew when it was made, and a row is worked out from the
+// writes each time it is asked for. No version vectors, no dots, no stored state, nothing forgotten; and not a line of
+// libsync in it, since it is what libsync is compared with.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace mbsync::checker {
+
+using Value = std::optional<std::string>;  ///< nothing: NULL
+using Values = std::vector<Value>;         ///< by column
+using WriteId = std::size_t;
+using Knowledge = std::set<WriteId>;
+
+struct RowId {
+  std::size_t table = 0;
+  std::string key;
+  auto operator<=>(const RowId&) const = default;
+};
+using Rows = std::map<RowId, Values>;
+
+/// What one node did to one row between two looks at it.
+struct Write {
+  WriteId id = 0;
+  RowId row;
+  std::size_t node = 0;
+  std::int64_t at = 0;             ///< microseconds; the node's clock, which may be wrong
+  std::set<std::size_t> columns;   ///< that it gave a value
+  bool deleted = false;            ///< then it has all columns, and `values` is the row as it was
+  Values values;
+  Knowledge seen;                  ///< all that its node knew; what it overwrites is among this
+};
+
+/// Which of the siblings of a column stands. They are never empty, and none knew of another.
+using Rule = std::function<const Write*(const std::vector<const Write*>& siblings)>;
+const Write* last_writer(const std::vector<const Write*>& siblings);
+const Write* first_writer(const std::vector<const Write*>& siblings);
+
+struct Rules {
+  Rule column = last_writer;
+  bool update_beats_delete = true;
+};
+
+/// A write that stands nowhere, although nobody who knew it has written over it: it must be on record.
+struct Loss {
+  const Write* write;
+  std::optional<std::size_t> column;  ///< nothing: it deleted the row, which is there all the same
+};
+
+class Model {
+ public:
+  /// Nodes that all have `rows` from the beginning.
+  Model(std::size_t nodes, Rows rows, Rules rules);
+
+  /// What the application sees on a node.
+  [[nodiscard]] const Rows& rows(std::size_t node) const { return nodes_[node].rows; }
+
+  /// A statement on `node` left the rows as `after`.
+  void change(std::size_t node, std::int64_t at, const Rows& after);
+  /// The rows of `node` as they are, where mbsync itself may have changed some that it had brought.
+  void show(std::size_t node, Rows rows) { nodes_[node].rows = std::move(rows); }
+  /// What was changed since the last time becomes writes: from now on others can hear of it. Comes before every pull,
+  /// on both sides, since what is not a write yet was made without knowledge of what comes.
+  void seal(std::size_t node);
+  [[nodiscard]] const Knowledge& knows(std::size_t node) const { return nodes_[node].knowledge; }
+  /// `node` hears of writes, all at once.
+  void learn(std::size_t node, const Knowledge& writes);
+
+  /// Everything that a node knows of and that `shown`, its rows, do not show. A write whose columns were all written
+  /// over by somebody who knew it is none.
+  [[nodiscard]] std::vector<Loss> losses(std::size_t node, const Rows& shown) const;
+
+  /// The rows that come of a set of writes.
+  [[nodiscard]] Rows settle(const Knowledge& knowledge) const;
+  [[nodiscard]] const Write& write(WriteId id) const { return writes_[id]; }
+
+ private:
+  struct Pending {
+    bool was_there = false;  ///< before the first change
+    std::int64_t at = 0;
+    std::set<std::size_t> columns;
+    bool deleted = false;
+    Values values;
+    std::int64_t deleted_at = 0;
+    Values image;  ///< as the latest deletion found it
+  };
+  struct Node {
+    Knowledge knowledge;
+    Rows rows;
+    std::map<RowId, Pending> pending;
+  };
+  using Live = std::vector<const Write*>;
+
+  /// The writes of each row among `knowledge`.
+  [[nodiscard]] std::map<RowId, Live> by_row(const Knowledge& knowledge) const;
+  /// Of a row's writes, those of the column that nobody has written over; nothing for the column: the row's existence.
+  [[nodiscard]] Live live(const Live& writes, std::optional<std::size_t> column) const;
+  [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
+
+  Rows first_;  ///< what was there before any write
+  Rules rules_;
+  std::vector<Node> nodes_;
+  std::deque<Write> writes_;  ///< referred to by address, so they must not move
+};
+
+}  // namespace mbsync::checker

@@ -1,0 +1,438 @@
+#include "runner.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <iterator>
+#include <mutex>
+#include <thread>
+
+namespace mbsync::checker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kRoundsMax = 8;
+constexpr int kShrinkTriesMax = 400;
+constexpr std::chrono::seconds kShrinkMax{60};
+
+std::string text_of(const Schema& schema, const Rows& rows) {
+  std::string text;
+  for (const auto& [row, values] : rows) {
+    const auto& table = schema.tables()[row.table];
+    text += fmt::format("    {} {}:", table.name, row.key);
+    for (std::size_t i = table.keys; i < values.size(); ++i) {
+      text += fmt::format(" {}={}", table.columns[i].name, values[i].value_or("NULL"));
+    }
+    text += "\n";
+  }
+  return text.empty() ? "    (no rows)\n" : text;
+}
+
+class Run {
+ public:
+  Run(Lab& lab, const Schema& schema, const History& history, const Rules& rules)
+      : lab_(lab), schema_(schema), history_(history), exact_(!schema.has_constraints()), skew_(history.skews) {
+    lab_.reset(history.nodes, history.first_rows);
+    const auto rows = lab_.rows(0);
+    model_.emplace(history.nodes, rows, rules);
+    for (std::size_t node = 1; node < history.nodes; ++node) {
+      compare(node, lab_.rows(node), rows, "the first rows differ");
+    }
+  }
+
+  void steps() {
+    for (const auto& step : history_.steps) {
+      try {
+        run(step);
+      } catch (const Failure& failure) {
+        throw Failure(fmt::format("in step {}, {}:\n{}", step.number, describe(step), failure.what()));
+      }
+    }
+  }
+
+  void heal() {
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      for (std::size_t other = 0; other < history_.nodes; ++other) {
+        if (node != other && lab_.has_answer(node, other)) {
+          deliver(node, other);
+        }
+      }
+    }
+    for (int round = 0; !all_is_everywhere(); ++round) {
+      if (round == kRoundsMax) {
+        throw Failure("the nodes do not come to an end:\n" + state());
+      }
+      exchange();
+    }
+    check_equal();
+  }
+
+  /// Once all know that all have everything, nothing may be left but the rows.
+  void forget_all() {
+    const auto rows = lab_.rows(0);
+    exchange();
+    exchange();
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      lab_.forget(node);
+      if (lab_.live_writes(node) != 0) {
+        throw Failure(fmt::format("{} has writes left that everybody has", node_name(node)));
+      }
+      compare(node, lab_.rows(node), rows, "forgetting changed rows");
+    }
+  }
+
+ private:
+  void run(const Step& step) {
+    switch (step.kind) {
+      case StepKind::kWrite:
+        write(step);
+        break;
+      case StepKind::kPull:
+        ask(step.node, step.other);
+        deliver(step.node, step.other);
+        break;
+      case StepKind::kAsk:
+        ask(step.node, step.other);
+        break;
+      case StepKind::kDeliver:
+        if (lab_.has_answer(step.node, step.other)) {
+          deliver(step.node, step.other);
+        }
+        break;
+      case StepKind::kSeal:
+        lab_.seal(step.node);
+        model_->seal(step.node);
+        break;
+      case StepKind::kForget:
+        lab_.forget(step.node);
+        break;
+      case StepKind::kCrash:
+        lab_.crash(step.node);
+        break;
+      case StepKind::kClock:
+        skew_[step.node] = step.skew;
+        break;
+    }
+  }
+
+  void write(const Step& step) {
+    std::vector<Rows> after;
+    const auto at = step.at + skew_[step.node];
+    if (!lab_.write(step.node, step.statements, at, after)) {
+      return;
+    }
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      model_->change(step.node, at + static_cast<std::int64_t>(i), after[i]);
+    }
+  }
+
+  void ask(std::size_t node, std::size_t other) {
+    lab_.ask(node, other);
+    model_->seal(other);
+    answers_[{node, other}] = model_->knows(other);
+  }
+
+  void deliver(std::size_t node, std::size_t other) {
+    if (!lab_.deliver(node, other)) {
+      return;  // out of date
+    }
+    model_->learn(node, answers_.at({node, other}));
+    const auto rows = lab_.rows(node);
+    if (exact_) {
+      compare(node, rows, model_->rows(node), fmt::format("{} after a pull", node_name(node)));
+    } else {
+      model_->show(node, rows);
+      check_constraints(node);
+      check_nothing_lost(node, rows);
+    }
+  }
+
+  void exchange() {
+    const auto hub = history_.seed % history_.nodes;
+    for (const bool gather : {true, false}) {
+      for (std::size_t node = 0; node < history_.nodes; ++node) {
+        if (node != hub) {
+          ask(gather ? hub : node, gather ? node : hub);
+          deliver(gather ? hub : node, gather ? node : hub);
+        }
+      }
+    }
+    if (!exact_) {
+      for (std::size_t node = 0; node < history_.nodes; ++node) {
+        if (!lab_.waiting(node).empty()) {
+          lab_.settle(node);
+          model_->show(node, lab_.rows(node));
+        }
+      }
+    }
+  }
+
+  bool all_is_everywhere() {
+    const auto vector = lab_.vector_text(0);
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      if (lab_.vector_text(node) != vector || lab_.has_captures(node) || !lab_.waiting(node).empty()) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void check_equal() {
+    const auto rows = lab_.rows(0);
+    const auto record = lab_.record_text(0);
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      const auto own = lab_.rows(node);
+      compare(node, own, exact_ ? model_->rows(node) : rows, "all have pulled everything");
+      if (lab_.record_text(node) != record) {
+        throw Failure(fmt::format("all have pulled everything, and the records of conflicts differ: a\n{}\nand {}\n{}",
+                                  record, node_name(node), lab_.record_text(node)));
+      }
+      check_constraints(node);
+      check_nothing_lost(node, own);
+    }
+  }
+
+  void check_constraints(std::size_t node) {
+    const auto broken = lab_.broken_constraints(node);
+    if (!broken.empty()) {
+      throw Failure(fmt::format("on {} {}\n{}", node_name(node), fmt::join(broken, ", "), state()));
+    }
+  }
+
+  /// Every write that the node has heard of shows, was written over by somebody who knew it, is on record, or waits.
+  void check_nothing_lost(std::size_t node, const Rows& rows) {
+    const auto losses = model_->losses(node, rows);
+    if (losses.empty()) {
+      return;
+    }
+    const auto record = lab_.record(node);
+    const auto waiting = lab_.waiting(node);
+    for (const auto& [write, column] : losses) {
+      const auto& table = schema_.tables()[write->row.table];
+      const auto tells = [&, write = write, column = column](const Recorded& one) {
+        // What mbsync itself has done about a row is recorded with the latest of the writes that made it.
+        const bool exactly = one.node == write->node && one.at == write->at;
+        if (one.row != write->row || !(exactly || one.kind == "unique" || one.kind == "reference")) {
+          return false;
+        }
+        if (!column) {
+          return one.deleted;
+        }
+        const auto value = one.values.find(table.columns[*column].name);
+        return value != one.values.end() && value->second == write->values[*column];
+      };
+      if (!waiting.contains(write->row) && std::none_of(record.begin(), record.end(), tells)) {
+        throw Failure(fmt::format(
+            "on {} a write of {} is neither shown nor written over nor on record: row {} of {}, {}\n{}",
+            node_name(node), node_name(write->node), write->row.key, table.name,
+            column ? fmt::format("{} = {}", table.columns[*column].name, write->values[*column].value_or("NULL"))
+                   : "its deletion",
+            state()));
+      }
+    }
+  }
+
+  void compare(std::size_t node, const Rows& found, const Rows& expected, const std::string& when) {
+    if (found != expected) {
+      throw Failure(fmt::format("{}: {} has\n{}and should have\n{}\n{}", when, node_name(node), text_of(schema_, found),
+                                text_of(schema_, expected), state()));
+    }
+  }
+
+  std::string state() {
+    std::string text;
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      text += fmt::format("  {} ({}):\n{}", node_name(node), lab_.vector_text(node), text_of(schema_, lab_.rows(node)));
+      for (const auto& [row, reason] : lab_.waiting(node)) {
+        text += fmt::format("    waiting: {} {}: {}\n", schema_.tables()[row.table].name, row.key, reason);
+      }
+      if (model_) {
+        text += fmt::format("  {} in the model:\n{}", node_name(node),
+                            text_of(schema_, model_->settle(model_->knows(node))));
+      }
+    }
+    return text;
+  }
+
+  Lab& lab_;
+  const Schema& schema_;
+  const History& history_;
+  bool exact_;  ///< the model knows all that can happen to rows
+  std::vector<std::int64_t> skew_;
+  std::optional<Model> model_;
+  std::map<std::pair<std::size_t, std::size_t>, Knowledge> answers_;
+};
+
+/// Deals with blocks of histories that share a schema, until there are none left or one has failed.
+class Worker {
+ public:
+  struct Shared {
+    const Wanted& wanted;
+    Clock::time_point start = Clock::now();
+    std::atomic<std::uint64_t> next_block{0};
+    std::atomic<std::uint64_t> histories{0};
+    std::atomic<std::uint64_t> schemas{0};
+    std::atomic<bool> stop{false};
+    std::mutex mutex;  // guards `failure`
+    std::string failure;
+  };
+
+  Worker(mbsync::test::TempCluster& cluster, const std::string& name, Shared& shared)
+      : lab_(cluster, name), shared_(shared) {}
+
+  void work() {
+    const auto& wanted = shared_.wanted;
+    while (!shared_.stop) {
+      const auto block = wanted.seed / kHistoriesPerSchema + shared_.next_block++;
+      const auto first = std::max(wanted.seed, block * kHistoriesPerSchema);
+      auto end = (block + 1) * kHistoriesPerSchema;
+      if (!wanted.minutes) {
+        end = std::min(end, wanted.seed + wanted.histories);
+      }
+      if (first >= end) {
+        return;
+      }
+      const Schema schema(schema_seed(first));
+      lab_.use(schema);
+      ++shared_.schemas;
+      for (auto seed = first; seed < end && !shared_.stop; ++seed) {
+        if (wanted.minutes && Clock::now() - shared_.start > std::chrono::duration<double, std::ratio<60>>(*wanted.minutes)) {
+          return;
+        }
+        one(schema, seed);
+      }
+    }
+  }
+
+  void fail(const std::string& text) {
+    const std::lock_guard lock(shared_.mutex);
+    shared_.stop = true;
+    if (shared_.failure.empty()) {
+      shared_.failure = text;
+    }
+  }
+
+ private:
+  void one(const Schema& schema, std::uint64_t seed) {
+    const auto history = make_history(seed, schema);
+    const auto failure = failure_of(lab_, schema, history, shared_.wanted.rules);
+    ++shared_.histories;
+    if (failure.empty()) {
+      return;
+    }
+    shared_.stop = true;
+    const auto shrunk = shrink(lab_, schema, history, failure, shared_.wanted.rules);
+    fail(fmt::format("the same again: MBSYNC_SEED={} MBSYNC_HISTORIES=1\n\n{}\n{}\n{}\n({} of {} steps are left, after "
+                     "{} tries)\n",
+                     seed, schema.create(), describe(shrunk.history), shrunk.failure, shrunk.history.steps.size(),
+                     history.steps.size(), shrunk.tries));
+  }
+
+  Lab lab_;
+  Shared& shared_;
+};
+
+}  // namespace
+
+std::string failure_of(Lab& lab, const Schema& schema, const History& history, const Rules& rules) {
+  try {
+    Run run(lab, schema, history, rules);
+    run.steps();
+    run.heal();
+    if (history.seed % 3 == 0) {
+      run.forget_all();
+    }
+  } catch (const Failure& failure) {
+    return failure.what();
+  } catch (const mbsync::test::SqlError& error) {
+    return fmt::format("SQL: {}", error.what());
+  }
+  return "";
+}
+
+Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Rules& rules) {
+  Shrunk best{std::move(history), std::move(failure), 0};
+  const auto start = Clock::now();
+  const auto attempt = [&](const History& smaller) {
+    if (best.tries >= kShrinkTriesMax || Clock::now() - start > kShrinkMax) {
+      return false;
+    }
+    ++best.tries;
+    auto found = failure_of(lab, schema, smaller, rules);
+    if (found.empty()) {
+      return false;
+    }
+    best.history = smaller;
+    best.failure = std::move(found);
+    return true;
+  };
+  // Halves first, then smaller and smaller pieces, from the end.
+  for (std::size_t piece = std::max<std::size_t>(1, best.history.steps.size() / 2); piece > 0; piece /= 2) {
+    for (std::size_t end = best.history.steps.size(); end > 0;) {
+      auto smaller = best.history;
+      const auto from = end > piece ? end - piece : 0;
+      smaller.steps.erase(smaller.steps.begin() + static_cast<std::ptrdiff_t>(from),
+                          smaller.steps.begin() + static_cast<std::ptrdiff_t>(std::min(end, smaller.steps.size())));
+      attempt(smaller);
+      end = from;
+    }
+  }
+  for (bool again = true; again;) {
+    again = false;
+    for (std::size_t i = best.history.steps.size(); i-- > 0;) {
+      auto smaller = best.history;
+      smaller.steps.erase(smaller.steps.begin() + static_cast<std::ptrdiff_t>(i));
+      again = attempt(smaller) || again;
+    }
+    for (std::size_t i = 0; i < best.history.steps.size(); ++i) {
+      for (std::size_t k = best.history.steps[i].statements.size(); k-- > 0;) {
+        auto smaller = best.history;
+        auto& statements = smaller.steps[i].statements;
+        statements.erase(statements.begin() + static_cast<std::ptrdiff_t>(k));
+        again = attempt(smaller) || again;
+      }
+    }
+    for (std::size_t k = best.history.first_rows.size(); k-- > 0;) {
+      auto smaller = best.history;
+      smaller.first_rows.erase(smaller.first_rows.begin() + static_cast<std::ptrdiff_t>(k));
+      again = attempt(smaller) || again;
+    }
+  }
+  return best;
+}
+
+Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
+  static std::atomic<int> labs{0};
+  const auto cores = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  Worker::Shared shared{wanted, Clock::now(), {}, {}, {}, {}, {}, {}};
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (unsigned i = 0; i < cores; ++i) {
+    workers.push_back(std::make_unique<Worker>(cluster, fmt::format("lab{}", labs++), shared));
+  }
+  shared.start = Clock::now();
+  std::vector<std::jthread> threads;
+  for (auto& worker : workers) {
+    threads.emplace_back([&worker] {
+      try {
+        worker->work();
+      } catch (const std::exception& error) {
+        worker->fail(error.what());
+      }
+    });
+  }
+  threads.clear();
+  return Verdict{shared.histories, shared.schemas,
+                 std::chrono::duration<double>(Clock::now() - shared.start).count(), shared.failure};
+}
+
+mbsync::test::TempClusterOptions fast_cluster() {
+  return {.conf = {"synchronous_commit = off", "shared_buffers = 256MB", "max_connections = 200", "wal_level = minimal",
+                   "max_wal_senders = 0", "max_wal_size = 4GB", "checkpoint_timeout = 30min", "autovacuum_naptime = 5s",
+                   "jit = off"}};
+}
+
+}  // namespace mbsync::checker

@@ -1,0 +1,328 @@
+#include "schema.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+namespace mbsync::checker {
+namespace {
+
+using mbsync::test::Rng;
+
+bool chance(Rng& rng, std::uint64_t percent) {
+  return rng.below(100) < percent;
+}
+
+template <typename T>
+const T& any_of(Rng& rng, const std::vector<T>& list) {
+  return list[rng.below(list.size())];
+}
+
+const std::vector<std::pair<std::string, std::vector<std::string>>>& key_types() {
+  static const std::vector<std::pair<std::string, std::vector<std::string>>> types = {
+      {"int", {"1", "2", "3", "4"}},
+      {"text", {"'a'", "'A'", "'b,\"c'", "''"}},
+      {"uuid", {"'00000000-0000-0000-0000-000000000001'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+                "'12345678-1234-1234-1234-123456789abc'"}},
+      {"bigint", {"1", "2", "9223372036854775807", "-4"}},
+  };
+  return types;
+}
+
+const std::vector<std::pair<std::string, std::vector<std::string>>>& value_types() {
+  static const std::vector<std::pair<std::string, std::vector<std::string>>> types = {
+      {"int", {"0", "1", "2"}},
+      {"text", {"''", "'p'", "'q'"}},
+      {"numeric", {"1.0", "1.00", "2"}},
+      {"boolean", {"true", "false"}},
+      {"timestamptz", {"'2024-01-02 03:04:05.678901+02'", "'-infinity'"}},
+      {"jsonb", {"'{\"a\": 1.0}'", "'[null]'"}},
+      {"float8", {"0", "'-0'", "0.1"}},
+  };
+  return types;
+}
+
+}  // namespace
+
+Schema::Schema(std::uint64_t seed) {
+  Rng rng(seed);
+  const auto kind = rng.below(100);
+  const bool refer = kind >= 40 && kind < 90;
+  const bool unique = kind >= 75;
+  const auto count = 2 + rng.below(refer ? 4 : 2);
+  for (std::size_t index = 0; index < count; ++index) {
+    Table table;
+    table.name = fmt::format("t{}", index);
+    table.keys = chance(rng, 25) ? 2 : 1;
+    for (std::size_t i = 0; i < table.keys; ++i) {
+      const auto& [type, values] = any_of(rng, key_types());
+      const auto some = table.keys == 1 ? values.size() : 2;
+      table.columns.push_back(Column{fmt::format("k{}", i), type,
+                                     {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(some)}, true, ""});
+    }
+    table.columns.push_back(Column{"marker", "text", {}, false, ""});
+    const auto plain = rng.below(4);
+    for (std::size_t i = 0; i < plain; ++i) {
+      const auto& [type, values] = any_of(rng, value_types());
+      table.columns.push_back(Column{fmt::format("v{}", i), type, values, chance(rng, 15), ""});
+    }
+    if (refer && chance(rng, index == 0 ? 20 : 85)) {
+      const auto references = 1 + rng.below(2);
+      for (std::size_t i = 0; i < references; ++i) {
+        const auto place = chance(rng, 15) ? index : rng.below(index + 1);
+        const auto& parent = place == index ? table : tables_[place];
+        ForeignKey key;
+        key.parent = place;
+        key.on_delete = any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
+        key.on_update = any_of(rng, std::vector<std::string>{"CASCADE", "NO ACTION"});
+        key.deferred = chance(rng, 20);
+        const bool required = chance(rng, 30);
+        for (std::size_t k = 0; k < parent.keys; ++k) {
+          auto column = parent.columns[k];
+          column.name = fmt::format("r{}_{}", i, k);
+          column.not_null = required;
+          column.default_value = key.on_delete == "SET DEFAULT" && chance(rng, 70) ? column.values[0] : "";
+          key.columns.push_back(table.columns.size() + k);
+          table.columns.push_back(column);
+        }
+        table.foreign_keys.push_back(std::move(key));
+      }
+    }
+    if (unique && chance(rng, 70)) {
+      const auto first = table.columns.size();
+      const auto variant = rng.below(6);
+      const bool text = variant != 1;
+      table.columns.push_back(Column{"u0", text ? "text" : "int",
+                                     text ? std::vector<std::string>{"'s'", "'t'", "'S'"} : std::vector<std::string>{"1", "2", "3"},
+                                     text && chance(rng, 20), ""});
+      UniqueKey key{{first}, "", "", false};
+      if (variant == 2) {
+        table.columns.push_back(Column{"u1", "int", {"1", "2"}, false, ""});
+        key.columns.push_back(first + 1);
+      } else if (variant == 3) {
+        table.columns.push_back(Column{"u1", "boolean", {"true", "false"}, false, ""});
+        key.predicate = "u1";
+      } else if (variant == 4) {
+        key.expression = "lower(u0)";
+      } else if (variant == 5) {
+        key.deferred = true;
+      }
+      table.unique_keys.push_back(std::move(key));
+    }
+    tables_.push_back(std::move(table));
+  }
+}
+
+bool Schema::has_constraints() const {
+  return std::any_of(tables_.begin(), tables_.end(),
+                     [](const Table& table) { return !table.foreign_keys.empty() || !table.unique_keys.empty(); });
+}
+
+std::string Schema::names(const Table& table, const std::vector<std::size_t>& columns) {
+  std::vector<std::string> list;
+  for (const auto column : columns) {
+    list.push_back(table.columns[column].name);
+  }
+  return fmt::format("{}", fmt::join(list, ", "));
+}
+
+std::string Schema::create() const {
+  std::string sql;
+  std::string later;
+  for (const auto& table : tables_) {
+    sql += fmt::format("CREATE TABLE {} (", table.name);
+    std::vector<std::size_t> key(table.keys);
+    std::iota(key.begin(), key.end(), 0);
+    for (const auto& column : table.columns) {
+      sql += fmt::format("{} {}{}{}, ", column.name, column.type, column.not_null ? " NOT NULL" : "",
+                         column.default_value.empty() ? "" : " DEFAULT " + column.default_value);
+    }
+    sql += fmt::format("PRIMARY KEY ({}));\n", names(table, key));
+    for (std::size_t i = 0; i < table.unique_keys.size(); ++i) {
+      const auto& unique = table.unique_keys[i];
+      if (unique.deferred) {
+        sql += fmt::format("ALTER TABLE {} ADD UNIQUE ({}) DEFERRABLE INITIALLY DEFERRED;\n", table.name,
+                           names(table, unique.columns));
+      } else {
+        sql += fmt::format("CREATE UNIQUE INDEX {0}_u{1} ON {0} ({2}){3};\n", table.name, i,
+                           unique.expression.empty() ? names(table, unique.columns) : unique.expression,
+                           unique.predicate.empty() ? "" : " WHERE " + unique.predicate);
+      }
+    }
+    for (const auto& reference : table.foreign_keys) {
+      later += fmt::format("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ON DELETE {} ON UPDATE {}{};\n",
+                           table.name, names(table, reference.columns), tables_[reference.parent].name,
+                           reference.on_delete, reference.on_update,
+                           reference.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
+    }
+  }
+  return sql + later;
+}
+
+std::string Schema::drop() const {
+  std::string sql;
+  for (const auto& table : tables_) {
+    sql += fmt::format("DROP TABLE {} CASCADE;\n", table.name);
+  }
+  return sql;
+}
+
+std::string Schema::clear() const {
+  std::string sql;
+  for (const auto& table : tables_) {
+    sql += fmt::format("DELETE FROM {};\n", table.name);
+  }
+  return sql;
+}
+
+std::string Schema::value(Rng& rng, const Table& table, std::size_t column, const std::string& marker) const {
+  if (column == table.marker()) {
+    return fmt::format("'{}'", marker);
+  }
+  return !table.columns[column].not_null && chance(rng, 15) ? "NULL" : any_of(rng, table.columns[column].values);
+}
+
+std::string Schema::key_condition(Rng& rng, const Table& table) const {
+  if (chance(rng, 8)) {
+    return "true";
+  }
+  std::string condition;
+  for (std::size_t i = 0; i < table.keys; ++i) {
+    const auto& column = table.columns[i];
+    const auto& one = any_of(rng, column.values);
+    condition += fmt::format("{}{} IN ({}, {})", i == 0 ? "" : " AND ", column.name, one,
+                             chance(rng, 20) ? any_of(rng, column.values) : one);
+  }
+  return condition;
+}
+
+std::string Schema::insert(Rng& rng, const Table& table, const std::string& marker) const {
+  std::vector<std::string> all;
+  std::vector<std::string> list;
+  std::vector<std::string> keys;
+  std::vector<std::string> updates;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    all.push_back(table.columns[i].name);
+    list.push_back(value(rng, table, i, marker));
+    if (i < table.keys) {
+      keys.push_back(table.columns[i].name);
+    } else if (chance(rng, 60)) {
+      updates.push_back(fmt::format("{0} = excluded.{0}", table.columns[i].name));
+    }
+  }
+  return fmt::format("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {}", table.name, fmt::join(all, ", "),
+                     fmt::join(list, ", "), fmt::join(keys, ", "),
+                     updates.empty() ? "NOTHING" : fmt::format("UPDATE SET {}", fmt::join(updates, ", ")));
+}
+
+std::vector<std::string> Schema::first_rows(Rng& rng) const {
+  std::vector<std::string> sql;
+  for (const auto& table : tables_) {
+    for (auto count = rng.below(4); count > 0; --count) {
+      sql.push_back(insert(rng, table, "first"));
+    }
+  }
+  return sql;
+}
+
+std::vector<std::string> Schema::statements(Rng& rng, const std::string& marker) const {
+  const auto& table = any_of(rng, tables_);
+  const auto kind = rng.below(100);
+  if (kind < 40) {
+    std::vector<std::string> all;
+    // What is referred to is often not there; then it comes first.
+    if (!table.foreign_keys.empty() && chance(rng, 60)) {
+      const auto parent = any_of(rng, table.foreign_keys).parent;
+      if (parent != static_cast<std::size_t>(&table - tables_.data())) {
+        all.push_back(insert(rng, tables_[parent], marker));
+      }
+    }
+    all.push_back(insert(rng, table, marker));
+    return all;
+  }
+  if (kind < 72) {
+    std::vector<std::string> set;
+    for (std::size_t i = table.keys; i < table.columns.size(); ++i) {
+      if (chance(rng, i == table.marker() ? 65 : 40)) {
+        set.push_back(fmt::format("{} = {}", table.columns[i].name, value(rng, table, i, marker)));
+      }
+    }
+    if (set.empty()) {
+      set.push_back(fmt::format("marker = '{}'", marker));
+    }
+    return {fmt::format("UPDATE {} SET {} WHERE {}", table.name, fmt::join(set, ", "), key_condition(rng, table))};
+  }
+  if (kind < 78) {
+    const auto part = rng.below(table.keys);
+    return {fmt::format("UPDATE {} SET {} = {} WHERE {}", table.name, table.columns[part].name,
+                        any_of(rng, table.columns[part].values), key_condition(rng, table))};
+  }
+  if (kind < 90) {
+    return {fmt::format("DELETE FROM {} WHERE {}", table.name, key_condition(rng, table))};
+  }
+  if (kind < 98) {
+    return {fmt::format("DELETE FROM {} WHERE {}", table.name, key_condition(rng, table)), insert(rng, table, marker)};
+  }
+  return {fmt::format("TRUNCATE {}{}", table.name, has_constraints() ? " CASCADE" : "")};
+}
+
+std::string Schema::read() const {
+  std::size_t width = 0;
+  for (const auto& table : tables_) {
+    width = std::max(width, table.columns.size());
+  }
+  std::string sql;
+  for (std::size_t number = 0; number < tables_.size(); ++number) {
+    const auto& table = tables_[number];
+    std::vector<std::string> keys;
+    std::string columns;
+    for (std::size_t i = 0; i < width; ++i) {
+      columns += i < table.columns.size()
+                     ? fmt::format(", coalesce({}::text, '{}')", table.columns[i].name, kNull)
+                     : ", NULL";
+      if (i < table.keys) {
+        keys.push_back(table.columns[i].name);
+      }
+    }
+    sql += fmt::format("{}SELECT {}, {}{} FROM {}", number == 0 ? "" : " UNION ALL ", number,
+                       keys.size() == 1 ? keys[0] + "::text" : fmt::format("ROW({})::text", fmt::join(keys, ", ")),
+                       columns, table.name);
+  }
+  return sql;
+}
+
+std::string Schema::broken_constraints() const {
+  std::vector<std::string> queries;
+  for (const auto& table : tables_) {
+    for (const auto& unique : table.unique_keys) {
+      std::string present = unique.predicate.empty() ? "true" : unique.predicate;
+      for (const auto column : unique.columns) {
+        present += fmt::format(" AND {} IS NOT NULL", table.columns[column].name);
+      }
+      const auto what = unique.expression.empty() ? names(table, unique.columns) : unique.expression;
+      queries.push_back(fmt::format("SELECT 'several rows of {0} have one value of ({1})' FROM {0} WHERE {2} GROUP BY "
+                                    "{1} HAVING count(*) > 1",
+                                    table.name, what, present));
+    }
+    for (const auto& reference : table.foreign_keys) {
+      const auto& parent = tables_[reference.parent];
+      std::string match = "true";
+      std::string present = "true";
+      for (std::size_t i = 0; i < reference.columns.size(); ++i) {
+        const auto& name = table.columns[reference.columns[i]].name;
+        match += fmt::format(" AND p.{} = c.{}", parent.columns[i].name, name);
+        present += fmt::format(" AND c.{} IS NOT NULL", name);
+      }
+      queries.push_back(fmt::format(
+          "SELECT 'a row of {0} refers to one of {1} that is not there, by ({2})' FROM {0} c WHERE {3} AND NOT EXISTS "
+          "(SELECT FROM {1} p WHERE {4})",
+          table.name, parent.name, names(table, reference.columns), present, match));
+    }
+  }
+  return queries.empty() ? "SELECT '' WHERE false" : fmt::format("{}", fmt::join(queries, " UNION ALL "));
+}
+
+}  // namespace mbsync::checker
