@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -86,7 +87,7 @@ class Lab {
 
   mbsync::test::TempCluster& cluster_;
   std::vector<Node> nodes_;
-  const Schema* schema_ = nullptr;
+  std::optional<Schema> schema_;
   std::string read_;
   std::string broken_;
 };

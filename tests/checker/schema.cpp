@@ -85,7 +85,7 @@ Schema::Schema(std::uint64_t seed) {
           column.name = fmt::format("r{}_{}", i, k);
           column.not_null = required;
           column.default_value = key.on_delete == "SET DEFAULT" && chance(rng, 70) ? column.values[0] : "";
-          key.columns.push_back(table.columns.size() + k);
+          key.columns.push_back(table.columns.size());
           table.columns.push_back(column);
         }
         table.foreign_keys.push_back(std::move(key));
@@ -281,7 +281,7 @@ std::string Schema::read() const {
     std::string columns;
     for (std::size_t i = 0; i < width; ++i) {
       columns += i < table.columns.size()
-                     ? fmt::format(", coalesce({}::text, '{}')", table.columns[i].name, kNull)
+                     ? fmt::format(", CASE WHEN {0} IS NULL THEN '{1}' ELSE concat({0}) END", table.columns[i].name, kNull)
                      : ", NULL";
       if (i < table.keys) {
         keys.push_back(table.columns[i].name);
