@@ -35,8 +35,8 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 44}, {StepKind::kPull, 32}, {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
-      {StepKind::kSeal, 3},   {StepKind::kForget, 7}, {StepKind::kCrash, 2}, {StepKind::kClock, 2}};
+      {StepKind::kWrite, 45}, {StepKind::kPull, 32}, {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
+      {StepKind::kSeal, 3},   {StepKind::kForget, 7}, {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {

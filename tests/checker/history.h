@@ -12,7 +12,7 @@
 namespace mbsync::checker {
 
 /// Neighbouring seeds share a schema, since making one costs as much as several histories.
-inline constexpr std::uint64_t kHistoriesPerSchema = 25;
+inline constexpr std::uint64_t kHistoriesPerSchema = 50;
 std::uint64_t schema_seed(std::uint64_t seed);
 
 enum class StepKind {

@@ -31,6 +31,26 @@ std::int64_t node_id(std::size_t node) {
 
 }  // namespace
 
+void Counts::add(const Counts& other) {
+  taken += other.taken;
+  refused += other.refused;
+  pulls += other.pulls;
+  outdated += other.outdated;
+  crashes += other.crashes;
+  for (const auto& [what, count] : other.conflicts) {
+    conflicts[what] += count;
+  }
+}
+
+std::string Counts::text() const {
+  auto all = fmt::format("{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes; conflicts:",
+                         taken, refused, pulls, outdated, crashes);
+  for (const auto& [what, count] : conflicts) {
+    all += fmt::format(" {} {}", count, what);
+  }
+  return all;
+}
+
 Lab::Lab(mbsync::test::TempCluster& cluster, const std::string& name) : cluster_(cluster) {
   for (std::size_t i = 0; i < kNodesMax; ++i) {
     Node node;
@@ -142,8 +162,10 @@ bool Lab::write(std::size_t number, const std::vector<std::string>& statements, 
     if (!state.starts_with("23") && !state.starts_with("21") && state != "27000" && state != "55006") {
       throw Failure(fmt::format("the application's write fails: {} ({})", error.what(), state));
     }
+    ++counts_.refused;
     return false;
   }
+  ++counts_.taken;
   return true;
 }
 
@@ -166,6 +188,7 @@ bool Lab::has_answer(std::size_t node, std::size_t other) const {
 bool Lab::deliver(std::size_t node, std::size_t other) {
   nodes_[node].answered.erase(other);
   const auto outcome = must(nodes_[node].pulls.at(other)->apply(), "apply");
+  ++(outcome.ask_again ? counts_.outdated : counts_.pulls);
   return !outcome.ask_again;
 }
 
@@ -189,6 +212,7 @@ void Lab::settle(std::size_t node) {
 
 void Lab::crash(std::size_t node) {
   start(nodes_[node]);
+  ++counts_.crashes;
 }
 
 Rows Lab::to_rows(const SqlRows& result) const {
@@ -239,23 +263,27 @@ std::map<RowId, std::string> Lab::waiting(std::size_t node) {
 
 std::vector<Recorded> Lab::record(std::size_t node) {
   const auto result = nodes_[node].application->query(fmt::format(
-      "SELECT r.table_name, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || (v ->> "
+      "SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || (v ->> "
       "'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
-      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}') FROM mbsync.conflict_record r, "
+      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}'), r.id::text || n FROM mbsync.conflict_record "
+      "r, "
       "jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL jsonb_each_text(v -> 'values') a ON "
       "true ORDER BY r.id, n",
       Schema::kNull));
   std::vector<Recorded> all;
+  std::string last;
   for (const auto& line : result.rows) {
-    Recorded one{RowId{table_number(line[0]), line[1]}, static_cast<std::size_t>(std::stoll(line[2])),
-                 std::stoll(line[3]), line[4] == "true", line[5], {}};
-    if (!all.empty() && all.back().row == one.row && all.back().node == one.node && all.back().at == one.at &&
-        all.back().deleted == one.deleted && all.back().kind == one.kind && !all.back().values.contains(line[6])) {
-      all.back().values[line[6]] = line[7] == Schema::kNull ? Value() : Value(line[7]);
-      continue;
+    const auto table = table_number(line[0]);
+    Recorded one{RowId{table, line[1]}, RowId{table, line[2]}, static_cast<std::size_t>(std::stoll(line[3])),
+                 std::stoll(line[4]), line[5] == "true", line[6], {}};
+    const auto value = line[8] == Schema::kNull ? Value() : Value(line[8]);
+    if (line[9] != last) {
+      last = line[9];
+      all.push_back(std::move(one));
     }
-    one.values[line[6]] = line[7] == Schema::kNull ? Value() : Value(line[7]);
-    all.push_back(std::move(one));
+    if (!line[7].empty()) {
+      all.back().values[line[7]] = value;
+    }
   }
   return all;
 }
@@ -264,6 +292,15 @@ std::string Lab::record_text(std::size_t node) {
   return nodes_[node].application->scalar(
       "SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, r.versions, r.outcome, r.at, "
       "r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r");
+}
+
+void Lab::count_conflicts(std::size_t node) {
+  const auto result = nodes_[node].application->query(
+      "SELECT r.kind || ':' || coalesce(r.outcome ->> 'rule', c.value ->> 'rule', ''), count(DISTINCT r.id) FROM "
+      "mbsync.conflict_record r LEFT JOIN LATERAL jsonb_each(r.outcome -> 'columns') c ON true GROUP BY 1");
+  for (const auto& line : result.rows) {
+    counts_.conflicts[line[0]] += std::stoull(line[1]);
+  }
 }
 
 std::int64_t Lab::live_writes(std::size_t node) {

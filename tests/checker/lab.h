@@ -25,12 +25,26 @@ class Failure : public std::runtime_error {
 
 /// What a conflict on record says of one of its versions.
 struct Recorded {
-  RowId row;  ///< `table` as in the schema
+  RowId about;  ///< the row whose conflict it is; `table` as in the schema
+  RowId row;    ///< whose version it is: another one where two rows could not stand together
   std::size_t node = 0;
   std::int64_t at = 0;
   bool deleted = false;
   std::string kind;
   std::map<std::string, Value> values{};  ///< by column
+};
+
+/// What has happened so far, to see that a run was worth it.
+struct Counts {
+  std::uint64_t taken = 0;    ///< transactions of the application
+  std::uint64_t refused = 0;  ///< by a constraint
+  std::uint64_t pulls = 0;
+  std::uint64_t outdated = 0;  ///< answers that came too late
+  std::uint64_t crashes = 0;
+  std::map<std::string, std::uint64_t> conflicts{};  ///< on record in the end, by kind and rule
+
+  void add(const Counts& other);
+  [[nodiscard]] std::string text() const;
 };
 
 class Lab {
@@ -68,6 +82,8 @@ class Lab {
   std::vector<Recorded> record(std::size_t node);
   /// The whole record in one text, for comparison.
   std::string record_text(std::size_t node);
+  void count_conflicts(std::size_t node);
+  [[nodiscard]] const Counts& counts() const { return counts_; }
   std::int64_t live_writes(std::size_t node);
   bool has_captures(std::size_t node);
   std::string vector_text(std::size_t node);
@@ -90,6 +106,7 @@ class Lab {
   std::optional<Schema> schema_;
   std::string read_;
   std::string broken_;
+  Counts counts_;
 };
 
 }  // namespace mbsync::checker

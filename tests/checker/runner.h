@@ -32,6 +32,7 @@ struct Verdict {
   std::uint64_t histories = 0;   ///< that were run
   std::uint64_t schemas = 0;
   double seconds = 0;
+  Counts counts{};
   std::string failure;           ///< of the first that failed, with all that is needed to understand and to repeat it
 };
 

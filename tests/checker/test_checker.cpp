@@ -37,7 +37,8 @@ TEST_CASE("histories: real nodes do what the model says", "[histories]") {
   }
   const auto verdict = check(cluster(), wanted);
   std::cout << verdict.histories << " histories from seed " << wanted.seed << ", " << verdict.schemas << " schemas, "
-            << verdict.seconds << " s\n";
+            << verdict.seconds << " s\n"
+            << verdict.counts.text() << "\n";
   if (!verdict.failure.empty()) {
     FAIL(verdict.failure);
   }
