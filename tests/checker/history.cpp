@@ -1,10 +1,9 @@
 #include "history.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <chrono>
+#include <iterator>
 
 namespace mbsync::checker {
 namespace {
@@ -35,7 +34,7 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 45}, {StepKind::kPull, 32}, {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
+      {StepKind::kWrite, 50}, {StepKind::kPull, 27}, {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
       {StepKind::kSeal, 3},   {StepKind::kForget, 7}, {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {
@@ -57,8 +56,9 @@ History make_history(std::uint64_t seed, const Schema& schema) {
   Rng rng(seed);
   History history;
   history.seed = seed;
-  history.nodes = 2 + rng.below(4);
-  if (rng.below(2) == 0) {
+  constexpr std::size_t kNodes[] = {2, 2, 2, 3, 3, 3, 3, 4, 4, 5};
+  history.nodes = kNodes[rng.below(std::size(kNodes))];
+  if (rng.below(4) != 0) {
     history.first_rows = schema.first_rows(rng);
   }
   // Where times collide, all clocks are right and tick rarely.

@@ -73,6 +73,7 @@ class Schema {
   static constexpr const char* kNull = "\xE2\x88\x85";
 
  private:
+  [[nodiscard]] bool is_referred_to(std::size_t number) const;
   [[nodiscard]] std::string value(mbsync::test::Rng& rng, const Table& table, std::size_t column,
                                   const std::string& marker) const;
   [[nodiscard]] std::string key_condition(mbsync::test::Rng& rng, const Table& table) const;
