@@ -34,7 +34,7 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 50}, {StepKind::kPull, 27}, {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
+      {StepKind::kWrite, 50}, {StepKind::kPull, 27},  {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
       {StepKind::kSeal, 3},   {StepKind::kForget, 7}, {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {

@@ -43,8 +43,9 @@ void Counts::add(const Counts& other) {
 }
 
 std::string Counts::text() const {
-  auto all = fmt::format("{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes; conflicts:",
-                         taken, refused, pulls, outdated, crashes);
+  auto all = fmt::format(
+      "{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes; conflicts:", taken, refused,
+      pulls, outdated, crashes);
   for (const auto& [what, count] : conflicts) {
     all += fmt::format(" {} {}", count, what);
   }
@@ -72,15 +73,18 @@ void Lab::start(Node& node) {
   node.pulls.clear();
   node.answered.clear();
   node.store.reset();
-  node.store = std::make_unique<PgStore>(
-      must(parse_database_url(cluster_.socket_url(node.database)), "database URL"), node.database);
+  node.store = std::make_unique<PgStore>(must(parse_database_url(cluster_.socket_url(node.database)), "database URL"),
+                                         node.database);
   // The server may take a moment to notice that the connections of the last one are gone.
   std::string problem;
-  const bool prepared = mbsync::test::wait_until(std::chrono::seconds{10}, [&] {
-    const auto done = node.store->prepare();
-    problem = done ? "" : done.error().text();
-    return bool(done) || done.error().kind != ErrorKind::kTransient;
-  }, std::chrono::milliseconds{1});
+  const bool prepared = mbsync::test::wait_until(
+      std::chrono::seconds{10},
+      [&] {
+        const auto done = node.store->prepare();
+        problem = done ? "" : done.error().text();
+        return bool(done) || done.error().kind != ErrorKind::kTransient;
+      },
+      std::chrono::milliseconds{1});
   if (!prepared || !problem.empty()) {
     throw Failure("prepare: " + problem);
   }
@@ -148,16 +152,16 @@ bool Lab::write(std::size_t number, const std::vector<std::string>& statements, 
     session.execute("BEGIN");
     for (const auto& statement : statements) {
       // Nothing else captures at present, so what the real clock has stamped since BEGIN is this statement's.
-      rows_after.push_back(to_rows(session.query(
-          fmt::format("{}; UPDATE mbsync.capture SET at = 'epoch'::timestamptz + {} * interval '1 microsecond' WHERE at "
-                      "BETWEEN now() AND now() + interval '1 hour'; {}",
-                      statement, at++, read_))));
+      rows_after.push_back(to_rows(session.query(fmt::format(
+          "{}; UPDATE mbsync.capture SET at = 'epoch'::timestamptz + {} * interval '1 microsecond' WHERE at "
+          "BETWEEN now() AND now() + interval '1 hour'; {}",
+          statement, at++, read_))));
     }
     session.execute("COMMIT");
   } catch (const SqlError& error) {
     session.execute("ROLLBACK");
-    // Class 23: a constraint. Class 21: one statement meets a row twice. 27000: a cascade meets it twice. 55006: TRUNCATE
-    // of a table whose constraints are still to be checked. The application must never see anything else.
+    // Class 23: a constraint. Class 21: one statement meets a row twice. 27000: a cascade meets it twice. 55006:
+    // TRUNCATE of a table whose constraints are still to be checked. The application must never see anything else.
     const auto& state = error.sqlstate;
     if (!state.starts_with("23") && !state.starts_with("21") && state != "27000" && state != "55006") {
       throw Failure(fmt::format("the application's write fails: {} ({})", error.what(), state));
@@ -254,7 +258,8 @@ std::map<RowId, std::string> Lab::waiting(std::size_t node) {
   std::map<RowId, std::string> all;
   const auto result = nodes_[node].application->query(
       "SELECT DISTINCT t.table_name, c.key, coalesce(p.reason, 'it is held') FROM mbsync.change c JOIN "
-      "mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE c.unseen");
+      "mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE "
+      "c.unseen");
   for (const auto& line : result.rows) {
     all.emplace(RowId{table_number(line[0]), line[1]}, line[2]);
   }
@@ -263,9 +268,11 @@ std::map<RowId, std::string> Lab::waiting(std::size_t node) {
 
 std::vector<Recorded> Lab::record(std::size_t node) {
   const auto result = nodes_[node].application->query(fmt::format(
-      "SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || (v ->> "
+      "SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || "
+      "(v ->> "
       "'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
-      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}'), r.id::text || n FROM mbsync.conflict_record "
+      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}'), r.id::text || n FROM "
+      "mbsync.conflict_record "
       "r, "
       "jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL jsonb_each_text(v -> 'values') a ON "
       "true ORDER BY r.id, n",
@@ -274,8 +281,13 @@ std::vector<Recorded> Lab::record(std::size_t node) {
   std::string last;
   for (const auto& line : result.rows) {
     const auto table = table_number(line[0]);
-    Recorded one{RowId{table, line[1]}, RowId{table, line[2]}, static_cast<std::size_t>(std::stoll(line[3])),
-                 std::stoll(line[4]), line[5] == "true", line[6], {}};
+    Recorded one{RowId{table, line[1]},
+                 RowId{table, line[2]},
+                 static_cast<std::size_t>(std::stoll(line[3])),
+                 std::stoll(line[4]),
+                 line[5] == "true",
+                 line[6],
+                 {}};
     const auto value = line[8] == Schema::kNull ? Value() : Value(line[8]);
     if (line[9] != last) {
       last = line[9];
@@ -290,7 +302,8 @@ std::vector<Recorded> Lab::record(std::size_t node) {
 
 std::string Lab::record_text(std::size_t node) {
   return nodes_[node].application->scalar(
-      "SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, r.versions, r.outcome, r.at, "
+      "SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, r.versions, r.outcome, "
+      "r.at, "
       "r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r");
 }
 

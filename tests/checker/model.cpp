@@ -80,6 +80,7 @@ void Model::seal(std::size_t node) {
     }
     own.knowledge.insert(writes_.size());
     writes_.push_back(Write{writes_.size(), row, node, pending.at, std::move(pending.columns), pending.deleted,
+                            pending.deleted && !pending.was_there,
                             pending.deleted ? std::move(pending.image) : std::move(pending.values), seen});
   }
   own.pending.clear();
@@ -104,8 +105,9 @@ Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) c
   Live left;
   for (const auto* write : writes) {
     const auto has = [&](const Write* one) { return !column || one->columns.contains(*column); };
-    const bool overwritten = std::any_of(
-        writes.begin(), writes.end(), [&](const Write* later) { return has(later) && later->seen.contains(write->id); });
+    const bool overwritten = std::any_of(writes.begin(), writes.end(), [&](const Write* later) {
+      return has(later) && later->seen.contains(write->id);
+    });
     if (has(write) && !overwritten) {
       left.push_back(write);
     }
@@ -153,7 +155,7 @@ std::vector<Loss> Model::losses(std::size_t node, const Rows& shown) const {
   for (const auto& [row, writes] : by_row(nodes_[node].knowledge)) {
     const auto now = shown.find(row);
     for (const auto* write : live(writes, std::nullopt)) {
-      if (write->deleted && now != shown.end()) {
+      if (write->deleted && !write->came_and_went && now != shown.end()) {
         lost.push_back({write, std::nullopt});
       }
     }

@@ -34,11 +34,12 @@ struct Write {
   WriteId id = 0;
   RowId row;
   std::size_t node = 0;
-  std::int64_t at = 0;             ///< microseconds; the node's clock, which may be wrong
-  std::set<std::size_t> columns;   ///< that it gave a value
-  bool deleted = false;            ///< then it has all columns, and `values` is the row as it was
+  std::int64_t at = 0;            ///< microseconds; the node's clock, which may be wrong
+  std::set<std::size_t> columns;  ///< that it gave a value
+  bool deleted = false;           ///< then it has all columns, and `values` is the row as it was
+  bool came_and_went = false;     ///< a row that nobody else has heard of; whether this counts as a write is open
   Values values;
-  Knowledge seen;                  ///< all that its node knew; what it overwrites is among this
+  Knowledge seen;  ///< all that its node knew; what it overwrites is among this
 };
 
 /// Which of the siblings of a column stands. They are never empty, and none knew of another.

@@ -153,8 +153,8 @@ class Run {
     check_nothing_lost(node, rows);
   }
 
-  /// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has done
-  /// so to, and these are on record.
+  /// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has
+  /// done so to, and these are on record.
   void check_others(std::size_t node, const Rows& rows) {
     std::set<RowId> known_otherwise;
     for (const auto& one : lab_.record(node)) {
@@ -325,7 +325,8 @@ class Worker {
       lab_.use(schema);
       ++shared_.schemas;
       for (auto seed = first; seed < end && !shared_.stop; ++seed) {
-        if (wanted.minutes && Clock::now() - shared_.start > std::chrono::duration<double, std::ratio<60>>(*wanted.minutes)) {
+        if (wanted.minutes &&
+            Clock::now() - shared_.start > std::chrono::duration<double, std::ratio<60>>(*wanted.minutes)) {
           return;
         }
         one(schema, seed);
@@ -353,10 +354,11 @@ class Worker {
     }
     shared_.stop = true;
     const auto shrunk = shrink(lab_, schema, history, failure, shared_.wanted.rules);
-    fail(fmt::format("the same again: MBSYNC_SEED={} MBSYNC_HISTORIES=1\n\n{}\n{}\n{}\n({} of {} steps are left, after "
-                     "{} tries)\n",
-                     seed, schema.create(), describe(shrunk.history), shrunk.failure, shrunk.history.steps.size(),
-                     history.steps.size(), shrunk.tries));
+    fail(
+        fmt::format("the same again: MBSYNC_SEED={} MBSYNC_HISTORIES=1\n\n{}\n{}\n{}\n({} of {} steps are left, after "
+                    "{} tries)\n",
+                    seed, schema.create(), describe(shrunk.history), shrunk.failure, shrunk.history.steps.size(),
+                    history.steps.size(), shrunk.tries));
   }
 
   Lab lab_;
@@ -452,8 +454,11 @@ Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
     });
   }
   threads.clear();
-  Verdict verdict{shared.histories, shared.schemas,
-                  std::chrono::duration<double>(Clock::now() - shared.start).count(), {}, shared.failure};
+  Verdict verdict{shared.histories,
+                  shared.schemas,
+                  std::chrono::duration<double>(Clock::now() - shared.start).count(),
+                  {},
+                  shared.failure};
   for (const auto& worker : workers) {
     verdict.counts.add(worker->counts());
   }

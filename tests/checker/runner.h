@@ -22,18 +22,18 @@ struct Shrunk {
 Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Rules& rules);
 
 struct Wanted {
-  std::uint64_t seed = 0;            ///< of the first history; the others follow
+  std::uint64_t seed = 0;  ///< of the first history; the others follow
   std::uint64_t histories = 0;
-  std::optional<double> minutes{};   ///< in place of a number
+  std::optional<double> minutes{};  ///< in place of a number
   Rules rules{};
 };
 
 struct Verdict {
-  std::uint64_t histories = 0;   ///< that were run
+  std::uint64_t histories = 0;  ///< that were run
   std::uint64_t schemas = 0;
   double seconds = 0;
   Counts counts{};
-  std::string failure;           ///< of the first that failed, with all that is needed to understand and to repeat it
+  std::string failure;  ///< of the first that failed, with all that is needed to understand and to repeat it
 };
 
 /// Runs them on all cores, until one fails.

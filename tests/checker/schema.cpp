@@ -25,8 +25,9 @@ const std::vector<std::pair<std::string, std::vector<std::string>>>& key_types()
   static const std::vector<std::pair<std::string, std::vector<std::string>>> types = {
       {"int", {"1", "2", "3", "4"}},
       {"text", {"'a'", "'A'", "'b,\"c'", "''"}},
-      {"uuid", {"'00000000-0000-0000-0000-000000000001'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
-                "'12345678-1234-1234-1234-123456789abc'"}},
+      {"uuid",
+       {"'00000000-0000-0000-0000-000000000001'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+        "'12345678-1234-1234-1234-123456789abc'"}},
       {"bigint", {"1", "2", "9223372036854775807", "-4"}},
   };
   return types;
@@ -61,8 +62,8 @@ Schema::Schema(std::uint64_t seed) {
       const auto& [type, values] = any_of(rng, key_types());
       // Few keys, so that several nodes mean the same row, and so that a parent is there more often than not.
       const auto some = table.keys == 1 ? 2 + rng.below(2) : 2;
-      table.columns.push_back(Column{fmt::format("k{}", i), type,
-                                     {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(some)}, true, ""});
+      table.columns.push_back(Column{
+          fmt::format("k{}", i), type, {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(some)}, true, ""});
     }
     table.columns.push_back(Column{"marker", "text", {}, false, ""});
     const auto plain = rng.below(4);
@@ -77,7 +78,8 @@ Schema::Schema(std::uint64_t seed) {
         const auto& parent = place == index ? table : tables_[place];
         ForeignKey key;
         key.parent = place;
-        key.on_delete = any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
+        key.on_delete =
+            any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
         key.on_update = any_of(rng, std::vector<std::string>{"CASCADE", "NO ACTION"});
         if (place == index) {
           key.on_update = "NO ACTION";  // README.md "Known faults"
@@ -99,9 +101,10 @@ Schema::Schema(std::uint64_t seed) {
       const auto first = table.columns.size();
       const auto variant = rng.below(6);
       const bool text = variant != 1;
-      table.columns.push_back(Column{"u0", text ? "text" : "int",
-                                     text ? std::vector<std::string>{"'s'", "'t'", "'S'"} : std::vector<std::string>{"1", "2", "3"},
-                                     text && chance(rng, 20), ""});
+      table.columns.push_back(
+          Column{"u0", text ? "text" : "int",
+                 text ? std::vector<std::string>{"'s'", "'t'", "'S'"} : std::vector<std::string>{"1", "2", "3"},
+                 text && chance(rng, 20), ""});
       UniqueKey key{{first}, "", "", false};
       if (variant == 2) {
         table.columns.push_back(Column{"u1", "int", {"1", "2"}, false, ""});
@@ -157,10 +160,10 @@ std::string Schema::create() const {
       }
     }
     for (const auto& reference : table.foreign_keys) {
-      later += fmt::format("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ON DELETE {} ON UPDATE {}{};\n",
-                           table.name, names(table, reference.columns), tables_[reference.parent].name,
-                           reference.on_delete, reference.on_update,
-                           reference.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
+      later +=
+          fmt::format("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ON DELETE {} ON UPDATE {}{};\n", table.name,
+                      names(table, reference.columns), tables_[reference.parent].name, reference.on_delete,
+                      reference.on_update, reference.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
     }
   }
   return sql + later;
@@ -298,9 +301,9 @@ std::string Schema::read() const {
     std::vector<std::string> keys;
     std::string columns;
     for (std::size_t i = 0; i < width; ++i) {
-      columns += i < table.columns.size()
-                     ? fmt::format(", CASE WHEN {0} IS NULL THEN '{1}' ELSE concat({0}) END", table.columns[i].name, kNull)
-                     : ", NULL";
+      columns += i < table.columns.size() ? fmt::format(", CASE WHEN {0} IS NULL THEN '{1}' ELSE concat({0}) END",
+                                                        table.columns[i].name, kNull)
+                                          : ", NULL";
       if (i < table.keys) {
         keys.push_back(table.columns[i].name);
       }
@@ -321,9 +324,10 @@ std::string Schema::broken_constraints() const {
         present += fmt::format(" AND {} IS NOT NULL", table.columns[column].name);
       }
       const auto what = unique.expression.empty() ? names(table, unique.columns) : unique.expression;
-      queries.push_back(fmt::format("SELECT 'several rows of {0} have one value of ({1})' FROM {0} WHERE {2} GROUP BY "
-                                    "{1} HAVING count(*) > 1",
-                                    table.name, what, present));
+      queries.push_back(
+          fmt::format("SELECT 'several rows of {0} have one value of ({1})' FROM {0} WHERE {2} GROUP BY "
+                      "{1} HAVING count(*) > 1",
+                      table.name, what, present));
     }
     for (const auto& reference : table.foreign_keys) {
       const auto& parent = tables_[reference.parent];

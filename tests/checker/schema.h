@@ -24,7 +24,7 @@ struct Column {
 
 struct ForeignKey {
   std::vector<std::size_t> columns;
-  std::size_t parent = 0;             ///< refers to its key
+  std::size_t parent = 0;  ///< refers to its key
   std::string on_delete;
   std::string on_update;
   bool deferred = false;

@@ -30,7 +30,8 @@ const char* given(const char* name) {
 TEST_CASE("histories: real nodes do what the model says", "[histories]") {
   Wanted wanted;
   // Small enough to be typed again.
-  wanted.seed = given("MBSYNC_SEED") != nullptr ? test::seed_from_environment() : test::seed_from_environment() % 100000000;
+  wanted.seed =
+      given("MBSYNC_SEED") != nullptr ? test::seed_from_environment() : test::seed_from_environment() % 100000000;
   wanted.histories = given("MBSYNC_HISTORIES") != nullptr ? std::stoull(given("MBSYNC_HISTORIES")) : kHistories;
   if (given("MBSYNC_MINUTES") != nullptr) {
     wanted.minutes = std::stod(given("MBSYNC_MINUTES"));
