@@ -126,6 +126,7 @@ void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
       "FROM mbsync.node WHERE NOT is_self; INSERT INTO mbsync.node (id, name) VALUES {} ON CONFLICT DO NOTHING; INSERT "
       "INTO mbsync.version_vector VALUES {}; INSERT INTO mbsync.report VALUES {}; COMMIT",
       schema_ ? schema_->clear() : "", members, vectors, reports);
+  std::string taken;
   for (std::size_t i = 0; i < nodes; ++i) {
     auto& node = nodes_[i];
     for (const auto other : node.answered) {
@@ -133,12 +134,17 @@ void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
     }
     node.answered.clear();
     node.application->execute(sql);
-    for (const auto& insert : first_rows) {
-      try {
-        node.application->execute(insert);
-      } catch (const SqlError&) {
-        continue;  // breaks a constraint
+    if (i == 0) {
+      for (const auto& insert : first_rows) {
+        try {
+          node.application->execute(insert);
+          taken += insert + ";";
+        } catch (const SqlError&) {
+          continue;  // breaks a constraint
+        }
       }
+    } else if (!taken.empty()) {
+      node.application->execute(taken);
     }
     node.application->execute("DELETE FROM mbsync.capture");
     must(node.store->seal_pending(), "seal");  // the store looks at its vectors again
@@ -217,6 +223,10 @@ void Lab::settle(std::size_t node) {
 void Lab::crash(std::size_t node) {
   start(nodes_[node]);
   ++counts_.crashes;
+}
+
+void Lab::sabotage(std::size_t node, const std::string& sql) {
+  nodes_[node].application->execute("BEGIN; SET LOCAL session_replication_role = replica; " + sql + "; COMMIT");
 }
 
 Rows Lab::to_rows(const SqlRows& result) const {

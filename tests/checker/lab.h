@@ -73,6 +73,8 @@ class Lab {
   /// Tries again what was set aside.
   void settle(std::size_t node);
   void crash(std::size_t node);
+  /// Statements that neither triggers nor constraints see.
+  void sabotage(std::size_t node, const std::string& sql);
 
   Rows rows(std::size_t node);
   /// One line each.

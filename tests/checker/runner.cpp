@@ -32,13 +32,20 @@ std::string text_of(const Schema& schema, const Rows& rows) {
   return text.empty() ? "    (no rows)\n" : text;
 }
 
+using Waiting = std::map<RowId, std::string>;
+
 class Run {
  public:
-  Run(Lab& lab, const Schema& schema, const History& history, const Rules& rules)
-      : lab_(lab), schema_(schema), history_(history), exact_(!schema.has_constraints()), skew_(history.skews) {
+  Run(Lab& lab, const Schema& schema, const History& history, const Faults& faults)
+      : lab_(lab),
+        schema_(schema),
+        history_(history),
+        exact_(!schema.has_constraints()),
+        sabotage_(faults.sabotage),
+        skew_(history.skews) {
     lab_.reset(history.nodes, history.first_rows);
     const auto rows = lab_.rows(0);
-    model_.emplace(history.nodes, rows, rules);
+    model_.emplace(history.nodes, rows, faults.rules);
     for (std::size_t node = 1; node < history.nodes; ++node) {
       compare(node, lab_.rows(node), rows, "the first rows differ");
     }
@@ -141,6 +148,9 @@ class Run {
     if (!lab_.deliver(node, other)) {
       return;  // out of date
     }
+    if (!sabotage_.empty()) {
+      lab_.sabotage(node, sabotage_);
+    }
     model_->learn(node, answers_.at({node, other}));
     const auto rows = lab_.rows(node);
     if (exact_) {
@@ -149,20 +159,29 @@ class Run {
     }
     model_->show(node, rows);
     check_constraints(node);
-    check_others(node, rows);
-    check_nothing_lost(node, rows);
+    check_all_known(node, rows);
+  }
+
+  /// What the node shows, what it has on record and what waits there account for every write that it has heard of.
+  void check_all_known(std::size_t node, const Rows& rows) {
+    const auto record = lab_.record(node);
+    const auto waiting = lab_.waiting(node);
+    if (!exact_) {
+      check_others(node, rows, record, waiting);
+    }
+    check_nothing_lost(node, rows, record, waiting);
   }
 
   /// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has
   /// done so to, and these are on record.
-  void check_others(std::size_t node, const Rows& rows) {
+  void check_others(std::size_t node, const Rows& rows, const std::vector<Recorded>& record, const Waiting& waiting) {
     std::set<RowId> known_otherwise;
-    for (const auto& one : lab_.record(node)) {
+    for (const auto& one : record) {
       if (one.kind == "unique" || one.kind == "reference") {
         known_otherwise.insert(one.about);
       }
     }
-    for (const auto& [row, reason] : lab_.waiting(node)) {
+    for (const auto& [row, reason] : waiting) {
       known_otherwise.insert(row);
     }
     auto found = rows;
@@ -213,11 +232,8 @@ class Run {
         throw Failure(fmt::format("all have pulled everything, and the records of conflicts differ: a\n{}\nand {}\n{}",
                                   record, node_name(node), lab_.record_text(node)));
       }
-      if (!exact_) {
-        check_constraints(node);
-        check_others(node, own);
-      }
-      check_nothing_lost(node, own);
+      check_constraints(node);
+      check_all_known(node, own);
     }
   }
 
@@ -229,14 +245,9 @@ class Run {
   }
 
   /// Every write that the node has heard of shows, was written over by somebody who knew it, is on record, or waits.
-  void check_nothing_lost(std::size_t node, const Rows& rows) {
-    const auto losses = model_->losses(node, rows);
-    if (losses.empty()) {
-      return;
-    }
-    const auto record = lab_.record(node);
-    const auto waiting = lab_.waiting(node);
-    for (const auto& [write, column] : losses) {
+  void check_nothing_lost(std::size_t node, const Rows& rows, const std::vector<Recorded>& record,
+                          const Waiting& waiting) {
+    for (const auto& [write, column] : model_->losses(node, rows)) {
       const auto& table = schema_.tables()[write->row.table];
       const auto tells = [&, write = write, column = column](const Recorded& one) {
         // What mbsync itself has done about a row is recorded with the latest of the writes that made it.
@@ -287,6 +298,7 @@ class Run {
   const Schema& schema_;
   const History& history_;
   bool exact_;  ///< the model knows all that can happen to rows
+  const std::string& sabotage_;
   std::vector<std::int64_t> skew_;
   std::optional<Model> model_;
   std::map<std::pair<std::size_t, std::size_t>, Knowledge> answers_;
@@ -302,8 +314,9 @@ class Worker {
     std::atomic<std::uint64_t> histories{0};
     std::atomic<std::uint64_t> schemas{0};
     std::atomic<bool> stop{false};
-    std::mutex mutex;  // guards `failure`
-    std::string failure;
+    std::mutex mutex{};  // guards the rest
+    std::string failure{};
+    std::size_t steps_left = 0;
   };
 
   Worker(mbsync::test::TempCluster& cluster, const std::string& name, Shared& shared)
@@ -336,29 +349,32 @@ class Worker {
 
   [[nodiscard]] const Counts& counts() const { return lab_.counts(); }
 
-  void fail(const std::string& text) {
+  void fail(const std::string& text, std::size_t steps_left = 0) {
     const std::lock_guard lock(shared_.mutex);
     shared_.stop = true;
     if (shared_.failure.empty()) {
       shared_.failure = text;
+      shared_.steps_left = steps_left;
     }
   }
 
  private:
   void one(const Schema& schema, std::uint64_t seed) {
     const auto history = make_history(seed, schema);
-    const auto failure = failure_of(lab_, schema, history, shared_.wanted.rules);
+    const auto failure = failure_of(lab_, schema, history, shared_.wanted.faults);
     ++shared_.histories;
     if (failure.empty()) {
       return;
     }
     shared_.stop = true;
-    const auto shrunk = shrink(lab_, schema, history, failure, shared_.wanted.rules);
-    fail(
-        fmt::format("the same again: MBSYNC_SEED={} MBSYNC_HISTORIES=1\n\n{}\n{}\n{}\n({} of {} steps are left, after "
-                    "{} tries)\n",
-                    seed, schema.create(), describe(shrunk.history), shrunk.failure, shrunk.history.steps.size(),
-                    history.steps.size(), shrunk.tries));
+    const auto shrunk = shared_.wanted.shrink ? shrink(lab_, schema, history, failure, shared_.wanted.faults)
+                                              : Shrunk{history, failure};
+    const auto left = shrunk.history.steps.size();
+    fail(fmt::format("the same again: MBSYNC_SEED={} MBSYNC_HISTORIES=1\n\n{}\n{}\n{}\n({} of {} steps are left, after "
+                     "{} tries)\n",
+                     seed, schema.create(), describe(shrunk.history), shrunk.failure, left, history.steps.size(),
+                     shrunk.tries),
+         left);
   }
 
   Lab lab_;
@@ -367,9 +383,9 @@ class Worker {
 
 }  // namespace
 
-std::string failure_of(Lab& lab, const Schema& schema, const History& history, const Rules& rules) {
+std::string failure_of(Lab& lab, const Schema& schema, const History& history, const Faults& faults) {
   try {
-    Run run(lab, schema, history, rules);
+    Run run(lab, schema, history, faults);
     run.steps();
     run.heal();
     if (history.seed % 3 == 0) {
@@ -383,7 +399,7 @@ std::string failure_of(Lab& lab, const Schema& schema, const History& history, c
   return "";
 }
 
-Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Rules& rules) {
+Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Faults& faults) {
   Shrunk best{std::move(history), std::move(failure), 0};
   const auto start = Clock::now();
   const auto attempt = [&](const History& smaller) {
@@ -391,7 +407,7 @@ Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failu
       return false;
     }
     ++best.tries;
-    auto found = failure_of(lab, schema, smaller, rules);
+    auto found = failure_of(lab, schema, smaller, faults);
     if (found.empty()) {
       return false;
     }
@@ -437,7 +453,7 @@ Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failu
 Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
   static std::atomic<int> labs{0};
   const auto cores = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
-  Worker::Shared shared{wanted, Clock::now(), {}, {}, {}, {}, {}, {}};
+  Worker::Shared shared{wanted};
   std::vector<std::unique_ptr<Worker>> workers;
   for (unsigned i = 0; i < cores; ++i) {
     workers.push_back(std::make_unique<Worker>(cluster, fmt::format("lab{}", labs++), shared));
@@ -454,11 +470,9 @@ Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
     });
   }
   threads.clear();
-  Verdict verdict{shared.histories,
-                  shared.schemas,
-                  std::chrono::duration<double>(Clock::now() - shared.start).count(),
-                  {},
-                  shared.failure};
+  Verdict verdict{
+      shared.histories,  shared.schemas, std::chrono::duration<double>(Clock::now() - shared.start).count(), {},
+      shared.steps_left, shared.failure};
   for (const auto& worker : workers) {
     verdict.counts.add(worker->counts());
   }

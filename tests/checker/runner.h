@@ -10,22 +10,29 @@
 
 namespace mbsync::checker {
 
-/// What is wrong, or nothing. Does not shrink.
-std::string failure_of(Lab& lab, const Schema& schema, const History& history, const Rules& rules);
+/// What is to be wrong on purpose, to show that it is noticed.
+struct Faults {
+  Rules rules{};           ///< of the model
+  std::string sabotage{};  ///< SQL, run on a node after each of its pulls, behind mbsync's back
+};
 
-/// The same failure with as little as possible around it.
+/// What is wrong, or nothing. Does not shrink.
+std::string failure_of(Lab& lab, const Schema& schema, const History& history, const Faults& faults);
+
+/// A history that fails, with as little in it as possible.
 struct Shrunk {
   History history;
   std::string failure;
   int tries = 0;
 };
-Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Rules& rules);
+Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failure, const Faults& faults);
 
 struct Wanted {
   std::uint64_t seed = 0;  ///< of the first history; the others follow
   std::uint64_t histories = 0;
   std::optional<double> minutes{};  ///< in place of a number
-  Rules rules{};
+  Faults faults{};
+  bool shrink = true;  ///< what fails, which may take a minute
 };
 
 struct Verdict {
@@ -33,7 +40,8 @@ struct Verdict {
   std::uint64_t schemas = 0;
   double seconds = 0;
   Counts counts{};
-  std::string failure;  ///< of the first that failed, with all that is needed to understand and to repeat it
+  std::size_t steps_left = 0;  ///< of the history that failed, once it was shrunk
+  std::string failure;         ///< of the first that failed, with all that is needed to understand and to repeat it
 };
 
 /// Runs them on all cores, until one fails.
