@@ -231,6 +231,7 @@ void read_documents(const Json& versions, const Json& outcome, Conflict& conflic
     version.counter = item.at("counter").get<std::int64_t>();
     version.at = value_of(item.at("at")).value_or("");
     version.deleted = item.at("deleted").get<bool>();
+    version.key = item.contains("key") ? value_of(item.at("key")).value_or("") : "";
     for (const auto& [column, value] : item.at("values").items()) {
       version.values[column] = value_of(value);
     }
@@ -240,7 +241,10 @@ void read_documents(const Json& versions, const Json& outcome, Conflict& conflic
   conflict.outcome.rule = value_of(outcome.at("rule")).value_or("");
   conflict.outcome.version = place_of(outcome);
   for (const auto& [column, item] : outcome.at("columns").items()) {
-    ConflictOutcome::Decided decided{value_of(item.at("rule")).value_or(""), place_of(item), {}};
+    ConflictOutcome::Decided decided{value_of(item.at("rule")).value_or(""),
+                                     place_of(item),
+                                     {},
+                                     item.contains("note") ? value_of(item.at("note")).value_or("") : ""};
     const auto* winner = decided.version ? conflict.find(*decided.version) : nullptr;
     if (winner != nullptr) {
       const auto value = winner->values.find(column);

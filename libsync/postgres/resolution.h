@@ -85,6 +85,7 @@ struct ConflictVersionSeen {
   std::int64_t counter = 0;
   std::string at;  ///< ISO, or empty
   bool deleted = false;
+  std::string key;  ///< of its row, where the versions are of several rows; else empty
   std::map<std::string, Value> values;
 };
 
@@ -96,6 +97,7 @@ struct ConflictOutcome {
     std::string rule;
     std::optional<int> version;  ///< nothing: computed
     Value value;                 ///< of that version, or what was computed
+    std::string note;            ///< why the rule did not decide as it says; mostly empty
   };
   std::map<std::string, Decided> columns;
 };

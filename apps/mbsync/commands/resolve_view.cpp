@@ -133,12 +133,16 @@ std::string versions_table(const ConflictDetails& details) {
 
 std::string decided_text(const Conflict& conflict) {
   std::string text;
-  if (!conflict.outcome.rule.empty()) {
+  if (conflict.outcome.rule == "unique-merge" && !conflict.versions.empty()) {
+    text += fmt::format("\nThe row has become one with row {}: {}",
+                        printable(conflict.versions.front().key, kCellCharacters), conflict.outcome.rule);
+  } else if (!conflict.outcome.rule.empty()) {
     text += fmt::format("\nThe row is {}: {}", conflict.outcome.exists ? "there" : "deleted", conflict.outcome.rule);
   }
   for (const auto& [column, decided] : conflict.outcome.columns) {
-    text += fmt::format("\n{}: {}{}", printable(column, kCellCharacters), decided.rule,
-                        decided.version ? std::string() : ", computed " + printable(decided.value, kCellCharacters));
+    text += fmt::format("\n{}: {}{}{}", printable(column, kCellCharacters), decided.rule,
+                        decided.version ? std::string() : ", computed " + printable(decided.value, kCellCharacters),
+                        decided.note.empty() ? std::string() : fmt::format(" ({})", decided.note));
   }
   return text;
 }
@@ -275,12 +279,15 @@ Json details_json(const ConflictDetails& details) {
                                     {"counter", version.counter},
                                     {"at", json_of_text(version.at)},
                                     {"deleted", version.deleted},
+                                    {"key", json_of_text(version.key)},
                                     {"values", values_json(version.values)}});
   }
   Json columns = Json::object();
   for (const auto& [column, decided] : conflict.outcome.columns) {
-    columns[column] = {
-        {"rule", decided.rule}, {"version", json_of_place(decided.version)}, {"value", json_of(decided.value)}};
+    columns[column] = {{"rule", decided.rule},
+                       {"version", json_of_place(decided.version)},
+                       {"value", json_of(decided.value)},
+                       {"note", json_of_text(decided.note)}};
   }
   document["outcome"] = {{"exists", conflict.outcome.exists},
                          {"rule", json_of_text(conflict.outcome.rule)},
