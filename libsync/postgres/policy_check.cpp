@@ -225,6 +225,9 @@ class Checking {
     std::set<std::string> names;
     for (const auto* table : tables) {
       for (const auto& unique : table->unique_keys) {
+        if (unique.exclusion) {
+          continue;
+        }
         if (glob_matches(line.pattern, unique.name)) {
           return;
         }
@@ -311,6 +314,9 @@ class Checking {
     check_groups(table, effective);
     check_keep_both(table, effective);
     for (const auto& unique : table.unique_keys) {
+      if (unique.exclusion) {
+        continue;
+      }
       check_unique(table, unique, effective);
     }
     return {};

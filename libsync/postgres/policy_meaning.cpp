@@ -116,6 +116,9 @@ std::vector<RuleMeaning> rules_of(const Policy& policy, const Table& table, cons
                      ? "rows that two nodes made under one key both stay, one under a key of its own"
                      : "rows that two nodes made under one key are one row"});
   for (const auto& unique : table.unique_keys) {
+    if (unique.exclusion) {
+      continue;
+    }
     const auto rule = rules.unique_rule(unique.name);
     all.push_back({"unique", unique.name, std::string(word_of(rule)), words_for(rule, table, unique)});
   }

@@ -311,6 +311,10 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     changed.insert(loser.key);
     const auto rule = rule_for(table, unique, loser, winner);
     MBSYNC_TRY(rule);
+    if (unique.exclusion) {
+      park(table, unique, loser, winner, "one of the two has to be changed");
+      continue;
+    }
     if (*rule == UniqueRule::kMerge) {
       MBSYNC_TRY(unite(table, loser, winner));
       changed.insert(winner.key);

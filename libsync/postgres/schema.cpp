@@ -70,7 +70,7 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
 constexpr const char* kUniqueKeys = R"sql(
-SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable,
+SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable, x.oid IS NOT NULL AS exclusion,
        coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
        coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
        pg_get_indexdef(i.indexrelid, k.place::int, false) AS expression,
@@ -82,15 +82,17 @@ SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable,
                 EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                            AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS attnums
   FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace,
-       unnest(i.indclass[0:i.indnkeyatts - 1]::oid[], i.indcollation[0:i.indnkeyatts - 1]::oid[])
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.contype = 'x'
+ CROSS JOIN unnest(i.indclass[0:i.indnkeyatts - 1]::oid[], i.indcollation[0:i.indnkeyatts - 1]::oid[])
          WITH ORDINALITY k(opclass, coll, place)
   JOIN pg_opclass oc ON oc.oid = k.opclass
-  JOIN pg_amop am ON am.amopfamily = oc.opcfamily AND am.amoplefttype = oc.opcintype AND am.amoprighttype = oc.opcintype
-                 AND am.amopstrategy = 3
-  JOIN pg_operator o ON o.oid = am.amopopr JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+  LEFT JOIN pg_amop am ON x.oid IS NULL AND am.amopfamily = oc.opcfamily AND am.amoplefttype = oc.opcintype
+                      AND am.amoprighttype = oc.opcintype AND am.amopstrategy = 3
+  JOIN pg_operator o ON o.oid = coalesce(x.conexclop[k.place], am.amopopr) JOIN pg_namespace opn ON opn.oid = o.oprnamespace
   LEFT JOIN pg_collation co ON co.oid = k.coll LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
- WHERE i.indisunique AND i.indisvalid AND c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
+ WHERE (i.indisunique OR x.condeferrable) AND i.indisvalid AND c.relkind IN ('r', 'p')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
    AND n.nspname !~ '^pg_(toast|temp)'
  ORDER BY i.indrelid, ic.relname, k.place)sql";
 
@@ -362,6 +364,7 @@ Result<Schema> read_schema(PgConnection& db) {
       key.predicate = row["predicate"].c_str();
       key.nulls_not_distinct = to_bool(row["nulls_not_distinct"]);
       key.deferrable = to_bool(row["deferrable"]);
+      key.exclusion = to_bool(row["exclusion"]);
       std::istringstream attnums(row["attnums"].c_str());
       for (int attnum = 0; attnums >> attnum;) {
         key.columns.push_back(entry.names[attnum]);

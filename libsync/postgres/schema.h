@@ -59,7 +59,8 @@ struct ForeignKey {
   bool operator==(const ForeignKey&) const = default;
 };
 
-/// A unique index, whether a constraint made it or not.
+/// A unique index, whether a constraint made it or not; or an exclusion constraint that is checked late, which the
+/// database does not check at all where constraints are bypassed.
 struct UniqueKey {
   std::string name;
   std::vector<std::string> expressions;  ///< in index order; of a plain column its quoted name
@@ -69,6 +70,7 @@ struct UniqueKey {
   std::vector<std::string> columns;      ///< all that it looks at, in the table's order
   bool nulls_not_distinct = false;
   bool deferrable = false;
+  bool exclusion = false;  ///< `operators` are the constraint's, and have no winner: the row that comes is parked
   bool operator==(const UniqueKey&) const = default;
 };
 

@@ -3,6 +3,7 @@
 
 #include "node_pair.h"
 #include "sql_session.h"
+#include "wait_until.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -451,4 +452,31 @@ TEST_CASE("repair: a parked row travels on to others, and what is parked is not 
     REQUIRE(node->store().forget_stable());
     CHECK(node->scalar("SELECT count(*) FROM mbsync.change WHERE key = '2'") == "1");
   }
+}
+
+TEST_CASE("repair: an exclusion constraint parks the row that comes, also one that is checked late (C21)") {
+  const std::string late = GENERATE("", " DEFERRABLE", " DEFERRABLE INITIALLY DEFERRED");
+  Pair pair(
+      "CREATE TABLE booking (id int PRIMARY KEY, during int4range, note text, CONSTRAINT one_at_a_time EXCLUDE USING "
+      "gist "
+      "(during WITH &&)" +
+      late + ")");
+  pair.exchange();
+  pair.a.execute("INSERT INTO booking VALUES (1, '[1,5)', 'of a'), (3, '[20,22)', 'of a')");
+  pair.b.execute("INSERT INTO booking VALUES (2, '[4,9)', 'of b'), (4, '[30,31)', 'of b')");
+  pair.exchange();
+  CHECK(pair.a.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM booking") == "1 3 4");
+  CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM booking") == "2 3 4");
+  CHECK_THAT(pair.a.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("one_at_a_time"));
+  pair.a.execute("UPDATE booking SET during = '[1,4)' WHERE id = 1");
+  pair.b.pull(pair.a);
+  pair.a.pull(pair.b);
+  CHECK(wait_until(std::chrono::seconds(10), [&] {
+    pair.exchange();
+    return pair.a.store().settle_unseen() && pair.b.store().settle_unseen() &&
+           pair.a.scalar("SELECT count(*) FROM mbsync.parked") == "0" &&
+           pair.b.scalar("SELECT count(*) FROM mbsync.parked") == "0";
+  }));
+  CHECK(pair.a.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM booking") == "1 2 3 4");
+  CHECK(Pair::rows(pair.a, "booking") == Pair::rows(pair.b, "booking"));
 }
