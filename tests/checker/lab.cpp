@@ -184,11 +184,10 @@ void Lab::ask(std::size_t node, std::size_t other) {
   if (!session) {
     session = must(nodes_[node].store->open_pull(nodes_[other].database), "open_pull");
   }
-  nodes_[node].answered.erase(other);
+  nodes_[node].answered.insert(other);
   const auto request = must(session->ask(std::chrono::milliseconds{0}), "ask");
   must(nodes_[other].store->accept(request), "accept");
   must(nodes_[other].store->answer(request, session->sink()), "answer");
-  nodes_[node].answered.insert(other);
 }
 
 bool Lab::has_answer(std::size_t node, std::size_t other) const {
@@ -196,8 +195,9 @@ bool Lab::has_answer(std::size_t node, std::size_t other) const {
 }
 
 bool Lab::deliver(std::size_t node, std::size_t other) {
-  nodes_[node].answered.erase(other);
+  // Until it is applied, what the peer was known to hold when it was asked is kept in mind.
   const auto outcome = must(nodes_[node].pulls.at(other)->apply(), "apply");
+  nodes_[node].answered.erase(other);
   ++(outcome.ask_again ? counts_.outdated : counts_.pulls);
   return !outcome.ask_again;
 }
