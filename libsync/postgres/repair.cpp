@@ -11,7 +11,6 @@
 #include "copy_text.h"
 #include "counters.h"
 #include "record_text.h"
-#include "reference_sql.h"
 #include "table_sql.h"
 
 namespace mbsync {
@@ -462,21 +461,26 @@ Result<void> Repair::stage_children(const Edge& edge) {
   return {};
 }
 
+// Whether what `child` refers to will be there.
+std::string Repair::has_parent(const Edge& edge, const NameColumn& child) const {
+  const auto& parent = *edge.parent;
+  return fmt::format(
+      "(EXISTS (SELECT FROM {0} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {1}) OR EXISTS (SELECT FROM "
+      "{2} "
+      "p WHERE {3} AND NOT EXISTS (SELECT FROM {0} ps WHERE NOT ps.m_held AND {4})))",
+      stage(parent).name, equal_columns(*edge.reference, &parent, child, staged_of("ps", parent)), parent.quoted(),
+      equal_columns(*edge.reference, &parent, child, of("p")), TableSql(parent).key_match("p", "ps.m_key"));
+}
+
 // Staged rows whose parent will not be there.
 Result<std::vector<std::string>> Repair::dangling(const Edge& edge) {
-  const auto& parent = *edge.parent;
   const auto own = staged_of("s", *edge.child);
   const auto rows =
       db_.exec(fmt::format("SELECT s.m_key FROM {} s WHERE s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
-                           "NOT EXISTS (SELECT FROM "
-                           "{} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {}) AND NOT EXISTS (SELECT FROM "
-                           "{} p WHERE {} AND NOT "
-                           "EXISTS (SELECT FROM {} ps WHERE NOT ps.m_held AND {})) ORDER BY s.m_key",
+                           "NOT {} ORDER BY s.m_key",
                            stage(*edge.child).name, all_present(*edge.reference, own),
                            edge.reference->validated ? "true" : may_have_written(*edge.child, edge.reference->columns),
-                           stage(parent).name, equal_columns(*edge.reference, &parent, own, staged_of("ps", parent)),
-                           parent.quoted(), equal_columns(*edge.reference, &parent, own, of("p")), stage(parent).name,
-                           TableSql(parent).key_match("p", "ps.m_key")));
+                           has_parent(edge, own)));
   MBSYNC_TRY(rows);
   std::vector<std::string> keys;
   for (const auto& row : *rows) {
@@ -638,18 +642,21 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
       if (!settable(true)) {
         return revive(*edge.parent, deletion, "restrict");
       }
-      // The default must not lead to the very row that is gone.
+      // The default must lead to a row that is there. A deletion that would set another default is refused as well.
       const auto own = staged_of("s", *edge.child);
-      std::string leads;
-      for (const auto& name : list) {
+      const NameColumn by_default = [&](const std::string& name) {
         const auto* column = edge.child->find(name);
-        const auto value = column->default_value.empty() ? "NULL" : column->default_value;
-        leads += fmt::format("{}({}) IS NOT DISTINCT FROM {}", leads.empty() ? "" : " AND ", value, own(name));
-      }
-      const auto again = db_.exec(
-          fmt::format("SELECT {} FROM {} s WHERE s.m_key = {}", leads, stage(*edge.child).name, db_.quote(child_key)));
-      MBSYNC_TRY(again);
-      return (*again)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
+        if (std::find(list.begin(), list.end(), name) == list.end()) {
+          return own(name);
+        }
+        return column->default_value.empty() ? fmt::format("NULL::{}", column->type)
+                                             : fmt::format("({})::{}", column->default_value, column->type);
+      };
+      const auto leads =
+          db_.exec(fmt::format("SELECT {} AND NOT {} FROM {} s WHERE s.m_key = {}", all_present(reference, by_default),
+                               has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
+      MBSYNC_TRY(leads);
+      return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
                                        : set_columns(edge, child_key, deletion, true);
     }
     default:

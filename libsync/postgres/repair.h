@@ -12,6 +12,7 @@
 
 #include "conflict_record.h"
 #include "reference_check.h"
+#include "reference_sql.h"
 #include "staged_table.h"
 
 namespace mbsync {
@@ -72,6 +73,7 @@ class Repair {
   Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
                         const Deletion& cause);
   Result<bool> mend(const Edge& edge);
+  [[nodiscard]] std::string has_parent(const Edge& edge, const NameColumn& child) const;
   Result<std::vector<std::string>> dangling(const Edge& edge);
   Result<void> stage_children(const Edge& edge);
   Result<std::optional<Deletion>> find_deletion(const Edge& edge, const std::string& child_key);

@@ -108,6 +108,26 @@ TEST_CASE("repair: SET NULL and SET DEFAULT (C20)") {
   pair.check_forgotten();
 }
 
+TEST_CASE("repair: SET DEFAULT brings the parent back where the default leads to no row (C20)") {
+  const bool a_first = GENERATE(true, false);
+  // The row of the default was never there, or is deleted together with the other.
+  const bool was_there = GENERATE(true, false);
+  INFO("a first: " << a_first << ", was there: " << was_there);
+  Pair pair(schema("SET DEFAULT", "parent int DEFAULT 7"));
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one')");
+  if (was_there) {
+    pair.a.execute("INSERT INTO parent VALUES (7, 'the default')");
+  }
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b')");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT parent || note FROM child") == "1of b");
+  CHECK(pair.a.scalar("SELECT id || name FROM parent") == "1one");
+  pair.check_forgotten();
+}
+
 TEST_CASE("repair: SET NULL on a column that cannot be NULL brings the parent back (C20)") {
   const bool a_first = GENERATE(true, false);
   Pair pair(schema("SET NULL", "parent int NOT NULL"));
