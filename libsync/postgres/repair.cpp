@@ -140,6 +140,7 @@ Result<ReferenceCheck::Keys> Repair::run() {
     const auto changed = round();
     MBSYNC_TRY(changed);
     if (!*changed || !unsolved_.empty()) {
+      MBSYNC_TRY(store_records());
       return std::move(unsolved_);
     }
   }
@@ -358,9 +359,9 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   std::string column;
   std::string value;
   std::string rule;
-  auto& tries = suffixes_[{table.id, loser.key}];
   for (const auto& name : unique.columns) {
     const auto& type = table.find(name)->type;
+    const auto tries = suffixes_[{table.id, loser.key, name}];
     if (!is_free(table, unique, name) || !is_text(type) || tries == std::ssize(kDigits)) {
       continue;
     }
@@ -386,7 +387,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   if (column.empty()) {
     return false;
   }
-  ++tries;
+  ++suffixes_[{table.id, loser.key, column}];
   MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} SET v{} = {} WHERE m_key = {}", stage(table).name,
                                   index_of(table, column) + 1, value, db_.quote(loser.key))));
   const auto after = staged_values(table, loser.key);
@@ -399,7 +400,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   entry.versions = {winner.version, loser.version};
   entry.columns.push_back(ConflictColumn{column, rule, std::nullopt, after->at(column)});
   entry.is_open = rule == "unique-null";
-  MBSYNC_TRY(record(entry));
+  record(std::move(entry));
   MBSYNC_TRY(note(table, loser.key, 'U', changed_flags(table, {column}),
                   Deletion{loser.version.node, loser.version.counter, loser.version.at, "", ""}));
   return true;
@@ -697,7 +698,8 @@ Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, image});
   entry.exists = true;
   entry.existence_rule = rule;
-  return record(entry);
+  record(std::move(entry));
+  return {};
 }
 
 Result<void> Repair::remove(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
@@ -714,7 +716,7 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
   entry.exists = false;
   entry.existence_rule = "cascade";
   entry.existence_version = 1;
-  MBSYNC_TRY(record(entry));
+  record(std::move(entry));
   MBSYNC_TRY(note(child, child_key, 'D', "", deletion));
   return db_.run(
       fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage(child).name, db_.quote(child_key)));
@@ -753,7 +755,7 @@ Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key,
     entry.columns.push_back(
         ConflictColumn{name, to_default ? "set-default" : "set-null", std::nullopt, after->at(name)});
   }
-  MBSYNC_TRY(record(entry));
+  record(std::move(entry));
   return note(child, child_key, 'U', changed_flags(child, list), deletion);
 }
 
@@ -765,9 +767,36 @@ Result<void> Repair::note(const Table& table, const std::string& key, char op, c
                              cause.counter));
 }
 
-Result<void> Repair::record(const ConflictRecord& entry) {
+// One row may be mended several times because of the same writes: it has two references to a row that is gone, or two
+// unique values of another row. That is one conflict, with all columns concerned. Values are those before the first
+// time.
+void Repair::record(ConflictRecord entry) {
+  const auto [place, fresh] = records_.try_emplace(entry.signature(), entry);
+  if (fresh) {
+    return;
+  }
+  auto& known = place->second;
+  for (std::size_t i = 0; i < known.versions.size(); ++i) {
+    known.versions[i].values.insert(entry.versions[i].values.begin(), entry.versions[i].values.end());
+  }
+  for (auto& column : entry.columns) {
+    std::erase_if(known.columns, [&](const ConflictColumn& other) { return other.name == column.name; });
+    known.columns.push_back(std::move(column));
+  }
+  if (!entry.existence_rule.empty()) {
+    known.exists = entry.exists;
+    known.existence_rule = entry.existence_rule;
+    known.existence_version = entry.existence_version;
+  }
+  known.is_open = known.is_open || entry.is_open;
+}
+
+Result<void> Repair::store_records() {
   std::string text;
-  append_copy_line(text, entry.line());
+  for (const auto& [signature, entry] : records_) {
+    append_copy_line(text, entry.line());
+  }
+  records_.clear();
   MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.new_conflict FROM STDIN"));
   MBSYNC_TRY(db_.copy_in(text));
   MBSYNC_TRY(db_.copy_in_end());

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -86,7 +87,8 @@ class Repair {
   Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default);
   Result<void> note(const Table& table, const std::string& key, char op, const std::string& cols,
                     const Deletion& cause);
-  Result<void> record(const ConflictRecord& record);
+  void record(ConflictRecord entry);
+  Result<void> store_records();
   Result<nlohmann::json> staged_values(const Table& table, const std::string& key);
   Result<ConflictVersion> latest_version(const Table& table, const std::string& key);
   [[nodiscard]] const StagedTable& stage(const Table& table) const { return staged_.at(table.id); }
@@ -97,9 +99,10 @@ class Repair {
   Staged& staged_;
   bool skip_held_;
   ReferenceCheck::Keys unsolved_;
-  std::map<std::pair<int, std::string>, int> suffixes_;  ///< how often a row was given one
-  std::set<std::pair<int, std::string>> brought_in_;     ///< rows that were not in the answer
-  std::set<std::pair<int, std::string>> pinned_;         ///< rows that came back, by table and key
+  std::map<std::string, ConflictRecord> records_;                      ///< by signature
+  std::map<std::tuple<int, std::string, std::string>, int> suffixes_;  ///< how often a row's column was given one
+  std::set<std::pair<int, std::string>> brought_in_;                   ///< rows that were not in the answer
+  std::set<std::pair<int, std::string>> pinned_;                       ///< rows that came back, by table and key
 };
 
 /// "t" or "f" per column number, as captures have it.

@@ -68,7 +68,7 @@ Result<void> Repair::unite(const Table& table, const Claim& loser, const Claim& 
   entry.exists = false;
   entry.existence_rule = kUnited;
   entry.existence_version = 0;
-  MBSYNC_TRY(record(entry));
+  record(std::move(entry));
   MBSYNC_TRY(note(table, loser.key, 'D', "", cause));
   return db_.run(fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage_name, db_.quote(loser.key)));
 }
@@ -78,8 +78,7 @@ Result<std::optional<std::string>> Repair::united_with(const Table& table, const
   const auto* record = schema_.internal("conflict_record");
   std::string from =
       "SELECT schema_name, table_name, key, outcome::text AS outcome, versions::text AS versions FROM "
-      "mbsync.conflict_record UNION ALL SELECT schema_name, table_name, key, outcome, versions FROM "
-      "pg_temp.new_conflict";
+      "mbsync.conflict_record";
   if (const auto news = staged_.find(record->id); news != staged_.end()) {
     const auto own = staged_of("s", *record);
     from +=
@@ -88,15 +87,20 @@ Result<std::optional<std::string>> Repair::united_with(const Table& table, const
   }
   std::string current = key;
   for (int i = 0; i < kChainMax; ++i) {
+    const auto made_now = std::find_if(records_.begin(), records_.end(), [&](const auto& known) {
+      const auto& entry = known.second;
+      return entry.schema == table.schema && entry.table == table.name && entry.key == current &&
+             entry.existence_rule == kUnited;
+    });
     const auto row = db_.exec(fmt::format(
         "SELECT versions::json -> 0 ->> 'key' FROM ({}) c WHERE schema_name = {} AND table_name = {} AND key = {} AND "
         "outcome::json ->> 'rule' = '{}' ORDER BY versions LIMIT 1",
         from, db_.quote(table.schema), db_.quote(table.name), db_.quote(current), kUnited));
     MBSYNC_TRY(row);
-    if (row->empty()) {
+    if (row->empty() && made_now == records_.end()) {
       return std::optional<std::string>();
     }
-    current = (*row)[0][0].c_str();
+    current = row->empty() ? made_now->second.versions.front().key : (*row)[0][0].c_str();
     const auto there = stage_row(table, current);
     MBSYNC_TRY(there);
     const auto alive =

@@ -128,6 +128,32 @@ TEST_CASE("repair: SET DEFAULT brings the parent back where the default leads to
   pair.check_forgotten();
 }
 
+TEST_CASE("repair: two references to one row that is gone are both on record (C18, C20)") {
+  const bool a_first = GENERATE(true, false);
+  Pair pair(schema("SET NULL") + "; ALTER TABLE child ADD COLUMN seller int REFERENCES parent ON DELETE SET NULL");
+  pair.a.execute("INSERT INTO parent VALUES (1, 'one')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM parent WHERE id = 1");
+  pair.b.execute("INSERT INTO child VALUES (1, 1, 'of b', 1)");
+  meet(pair, a_first);
+  check_equal(pair.a, pair.b);
+  CHECK(pair.a.scalar("SELECT note || num_nulls(parent, seller) FROM child") == "of b2");
+  CHECK(pair.a.scalar("SELECT string_agg(column_name || ' ' || rule || ' ' || (losers -> 0 ->> 'value'), ', ' ORDER BY "
+                      "column_name) FROM mbsync.conflict_value WHERE kind = 'reference'") ==
+        "parent set-null 1, seller set-null 1");
+}
+
+TEST_CASE("repair: two unique values of one other row are both on record (C18, C19)") {
+  Pair pair("CREATE TABLE product (id int PRIMARY KEY, sku text UNIQUE, name text UNIQUE)");
+  pair.a.execute("INSERT INTO product VALUES (1, 'X', 'chair')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X', 'chair')");
+  pair.exchange();
+  pair.exchange();
+  CHECK(pair.a.rows("product") == pair.b.rows("product"));
+  CHECK(pair.a.scalar("SELECT string_agg(column_name || ' ' || value, ', ' ORDER BY column_name) FROM "
+                      "mbsync.conflict_value WHERE kind = 'unique'") == "name chair~c81e, sku X~c81e");
+}
+
 TEST_CASE("repair: SET NULL on a column that cannot be NULL brings the parent back (C20)") {
   const bool a_first = GENERATE(true, false);
   Pair pair(schema("SET NULL", "parent int NOT NULL"));
