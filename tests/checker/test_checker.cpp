@@ -14,7 +14,7 @@ using namespace mbsync::checker;
 
 namespace {
 
-constexpr std::uint64_t kHistories = 500;
+constexpr std::uint64_t kHistories = 300;
 
 const char* given(const char* name) {
   const char* text = std::getenv(name);
