@@ -11,7 +11,7 @@ namespace {
 using mbsync::test::Rng;
 
 constexpr std::int64_t kSecond = 1'000'000;
-constexpr std::int64_t kYear = 365 * 24 * 3600 * kSecond;
+constexpr std::int64_t kYear = 365LL * 24 * 3600 * kSecond;
 // 2010-01-01. With no clock off by 13 to 19 years, generated times are told from those of the real clock.
 constexpr std::int64_t kStart = 1'262'304'000 * kSecond;
 
@@ -34,8 +34,9 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 50}, {StepKind::kPull, 27},  {StepKind::kAsk, 5},   {StepKind::kDeliver, 5},
-      {StepKind::kSeal, 3},   {StepKind::kForget, 7}, {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
+      {StepKind::kWrite, 50},  {StepKind::kPull, 27}, {StepKind::kAsk, 5},
+      {StepKind::kDeliver, 5}, {StepKind::kSeal, 2},  {StepKind::kCut, 1},
+      {StepKind::kForget, 7},  {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
@@ -82,6 +83,9 @@ History make_history(std::uint64_t seed, const Schema& schema) {
     if (step.kind == StepKind::kClock) {
       step.skew = collide ? 0 : any_skew(rng);
     }
+    if (step.kind == StepKind::kCut) {
+      step.delay = static_cast<std::int64_t>(rng.below(8000));
+    }
     if (step.kind == StepKind::kWrite) {
       const auto count = 1 + (rng.below(2) == 0 ? rng.below(4) : 0);
       for (std::uint64_t i = 0; i < count; ++i) {
@@ -111,6 +115,8 @@ std::string describe(const Step& step) {
       return fmt::format("ask {} <- {}, the answer stays on its way", node, other);
     case StepKind::kDeliver:
       return fmt::format("deliver to {} what {} has answered", node, other);
+    case StepKind::kCut:
+      return fmt::format("pull {} <- {}, its connection is cut after {} us of applying", node, other, step.delay);
     case StepKind::kSeal:
       return fmt::format("seal on {}", node);
     case StepKind::kForget:

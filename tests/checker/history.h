@@ -20,6 +20,7 @@ enum class StepKind {
   kPull,     ///< `node` pulls from `other`
   kAsk,      ///< the same, but the answer stays on its way ...
   kDeliver,  ///< ... until now; an answer that is not delivered is lost
+  kCut,      ///< a pull whose connection to the database is lost while it is applied
   kSeal,
   kForget,
   kCrash,  ///< the program on `node` ends, answers on their way to it are lost, and starts again
@@ -33,6 +34,7 @@ struct Step {
   std::size_t other = 0;
   std::vector<std::string> statements{};  ///< of a transaction
   std::int64_t at = 0;                    ///< of a write: microseconds since 1970 by a right clock
+  std::int64_t delay = 0;                 ///< of kCut: microseconds
   std::int64_t skew = 0;                  ///< of kClock: how far the clock is off from now on, microseconds
 };
 

@@ -37,6 +37,8 @@ void Counts::add(const Counts& other) {
   pulls += other.pulls;
   outdated += other.outdated;
   crashes += other.crashes;
+  cut += other.cut;
+  cut_late += other.cut_late;
   for (const auto& [what, count] : other.conflicts) {
     conflicts[what] += count;
   }
@@ -44,8 +46,10 @@ void Counts::add(const Counts& other) {
 
 std::string Counts::text() const {
   auto all = fmt::format(
-      "{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes; conflicts:", taken, refused,
-      pulls, outdated, crashes);
+      "{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes, {} connections cut ({} too "
+      "late); "
+      "conflicts:",
+      taken, refused, pulls, outdated, crashes, cut, cut_late);
   for (const auto& [what, count] : conflicts) {
     all += fmt::format(" {} {}", count, what);
   }
@@ -202,9 +206,32 @@ bool Lab::deliver(std::size_t node, std::size_t other) {
   return !outcome.ask_again;
 }
 
-bool Lab::pull(std::size_t node, std::size_t other) {
-  ask(node, other);
-  return deliver(node, other);
+bool Lab::deliver_and_cut(std::size_t node, std::size_t other, std::chrono::microseconds after) {
+  const auto before = vector_text(node);
+  auto& session = nodes_[node].pulls.at(other);
+  const auto cut = fmt::format(
+      "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND "
+      "application_name = 'mbsync pull {}'",
+      nodes_[other].database);
+  std::optional<Error> error;
+  {
+    const std::jthread second([&] {
+      std::this_thread::sleep_for(after);
+      nodes_[node].application->execute(cut);
+    });
+    if (const auto done = session->apply(); !done) {
+      error = done.error();
+    }
+  }
+  nodes_[node].pulls.erase(other);
+  nodes_[node].answered.erase(other);
+  if (error && error->kind != ErrorKind::kTransient && error->kind != ErrorKind::kInDoubt) {
+    throw Failure("apply, its connection cut: " + error->text());
+  }
+  const bool applied = vector_text(node) != before;
+  ++counts_.cut;
+  counts_.cut_late += applied ? 1 : 0;
+  return applied;
 }
 
 void Lab::seal(std::size_t node) {

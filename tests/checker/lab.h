@@ -2,6 +2,7 @@
 // their sessions; between two histories only what is in the tables is put back. One thread at a time.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,6 +42,8 @@ struct Counts {
   std::uint64_t pulls = 0;
   std::uint64_t outdated = 0;  ///< answers that came too late
   std::uint64_t crashes = 0;
+  std::uint64_t cut = 0;                             ///< pulls whose connection was lost
+  std::uint64_t cut_late = 0;                        ///< of these, after all was done
   std::map<std::string, std::uint64_t> conflicts{};  ///< on record in the end, by kind and rule
 
   void add(const Counts& other);
@@ -67,7 +70,9 @@ class Lab {
   [[nodiscard]] bool has_answer(std::size_t node, std::size_t other) const;
   /// False if the answer was out of date, and nothing was done.
   bool deliver(std::size_t node, std::size_t other);
-  bool pull(std::size_t node, std::size_t other);
+  /// The same, but the connection is cut a moment after it has begun. Whether that was before or after COMMIT, the
+  /// database tells.
+  bool deliver_and_cut(std::size_t node, std::size_t other, std::chrono::microseconds after);
   void seal(std::size_t node);
   void forget(std::size_t node);
   /// Tries again what was set aside.

@@ -4,7 +4,6 @@
 // libsync in it, since it is what libsync is compared with.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -13,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace mbsync::checker {
@@ -25,7 +25,8 @@ using Knowledge = std::set<WriteId>;
 struct RowId {
   std::size_t table = 0;
   std::string key;
-  auto operator<=>(const RowId&) const = default;
+  bool operator==(const RowId&) const = default;
+  bool operator<(const RowId& other) const { return std::tie(table, key) < std::tie(other.table, other.key); }
 };
 using Rows = std::map<RowId, Values>;
 

@@ -111,6 +111,14 @@ class Run {
           deliver(step.node, step.other);
         }
         break;
+      case StepKind::kCut:
+        ask(step.node, step.other);
+        if (lab_.deliver_and_cut(step.node, step.other, std::chrono::microseconds{step.delay})) {
+          delivered(step.node, step.other);
+        } else {
+          check_unchanged(step.node);
+        }
+        break;
       case StepKind::kSeal:
         lab_.seal(step.node);
         model_->seal(step.node);
@@ -145,9 +153,16 @@ class Run {
   }
 
   void deliver(std::size_t node, std::size_t other) {
-    if (!lab_.deliver(node, other)) {
-      return;  // out of date
+    if (lab_.deliver(node, other)) {
+      delivered(node, other);
+    } else {
+      check_unchanged(node);  // out of date
     }
+  }
+
+  void check_unchanged(std::size_t node) { compare(node, lab_.rows(node), model_->rows(node), "nothing was applied"); }
+
+  void delivered(std::size_t node, std::size_t other) {
     if (!sabotage_.empty()) {
       lab_.sabotage(node, sabotage_);
     }
@@ -460,6 +475,7 @@ Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
   }
   shared.start = Clock::now();
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (auto& worker : workers) {
     threads.emplace_back([&worker] {
       try {

@@ -130,6 +130,7 @@ bool Schema::has_constraints() const {
 
 std::string Schema::names(const Table& table, const std::vector<std::size_t>& columns) {
   std::vector<std::string> list;
+  list.reserve(columns.size());
   for (const auto column : columns) {
     list.push_back(table.columns[column].name);
   }
