@@ -306,32 +306,36 @@ std::map<RowId, std::string> Lab::waiting(std::size_t node) {
 std::vector<Recorded> Lab::record(std::size_t node) {
   const auto result = nodes_[node].application->query(fmt::format(
       "SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || "
-      "(v ->> "
-      "'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
-      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, a.key, coalesce(a.value, '{}'), r.id::text || n FROM "
-      "mbsync.conflict_record "
-      "r, "
+      "(v ->> 'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
+      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, r.id::text, r.outcome ->> 'rule', md5(r.key), n, a.key, "
+      "coalesce(a.value, '{0}'), d ->> 'rule', coalesce(d ->> 'value', '{0}') FROM mbsync.conflict_record r CROSS JOIN "
       "jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL jsonb_each_text(v -> 'values') a ON "
-      "true ORDER BY r.id, n",
+      "true CROSS JOIN LATERAL (SELECT r.outcome -> 'columns' -> a.key) o(d) ORDER BY r.id, n",
       Schema::kNull));
+  const auto value_of = [](const std::string& text) { return text == Schema::kNull ? Value() : Value(text); };
   std::vector<Recorded> all;
   std::string last;
   for (const auto& line : result.rows) {
-    const auto table = table_number(line[0]);
-    Recorded one{RowId{table, line[1]},
-                 RowId{table, line[2]},
-                 static_cast<std::size_t>(std::stoll(line[3])),
-                 std::stoll(line[4]),
-                 line[5] == "true",
-                 line[6],
-                 {}};
-    const auto value = line[8] == Schema::kNull ? Value() : Value(line[8]);
-    if (line[9] != last) {
-      last = line[9];
+    if (const auto version = line[7] + line[10]; version != last) {
+      last = version;
+      const auto table = table_number(line[0]);
+      Recorded one;
+      one.about = {table, line[1]};
+      one.row = {table, line[2]};
+      one.node = static_cast<std::size_t>(std::stoll(line[3]));
+      one.at = std::stoll(line[4]);
+      one.deleted = line[5] == "true";
+      one.kind = line[6];
+      one.id = line[7];
+      one.existence = line[8];
+      one.digest = line[9];
       all.push_back(std::move(one));
     }
-    if (!line[7].empty()) {
-      all.back().values[line[7]] = value;
+    if (!line[11].empty()) {
+      all.back().values[line[11]] = value_of(line[12]);
+      if (!line[13].empty()) {
+        all.back().decisions[line[11]] = {line[13], value_of(line[14])};
+      }
     }
   }
   return all;

@@ -33,6 +33,15 @@ struct Recorded {
   bool deleted = false;
   std::string kind;
   std::map<std::string, Value> values{};  ///< by column
+  // Of the conflict:
+  std::string id{};
+  std::string existence{};  ///< the rule that decided whether the row exists, if one had to
+  std::string digest{};     ///< MD5 of the key of the row that it is about
+  struct Decision {
+    std::string rule;
+    Value value;
+  };
+  std::map<std::string, Decision> decisions{};  ///< by column, of those that this version has a value of
 };
 
 /// What has happened so far, to see that a run was worth it.

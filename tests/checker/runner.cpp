@@ -9,6 +9,7 @@
 #include <iterator>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 namespace mbsync::checker {
 namespace {
@@ -185,6 +186,63 @@ class Run {
       check_others(node, rows, record, waiting);
     }
     check_nothing_lost(node, rows, record, waiting);
+    check_mending(node, record);
+  }
+
+  /// What mbsync has done by itself is what the schema and the rules say (CONFLICTS.md C18 to C20).
+  void check_mending(std::size_t node, const std::vector<Recorded>& record) {
+    for (std::size_t i = 0; i < record.size(); ++i) {
+      const auto& one = record[i];
+      const auto wrong = [&](const std::string& what) {
+        throw Failure(fmt::format("on {} conflict {} of {} {}, {}: {}\n{}", node_name(node), one.id,
+                                  schema_.tables()[one.about.table].name, one.about.key, one.kind, what, state()));
+      };
+      if (one.kind == "unique" && one.row == one.about) {
+        // The winner comes first, and is the one that had the value first.
+        if (i == 0 || record[i - 1].id != one.id) {
+          wrong("the row that has given way is not the second");
+        }
+        const auto& winner = record[i - 1];
+        const auto known_of = [](const Recorded& version) { return version.node + 1; };  // 0: nobody remembers
+        if (std::tuple(one.at, known_of(one), one.row.key) < std::tuple(winner.at, known_of(winner), winner.row.key)) {
+          wrong("the row that has given way had the value first");
+        }
+        if (one.decisions.empty()) {
+          wrong("no column has been changed");
+        }
+        for (const auto& [column, decision] : one.decisions) {
+          const auto& before = one.values.at(column);
+          const bool suffix = decision.rule == "unique-suffix" && before && decision.value &&
+                              decision.value->starts_with(*before + "~") &&
+                              one.digest.starts_with(decision.value->substr(before->size() + 1));
+          if (!suffix && (decision.rule != "unique-null" || decision.value)) {
+            wrong(fmt::format("{} has become {}", column, decision.value.value_or("NULL")));
+          }
+        }
+      }
+      if (one.kind == "reference") {
+        for (const auto& [column, decision] : one.decisions) {
+          if (!has_action(one.about.table, column, decision.rule == "set-null" ? "SET NULL" : "SET DEFAULT")) {
+            wrong(fmt::format("{} is set by rule {}", column, decision.rule));
+          }
+        }
+        if (one.existence == "cascade" && !has_action(one.about.table, "", "CASCADE")) {
+          wrong("it went with another row");
+        }
+        if (one.existence == "restrict" && !schema_.is_referred_to(one.about.table)) {
+          wrong("it has come back, and nothing refers to it");
+        }
+      }
+    }
+  }
+
+  /// Whether a foreign key of the table (with this column, if one is named) says so.
+  [[nodiscard]] bool has_action(std::size_t table, const std::string& column, const std::string& action) const {
+    const auto& keys = schema_.tables()[table].foreign_keys;
+    return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
+      const auto named = [&](std::size_t one) { return schema_.tables()[table].columns[one].name == column; };
+      return key.on_delete == action && (column.empty() || std::any_of(key.columns.begin(), key.columns.end(), named));
+    });
   }
 
   /// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has

@@ -54,6 +54,7 @@ class Schema {
   [[nodiscard]] const std::vector<Table>& tables() const { return tables_; }
   /// Whether mbsync may have to make writes of its own (CONFLICTS.md C18), which the model knows nothing of.
   [[nodiscard]] bool has_constraints() const;
+  [[nodiscard]] bool is_referred_to(std::size_t number) const;
 
   [[nodiscard]] std::string create() const;
   [[nodiscard]] std::string drop() const;
@@ -73,7 +74,6 @@ class Schema {
   static constexpr const char* kNull = "\xE2\x88\x85";
 
  private:
-  [[nodiscard]] bool is_referred_to(std::size_t number) const;
   [[nodiscard]] std::string value(mbsync::test::Rng& rng, const Table& table, std::size_t column,
                                   const std::string& marker) const;
   [[nodiscard]] std::string key_condition(mbsync::test::Rng& rng, const Table& table) const;
