@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "change_sql.h"
 #include "reference_sql.h"
@@ -158,6 +159,13 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
     return fmt::format("{}::{}", parent(referenced), column.user_type ? "text" : column.type);
   };
   const auto& stage_name = stage(child).name;
+  auto before = latest_version(child, child_key);
+  MBSYNC_TRY(before);
+  ConflictRecord entry;
+  entry.kind = "reference";
+  entry.schema = child.schema;
+  entry.table = child.name;
+  entry.key = child_key;
   if (!in_key) {
     std::string assignments;
     for (std::size_t i = 0; i < reference.columns.size(); ++i) {
@@ -167,6 +175,15 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
     MBSYNC_TRY(
         db_.exec(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}", stage_name,
                              assignments, stage(*edge.parent).name, db_.quote(child_key), db_.quote(parent_key))));
+    const auto after = staged_values(child, child_key);
+    MBSYNC_TRY(after);
+    const auto values = std::exchange(before->values, Json::object());
+    for (const auto& name : reference.columns) {
+      before->values[name] = values.at(name);
+      entry.columns.push_back(ConflictColumn{name, kUnited, std::nullopt, after->at(name)});
+    }
+    entry.versions.push_back(std::move(*before));
+    record(std::move(entry));
     return note(child, child_key, 'U', changed_flags(child, reference.columns), cause);
   }
   std::string names;
@@ -202,6 +219,13 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
   if (inserted->affected_rows() > 0) {
     MBSYNC_TRY(note(child, moved_key, 'I', "", cause));
   }
+  before->key = child_key;
+  entry.versions = {ConflictVersion{cause.node, cause.counter, cause.at, false, moved_key, Json::object()},
+                    std::move(*before)};
+  entry.exists = false;
+  entry.existence_rule = kUnited;
+  entry.existence_version = 0;
+  record(std::move(entry));
   MBSYNC_TRY(note(child, child_key, 'D', "", cause));
   return db_.run(fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage_name, db_.quote(child_key)));
 }

@@ -69,7 +69,16 @@ TEST_CASE("unite: memberships of one person become one, and children move along 
   CHECK(pair.b.scalar("SELECT string_agg(id || ':' || host, ' ' ORDER BY id) FROM guest") == "1:10 2:10");
   CHECK(
       pair.b.scalar("SELECT ROW(kind, key, outcome ->> 'rule', versions -> 0 ->> 'key', versions -> 1 -> 'values' ->> "
-                    "'role') FROM mbsync.conflict") == "(unique,20,unique-merge,10,coach)");
+                    "'role') FROM mbsync.conflict WHERE kind = 'unique'") == "(unique,20,unique-merge,10,coach)");
+  // What referred to the row that is gone is on record with what it said.
+  CHECK(pair.b.scalar(
+            "SELECT string_agg(ROW(table_name, key, columns, outcome ->> 'rule')::text, ' ' ORDER BY table_name, key) "
+            "FROM mbsync.conflict WHERE kind = 'reference'") ==
+        "(fee,2,{membership},) (grant_,\"(20,bar)\",{},unique-merge) (grant_,\"(20,key)\",{},unique-merge) "
+        "(guest,2,{host},)");
+  CHECK(pair.b.scalar(
+            "SELECT value || ' for ' || (losers -> 0 ->> 'value') FROM mbsync.conflict_value WHERE table_name = "
+            "'fee'") == "10 for 20");
   pair.check_forgotten();
 }
 
