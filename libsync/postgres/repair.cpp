@@ -20,6 +20,7 @@ using Json = nlohmann::json;
 
 // A chain of cascades takes a round for each link; no real schema comes near this.
 constexpr int kRoundsMax = 200;
+constexpr const char* kNoSuchRow = "no-such-row";
 // How many deletions are looked through for a row that is referred to by something else than its key.
 constexpr int kDeletionsMax = 10000;
 
@@ -425,12 +426,45 @@ Result<bool> Repair::mend(const Edge& edge) {
       changed = true;
       continue;
     }
+    const auto unchecked = find_unchecked(edge, key);
+    MBSYNC_TRY(unchecked);
+    if (*unchecked) {
+      const auto& columns = edge.reference->columns;
+      const bool may_be_null = edge.reference->on_delete_columns.empty() &&
+                               std::none_of(columns.begin(), columns.end(),
+                                            [&](const std::string& name) { return edge.child->find(name)->not_null; });
+      MBSYNC_TRY(may_be_null ? set_columns(edge, key, **unchecked, false, kNoSuchRow)
+                             : remove(edge, key, **unchecked, kNoSuchRow));
+      changed = true;
+      continue;
+    }
     unsolved_.push_back(
         ReferenceCheck::Held{edge.child->id, key,
                              fmt::format("it refers to a row of {} that is not here (constraint \"{}\")",
                                          edge.parent->display(), edge.reference->name)});
   }
   return changed;
+}
+
+// A reference that is known from a deletion's image alone may never have been checked: where the constraint is checked
+// at the end of a transaction, a row may be given one that leads nowhere and be deleted again. If somebody else's write
+// brings the row back, the image counts (CONFLICTS.md C6). Then this is the deletion.
+Result<std::optional<Repair::Deletion>> Repair::find_unchecked(const Edge& edge, const std::string& child_key) {
+  std::string mask(edge.child->width, '0');
+  for (const auto& column : edge.reference->columns) {
+    mask[edge.child->find(column)->number] = '1';
+  }
+  const auto writes = db_.exec(fmt::format(
+      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER () FROM mbsync.change c WHERE c.tab = {} AND "
+      "{} AND position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
+      micros_of("c.at"), edge.child->id, has_key("c", db_.quote(child_key)), mask));
+  MBSYNC_TRY(writes);
+  if (writes->empty() || !(*writes)[0][3].as<bool>()) {
+    return std::optional<Deletion>();
+  }
+  const auto& row = (*writes)[0];
+  return std::optional<Deletion>(Deletion{to_string(NodeId{row[0].as<std::int64_t>()}), row[1].as<std::int64_t>(),
+                                          time_of(row[2]), child_key, ""});
 }
 
 // Rows of the application's that refer to what is about to go or to change its value, and are not staged themselves.
@@ -635,9 +669,9 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
   }
   switch (reference.on_delete) {
     case 'c':
-      return remove(edge, child_key, deletion);
+      return remove(edge, child_key, deletion, "cascade");
     case 'n':
-      return settable(false) ? set_columns(edge, child_key, deletion, false)
+      return settable(false) ? set_columns(edge, child_key, deletion, false, "set-null")
                              : revive(*edge.parent, deletion, "restrict");
     case 'd': {
       if (!settable(true)) {
@@ -658,7 +692,7 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
                                has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
       MBSYNC_TRY(leads);
       return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
-                                       : set_columns(edge, child_key, deletion, true);
+                                       : set_columns(edge, child_key, deletion, true, "set-default");
     }
     default:
       return revive(*edge.parent, deletion, "restrict");
@@ -702,7 +736,8 @@ Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const
   return {};
 }
 
-Result<void> Repair::remove(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
+Result<void> Repair::remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
+                            const std::string& rule) {
   const auto& child = *edge.child;
   auto version = latest_version(child, child_key);
   MBSYNC_TRY(version);
@@ -714,7 +749,7 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
   entry.versions.push_back(std::move(*version));
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   entry.exists = false;
-  entry.existence_rule = "cascade";
+  entry.existence_rule = rule;
   entry.existence_version = 1;
   record(std::move(entry));
   MBSYNC_TRY(note(child, child_key, 'D', "", deletion));
@@ -723,7 +758,7 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
 }
 
 Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion,
-                                 bool to_default) {
+                                 bool to_default, const std::string& rule) {
   const auto& child = *edge.child;
   const auto& reference = *edge.reference;
   const auto& list = reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns;
@@ -752,8 +787,7 @@ Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key,
   entry.versions.push_back(std::move(*version));
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   for (const auto& name : list) {
-    entry.columns.push_back(
-        ConflictColumn{name, to_default ? "set-default" : "set-null", std::nullopt, after->at(name)});
+    entry.columns.push_back(ConflictColumn{name, rule, std::nullopt, after->at(name)});
   }
   record(std::move(entry));
   return note(child, child_key, 'U', changed_flags(child, list), deletion);

@@ -83,8 +83,11 @@ class Repair {
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
-  Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion);
-  Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default);
+  Result<std::optional<Deletion>> find_unchecked(const Edge& edge, const std::string& child_key);
+  Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
+                      const std::string& rule);
+  Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default,
+                           const std::string& rule);
   Result<void> note(const Table& table, const std::string& key, char op, const std::string& cols,
                     const Deletion& cause);
   void record(ConflictRecord entry);
