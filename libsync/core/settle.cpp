@@ -43,7 +43,7 @@ const Value& settled_value(ColumnNumber column, const std::optional<Values>& min
 }
 
 /// C3, C14: whether the row is there, if some deleted it and others wrote it.
-bool judge_row_mark(const Siblings& deleting, const Siblings& writing, const Rulebook& book,
+bool judge_row_mark(const RowState& state, const Siblings& deleting, const Siblings& writing, const Rulebook& book,
                     std::vector<ColumnConflict>& conflicts) {
   if (deleting.empty() || writing.empty()) {
     return !writing.empty();
@@ -51,8 +51,17 @@ bool judge_row_mark(const Siblings& deleting, const Siblings& writing, const Rul
   const auto version = std::max(highest_policy(deleting), highest_policy(writing));
   const bool exists = book.rules(version).on_delete == DeleteRule::kUpdateWins;
   ColumnConflict conflict{kRowMark, last_writer(exists ? writing : deleting).dot, {}};
-  for (const Write* write : exists ? deleting : writing) {
-    conflict.losers.push_back(write->dot);
+  if (exists) {
+    for (const Write* write : deleting) {
+      conflict.losers.push_back(write->dot);
+    }
+  } else {
+    // Those too that have passed the row mark on to a later write: what they hold goes with the row.
+    for (const Write& write : state.writes) {
+      if (!write.deleted) {
+        conflict.losers.push_back(write.dot);
+      }
+    }
   }
   conflicts.push_back(std::move(conflict));
   return exists;
@@ -121,8 +130,9 @@ Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, 
                const std::optional<Values>& theirs, const Rulebook& book) {
   Outcome outcome;
   const Siblings marked = holders(state, kRowMark);
-  outcome.exists = marked.empty() ? mine.has_value()
-                                  : judge_row_mark(only(marked, true), only(marked, false), book, outcome.conflicts);
+  outcome.exists = marked.empty()
+                       ? mine.has_value()
+                       : judge_row_mark(state, only(marked, true), only(marked, false), book, outcome.conflicts);
   if (!outcome.exists) {
     return outcome;
   }

@@ -15,7 +15,8 @@ namespace {
 constexpr std::int64_t kFewRows = 500;
 
 // Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. What the row is now
-// decides between written and deleted, so both become "the row was touched": I and D at once.
+// decides between written and deleted, so both become "the row was touched": I and D at once, and D once more, since it
+// may have been there before.
 Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
   const auto tabs = db.exec("SELECT DISTINCT tab FROM mbsync.capture WHERE op = 'R'");
   MBSYNC_TRY(tabs);
@@ -27,13 +28,13 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
       continue;  // stays until the table is back, or is dropped with it
     }
     const TableSql sql(*table);
-    const auto done = db.exec(
-        fmt::format("WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
-                    "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, "
-                    "raw.image::json) r) "
-                    "INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                    "SELECT {0}, 'D', key, at, image FROM rows UNION ALL SELECT {0}, 'I', key, at, NULL FROM rows",
-                    id, sql.key_text("r"), sql.record("r"), table->quoted()));
+    const auto done = db.exec(fmt::format(
+        "WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
+        "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, "
+        "raw.image::json) r) "
+        "INSERT INTO mbsync.capture (tab, op, key, at, image) "
+        "SELECT {0}, op, key, at, CASE op WHEN 'D' THEN image END FROM rows, (VALUES ('D'), ('D'), ('I')) o(op)",
+        id, sql.key_text("r"), sql.record("r"), table->quoted()));
     if (!done) {
       return done.error().in(fmt::format("table {} has changed", table->display()));
     }
@@ -102,12 +103,8 @@ Result<void> look_up_ambiguous(PgConnection& db, const Schema& schema) {
                             "WHERE s.tab = {0} AND s.inserts > 0 AND s.deletes > 0",
                             id, table->quoted(), sql.key_match("t", "s.key"))));
   }
-  // Came and went between two seals: nobody has ever heard of it.
-  MBSYNC_TRY(
-      db.exec("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes "
-              "AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = s.tab AND " +
-              has_key("c", "s.key") + ")"));
-  return {};
+  // Came and went between two seals: nobody has heard of it, and nothing is different.
+  return db.run("DELETE FROM pg_temp.sealing s WHERE s.deleted AND s.inserts >= s.deletes");
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <iterator>
+#include <map>
+#include <utility>
 
 namespace mbsync::checker {
 namespace {
@@ -34,9 +36,9 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 50},  {StepKind::kPull, 27}, {StepKind::kAsk, 5},
-      {StepKind::kDeliver, 5}, {StepKind::kSeal, 2},  {StepKind::kCut, 1},
-      {StepKind::kForget, 7},  {StepKind::kCrash, 1}, {StepKind::kClock, 2}};
+      {StepKind::kWrite, 47},  {StepKind::kPublish, 3}, {StepKind::kPull, 27}, {StepKind::kAsk, 5},
+      {StepKind::kDeliver, 5}, {StepKind::kSeal, 2},    {StepKind::kCut, 1},   {StepKind::kForget, 7},
+      {StepKind::kCrash, 1},   {StepKind::kClock, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
@@ -67,6 +69,7 @@ History make_history(std::uint64_t seed, const Schema& schema) {
   for (std::size_t node = 0; node < history.nodes; ++node) {
     history.skews.push_back(collide ? 0 : any_skew(rng));
   }
+  std::map<std::pair<std::size_t, std::int64_t>, std::int64_t> steps_of_tick;
   const auto steps = 18 + rng.below(20);
   for (std::size_t number = 0; number < steps; ++number) {
     Step step;
@@ -76,12 +79,14 @@ History make_history(std::uint64_t seed, const Schema& schema) {
     step.other = (step.node + 1 + rng.below(history.nodes - 1)) % history.nodes;
     const auto tick = static_cast<std::int64_t>(collide ? number / 8 : number);
     step.at = kStart + tick * kSecond;
-    if (!collide) {
-      // Never the same time twice, whatever the clocks say: the last digits are the step's own.
-      step.at += static_cast<std::int64_t>(number) * 100;
-    }
+    // Never the same time twice, whatever the clocks say: the last digits are the step's own. Where times collide, they
+    // are its place among the node's steps of this tick, so that a node at least never meets its own.
+    step.at += (collide ? steps_of_tick[{step.node, tick}]++ : static_cast<std::int64_t>(number)) * 100;
     if (step.kind == StepKind::kClock) {
       step.skew = collide ? 0 : any_skew(rng);
+    }
+    if (step.kind == StepKind::kPublish) {
+      step.policy = 1 + rng.below(kPolicies.size() - 1);
     }
     if (step.kind == StepKind::kCut) {
       step.delay = static_cast<std::int64_t>(rng.below(8000));
@@ -123,6 +128,8 @@ std::string describe(const Step& step) {
       return fmt::format("forget on {}", node);
     case StepKind::kCrash:
       return fmt::format("crash of {}", node);
+    case StepKind::kPublish:
+      return fmt::format("policy {} is published on {}", step.policy, node);
     case StepKind::kClock:
       return fmt::format("the clock of {} is now off by {} s", node, static_cast<double>(step.skew) / kSecond);
   }

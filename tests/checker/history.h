@@ -23,8 +23,9 @@ enum class StepKind {
   kCut,      ///< a pull whose connection to the database is lost while it is applied
   kSeal,
   kForget,
-  kCrash,  ///< the program on `node` ends, answers on their way to it are lost, and starts again
-  kClock   ///< the clock of `node` is set
+  kCrash,   ///< the program on `node` ends, answers on their way to it are lost, and starts again
+  kClock,   ///< the clock of `node` is set
+  kPublish  ///< a policy is published on `node`
 };
 
 struct Step {
@@ -35,6 +36,7 @@ struct Step {
   std::vector<std::string> statements{};  ///< of a transaction
   std::int64_t at = 0;                    ///< of a write: microseconds since 1970 by a right clock
   std::int64_t delay = 0;                 ///< of kCut: microseconds
+  std::size_t policy = 0;                 ///< of kPublish
   std::int64_t skew = 0;                  ///< of kClock: how far the clock is off from now on, microseconds
 };
 

@@ -37,6 +37,7 @@ void Counts::add(const Counts& other) {
   pulls += other.pulls;
   outdated += other.outdated;
   crashes += other.crashes;
+  published += other.published;
   cut += other.cut;
   cut_late += other.cut_late;
   for (const auto& [what, count] : other.conflicts) {
@@ -47,9 +48,8 @@ void Counts::add(const Counts& other) {
 std::string Counts::text() const {
   auto all = fmt::format(
       "{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes, {} connections cut ({} too "
-      "late); "
-      "conflicts:",
-      taken, refused, pulls, outdated, crashes, cut, cut_late);
+      "late), {} policies; conflicts:",
+      taken, refused, pulls, outdated, crashes, cut, cut_late, published);
   for (const auto& [what, count] : conflicts) {
     all += fmt::format(" {} {}", count, what);
   }
@@ -240,6 +240,14 @@ void Lab::seal(std::size_t node) {
 
 void Lab::forget(std::size_t node) {
   must(nodes_[node].store->forget_stable(), "forget");
+}
+
+void Lab::publish(std::size_t node, std::size_t policy) {
+  const auto serial = static_cast<std::int64_t>(policy) << 32;
+  nodes_[node].application->execute(fmt::format(
+      "INSERT INTO mbsync.policy VALUES ({}, $policy${}$policy$, 'the checker', 'epoch') ON CONFLICT DO NOTHING",
+      serial, document_of(kPolicies[policy])));
+  ++counts_.published;
 }
 
 void Lab::settle(std::size_t node) {

@@ -51,6 +51,7 @@ struct Counts {
   std::uint64_t pulls = 0;
   std::uint64_t outdated = 0;  ///< answers that came too late
   std::uint64_t crashes = 0;
+  std::uint64_t published = 0;                       ///< policies
   std::uint64_t cut = 0;                             ///< pulls whose connection was lost
   std::uint64_t cut_late = 0;                        ///< of these, after all was done
   std::map<std::string, std::uint64_t> conflicts{};  ///< on record in the end, by kind and rule
@@ -84,6 +85,8 @@ class Lab {
   bool deliver_and_cut(std::size_t node, std::size_t other, std::chrono::microseconds after);
   void seal(std::size_t node);
   void forget(std::size_t node);
+  /// As it comes from kPolicies, whose numbers are its serial numbers: a store keeps what it has read once.
+  void publish(std::size_t node, std::size_t policy);
   /// Tries again what was set aside.
   void settle(std::size_t node);
   void crash(std::size_t node);

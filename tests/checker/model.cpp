@@ -20,7 +20,38 @@ const Write* first_writer(const std::vector<const Write*>& siblings) {
   return *std::min_element(siblings.begin(), siblings.end(), earlier);
 }
 
-Model::Model(std::size_t nodes, Rows rows, Rules rules) : first_(std::move(rows)), rules_(std::move(rules)) {
+const std::vector<Policy> kPolicies{
+    {},
+    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kGreatest},
+    {.columns = Policy::Choice::kPreferNonNull, .marker = Policy::Choice::kFirst, .delete_wins = true},
+    {.whole_rows = true, .ranks = {}},
+    {.columns = Policy::Choice::kRank, .marker = Policy::Choice::kRank, .delete_wins = true, .ranks = {3, 1, 2, 1, 2}},
+    {.columns = Policy::Choice::kPreferNonNull,
+     .marker = Policy::Choice::kRank,
+     .whole_rows = true,
+     .ranks = {1, 2, 1}},
+    {.columns = Policy::Choice::kLast, .marker = Policy::Choice::kFirst, .whole_rows = true, .delete_wins = true},
+};
+
+std::string document_of(const Policy& policy) {
+  const auto word = [](Policy::Choice choice) {
+    constexpr const char* kWords[] = {"last-writer-wins", "first-writer-wins", "node-priority", "prefer-non-null",
+                                      "max"};
+    return std::string(kWords[static_cast<std::size_t>(choice)]);
+  };
+  std::string text = "[nodes]\n";
+  for (std::size_t node = 0; node < policy.ranks.size(); ++node) {
+    text += "\"000000000000000" + std::to_string(node + 1) + "\" = " + std::to_string(policy.ranks[node]) + "\n";
+  }
+  text += "[[table]]\nname = \"*\"\nrule = \"" + word(policy.columns) + "\"\nmerge = \"" +
+          (policy.whole_rows ? "row" : "field") + "\"\ndelete = \"" +
+          (policy.delete_wins ? "delete-wins" : "update-wins") + "\"\n[table.columns]\nmarker = \"" +
+          word(policy.marker) + "\"\n";
+  return text;
+}
+
+Model::Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shapes)
+    : first_(std::move(rows)), rules_(std::move(rules)), shapes_(std::move(shapes)) {
   nodes_.resize(nodes);
   for (auto& node : nodes_) {
     node.rows = first_;
@@ -74,20 +105,31 @@ void Model::seal(std::size_t node) {
   auto& own = nodes_[node];
   const auto seen = own.knowledge;
   for (auto& [row, pending] : own.pending) {
-    const auto known = [&, row = row](WriteId id) { return writes_[id].row == row; };
-    if (pending.deleted && !pending.was_there && std::none_of(seen.begin(), seen.end(), known)) {
+    if (pending.deleted && !pending.was_there) {
       continue;  // came and went, and nobody has ever heard of it
     }
     own.knowledge.insert(writes_.size());
+    const auto together = [&, row = row](std::size_t column) { return in_group(own.policy, row.table, column); };
+    if (!pending.deleted && std::any_of(pending.columns.begin(), pending.columns.end(), together)) {
+      for (std::size_t column = 0; column < pending.values.size(); ++column) {
+        if (together(column)) {
+          pending.columns.insert(column);
+        }
+      }
+    }
     writes_.push_back(Write{writes_.size(), row, node, pending.at, std::move(pending.columns), pending.deleted,
-                            pending.deleted && !pending.was_there,
-                            pending.deleted ? std::move(pending.image) : std::move(pending.values), seen});
+                            pending.deleted ? std::move(pending.image) : std::move(pending.values), seen, own.policy});
   }
   own.pending.clear();
 }
 
-void Model::learn(std::size_t node, const Knowledge& writes) {
+void Model::publish(std::size_t node, std::size_t policy) {
+  nodes_[node].policy = std::max(nodes_[node].policy, policy);
+}
+
+void Model::learn(std::size_t node, const Knowledge& writes, std::size_t policy) {
   seal(node);
+  publish(node, policy);
   auto& own = nodes_[node];
   own.knowledge.insert(writes.begin(), writes.end());
   own.rows = settle(own.knowledge);
@@ -115,13 +157,95 @@ Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) c
   return left;
 }
 
+Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t column) const {
+  return column == shapes_[table].keys ? kPolicies[policy].marker : kPolicies[policy].columns;
+}
+
+bool Model::may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const {
+  const auto rule = choice(policy, table, column);
+  return kPolicies[policy].whole_rows && column >= shapes_[table].keys && rule != Policy::Choice::kPreferNonNull &&
+         rule != Policy::Choice::kGreatest;
+}
+
+bool Model::in_group(std::size_t policy, std::size_t table, std::size_t column) const {
+  std::size_t count = 0;
+  for (std::size_t other = 0; other < shapes_[table].width; ++other) {
+    count += may_be_grouped(policy, table, other) ? 1 : 0;
+  }
+  return count > 1 && may_be_grouped(policy, table, column);
+}
+
+// C11 to C13.
+const Value& Model::judge(std::size_t table, std::size_t column, Live siblings) const {
+  const auto newest = std::max_element(siblings.begin(), siblings.end(),
+                                       [](const Write* a, const Write* b) { return a->policy < b->policy; });
+  const auto policy = (*newest)->policy;
+  if (policy == 0) {
+    return rules_.column(siblings)->values[column];
+  }
+  const auto keep = [&](const std::function<bool(const Write*)>& good) {
+    if (std::any_of(siblings.begin(), siblings.end(), good)) {
+      std::erase_if(siblings, [&](const Write* write) { return !good(write); });
+    }
+  };
+  auto rule = choice(policy, table, column);
+  if (in_group(policy, table, column)) {
+    // The first column that does not leave it to the last writer speaks for the group.
+    for (std::size_t other = (*newest)->values.size(); other-- > shapes_[table].keys;) {
+      if (in_group(policy, table, other) && choice(policy, table, other) != Policy::Choice::kLast) {
+        rule = choice(policy, table, other);
+      }
+    }
+    keep([&](const Write* write) {
+      for (std::size_t other = 0; other < write->values.size(); ++other) {
+        if (in_group(policy, table, other) && !in_group(write->policy, table, other)) {
+          return false;
+        }
+      }
+      return true;
+    });
+  }
+  switch (rule) {
+    case Policy::Choice::kLast:
+      break;
+    case Policy::Choice::kFirst:
+      return first_writer(siblings)->values[column];
+    case Policy::Choice::kRank: {
+      const auto& ranks = kPolicies[policy].ranks;
+      const auto rank = [&](const Write* write) { return write->node < ranks.size() ? ranks[write->node] : 1000; };
+      int best = 1000;
+      for (const auto* write : siblings) {
+        best = std::min(best, rank(write));
+      }
+      keep([&](const Write* write) { return rank(write) == best; });
+      break;
+    }
+    case Policy::Choice::kPreferNonNull:
+      keep([&](const Write* write) { return write->values[column] && !write->values[column]->empty(); });
+      break;
+    case Policy::Choice::kGreatest: {
+      Value greatest;  // NULL is less than anything
+      for (const auto* write : siblings) {
+        greatest = std::max(greatest, write->values[column]);
+      }
+      keep([&](const Write* write) { return write->values[column] == greatest; });
+      break;
+    }
+  }
+  return last_writer(siblings)->values[column];
+}
+
 std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) const {
   const auto before = first_.find(row);
   const auto holders = live(writes, std::nullopt);
   const auto keeps = [](const Write* write) { return !write->deleted; };
-  const bool exists = rules_.update_beats_delete
-                          ? std::any_of(holders.begin(), holders.end(), keeps)
-                          : !holders.empty() && std::all_of(holders.begin(), holders.end(), keeps);
+  std::size_t policy = 0;
+  for (const auto* write : holders) {
+    policy = std::max(policy, write->policy);
+  }
+  const bool update_wins = policy == 0 ? rules_.update_beats_delete : !kPolicies[policy].delete_wins;
+  const bool exists = update_wins ? std::any_of(holders.begin(), holders.end(), keeps)
+                                  : !holders.empty() && std::all_of(holders.begin(), holders.end(), keeps);
   if (!exists) {
     return std::nullopt;
   }
@@ -133,7 +257,7 @@ std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) co
     if (std::any_of(siblings.begin(), siblings.end(), keeps)) {
       std::erase_if(siblings, [](const Write* write) { return write->deleted; });
     }
-    values[column] = siblings.empty() ? before->second[column] : rules_.column(siblings)->values[column];
+    values[column] = siblings.empty() ? before->second[column] : judge(row.table, column, siblings);
   }
   return values;
 }
@@ -155,7 +279,7 @@ std::vector<Loss> Model::losses(std::size_t node, const Rows& shown) const {
   for (const auto& [row, writes] : by_row(nodes_[node].knowledge)) {
     const auto now = shown.find(row);
     for (const auto* write : live(writes, std::nullopt)) {
-      if (write->deleted && !write->came_and_went && now != shown.end()) {
+      if (write->deleted && now != shown.end()) {
         lost.push_back({write, std::nullopt});
       }
     }

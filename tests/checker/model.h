@@ -38,9 +38,9 @@ struct Write {
   std::int64_t at = 0;            ///< microseconds; the node's clock, which may be wrong
   std::set<std::size_t> columns;  ///< that it gave a value
   bool deleted = false;           ///< then it has all columns, and `values` is the row as it was
-  bool came_and_went = false;     ///< a row that nobody else has heard of; whether this counts as a write is open
   Values values;
-  Knowledge seen;  ///< all that its node knew; what it overwrites is among this
+  Knowledge seen;          ///< all that its node knew; what it overwrites is among this
+  std::size_t policy = 0;  ///< that its node had
 };
 
 /// Which of the siblings of a column stands. They are never empty, and none knew of another.
@@ -48,6 +48,20 @@ using Rule = std::function<const Write*(const std::vector<const Write*>& sibling
 const Write* last_writer(const std::vector<const Write*>& siblings);
 const Write* first_writer(const std::vector<const Write*>& siblings);
 
+/// What a policy says of all tables (C11 to C14); the first of kPolicies is what holds without any.
+struct Policy {
+  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest };
+  Choice columns = Choice::kLast;
+  Choice marker = Choice::kLast;  ///< of the column that names the transaction, a text
+  bool whole_rows = false;
+  bool delete_wins = false;
+  std::vector<int> ranks{};  ///< by node
+};
+extern const std::vector<Policy> kPolicies;
+/// The same as a document of libsync/policy/POLICY.md; node i has the id i + 1.
+std::string document_of(const Policy& policy);
+
+/// What holds under the first policy.
 struct Rules {
   Rule column = last_writer;
   bool update_beats_delete = true;
@@ -61,8 +75,12 @@ struct Loss {
 
 class Model {
  public:
-  /// Nodes that all have `rows` from the beginning.
-  Model(std::size_t nodes, Rows rows, Rules rules);
+  /// Nodes that all have `rows` from the beginning. `shapes`: of the tables.
+  struct Shape {
+    std::size_t keys;  ///< how many columns are the key; the next one is the marker
+    std::size_t width;
+  };
+  Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shapes);
 
   /// What the application sees on a node.
   [[nodiscard]] const Rows& rows(std::size_t node) const { return nodes_[node].rows; }
@@ -75,8 +93,11 @@ class Model {
   /// on both sides, since what is not a write yet was made without knowledge of what comes.
   void seal(std::size_t node);
   [[nodiscard]] const Knowledge& knows(std::size_t node) const { return nodes_[node].knowledge; }
-  /// `node` hears of writes, all at once.
-  void learn(std::size_t node, const Knowledge& writes);
+  /// `node` hears of writes, all at once, and of a policy before them.
+  void learn(std::size_t node, const Knowledge& writes, std::size_t policy);
+  /// A policy comes into force on a node; a lower one than it has does not.
+  void publish(std::size_t node, std::size_t policy);
+  [[nodiscard]] std::size_t policy(std::size_t node) const { return nodes_[node].policy; }
 
   /// Everything that a node knows of and that `shown`, its rows, do not show. A write whose columns were all written
   /// over by somebody who knew it is none.
@@ -97,6 +118,7 @@ class Model {
     Values image;  ///< as the latest deletion found it
   };
   struct Node {
+    std::size_t policy = 0;
     Knowledge knowledge;
     Rows rows;
     std::map<RowId, Pending> pending;
@@ -107,10 +129,16 @@ class Model {
   [[nodiscard]] std::map<RowId, Live> by_row(const Knowledge& knowledge) const;
   /// Of a row's writes, those of the column that nobody has written over; nothing for the column: the row's existence.
   [[nodiscard]] Live live(const Live& writes, std::optional<std::size_t> column) const;
+  [[nodiscard]] Policy::Choice choice(std::size_t policy, std::size_t table, std::size_t column) const;
+  /// Whether a column stays together with others under a policy.
+  [[nodiscard]] bool may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const;
+  [[nodiscard]] bool in_group(std::size_t policy, std::size_t table, std::size_t column) const;
+  [[nodiscard]] const Value& judge(std::size_t table, std::size_t column, Live siblings) const;
   [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
 
   Rows first_;  ///< what was there before any write
   Rules rules_;
+  std::vector<Shape> shapes_;
   std::vector<Node> nodes_;
   std::deque<Write> writes_;  ///< referred to by address, so they must not move
 };

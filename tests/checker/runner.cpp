@@ -46,7 +46,11 @@ class Run {
         skew_(history.skews) {
     lab_.reset(history.nodes, history.first_rows);
     const auto rows = lab_.rows(0);
-    model_.emplace(history.nodes, rows, faults.rules);
+    std::vector<Model::Shape> shapes;
+    for (const auto& table : schema.tables()) {
+      shapes.push_back({table.keys, table.columns.size()});
+    }
+    model_.emplace(history.nodes, rows, faults.rules, std::move(shapes));
     for (std::size_t node = 1; node < history.nodes; ++node) {
       compare(node, lab_.rows(node), rows, "the first rows differ");
     }
@@ -130,6 +134,10 @@ class Run {
       case StepKind::kCrash:
         lab_.crash(step.node);
         break;
+      case StepKind::kPublish:
+        lab_.publish(step.node, step.policy);
+        model_->publish(step.node, step.policy);
+        break;
       case StepKind::kClock:
         skew_[step.node] = step.skew;
         break;
@@ -150,7 +158,7 @@ class Run {
   void ask(std::size_t node, std::size_t other) {
     lab_.ask(node, other);
     model_->seal(other);
-    answers_[{node, other}] = model_->knows(other);
+    answers_[{node, other}] = {model_->knows(other), model_->policy(other)};
   }
 
   void deliver(std::size_t node, std::size_t other) {
@@ -167,7 +175,8 @@ class Run {
     if (!sabotage_.empty()) {
       lab_.sabotage(node, sabotage_);
     }
-    model_->learn(node, answers_.at({node, other}));
+    const auto& [writes, policy] = answers_.at({node, other});
+    model_->learn(node, writes, policy);
     const auto rows = lab_.rows(node);
     if (exact_) {
       compare(node, rows, model_->rows(node), "after a pull");
@@ -377,7 +386,7 @@ class Run {
   const std::string& sabotage_;
   std::vector<std::int64_t> skew_;
   std::optional<Model> model_;
-  std::map<std::pair<std::size_t, std::size_t>, Knowledge> answers_;
+  std::map<std::pair<std::size_t, std::size_t>, std::pair<Knowledge, std::size_t>> answers_;  ///< with the policy
 };
 
 /// Deals with blocks of histories that share a schema, until there are none left or one has failed.

@@ -277,6 +277,10 @@ TEST_CASE("rules: a delete may win (C14)") {
     CHECK(outcome.conflicts.at(0).column == kRowMark);
     CHECK(outcome.conflicts.at(0).winner == dot(1, 1));
     CHECK(outcome.conflicts.at(0).losers == std::vector<Dot>{dot(2, 1), dot(3, 1)});
+    // Also what has passed the row mark on to a later write goes with the row.
+    const auto earlier = under(kPolicy, write(dot(2, 1), 50, {{1, "new"}}, false));
+    const auto later = under(kPolicy, write(dot(2, 2), 55, {}));
+    CHECK(judge({gone, earlier, later}, book).conflicts.at(0).losers == std::vector<Dot>{dot(2, 1), dot(2, 2)});
     CHECK(judge({under(0, gone), under(0, one)}, book).exists);
     CHECK_FALSE(judge({under(0, gone), one}, book).exists);
     CHECK_FALSE(judge({gone, under(0, one)}, book).exists);
