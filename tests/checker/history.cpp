@@ -70,7 +70,7 @@ History make_history(std::uint64_t seed, const Schema& schema) {
     history.skews.push_back(collide ? 0 : any_skew(rng));
   }
   std::map<std::pair<std::size_t, std::int64_t>, std::int64_t> steps_of_tick;
-  const auto steps = 18 + rng.below(20);
+  const auto steps = 16 + rng.below(18);
   for (std::size_t number = 0; number < steps; ++number) {
     Step step;
     step.number = number;
