@@ -764,3 +764,19 @@ TEST_CASE("a key that changes: what waits goes over to the new one", "[schemas]"
   CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.conflict_value WHERE column_name = 'v'") == "2");
   pair.check_forgotten();
 }
+
+TEST_CASE("a row that is deleted while its table has just changed is deleted everywhere", "[schemas]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, name text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'one'), (2, 'two')");
+  pair.check_forgotten();
+  for (auto* node : {&pair.a, &pair.b}) {
+    node->execute("ALTER TABLE item ADD COLUMN price int");
+  }
+  pair.a.execute("DELETE FROM item WHERE id = 1");
+  CHECK(pair.a.scalar("SELECT string_agg(op::text, '') FROM mbsync.capture") == "R");
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ') FROM item") == "2");
+}
