@@ -53,4 +53,21 @@ bool check_histories(const std::string& name, Property&& property) {
   return false;
 }
 
+/// What `failure` says of the first history that shows one, or nothing if 20,000 do not. Always the same histories.
+template <typename Failure>
+std::string first_failure(Failure failure) {
+  constexpr int kHistoriesMax = 20000;
+  constexpr int kSize = 120;
+  const rc::Gen<History> histories = any_history();
+  rc::Random random(3);
+  for (int count = 1; count <= kHistoriesMax; ++count) {
+    History history = histories(random.split(), kSize).value();
+    history.setup |= kLateJoiners;  // the rarer of these failures need them
+    if (const std::string text = failure(history); !text.empty()) {
+      return "history " + std::to_string(count) + ": " + text;
+    }
+  }
+  return "";
+}
+
 }  // namespace mbsync::sim

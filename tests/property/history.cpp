@@ -172,7 +172,6 @@ Fleet::Fleet(const History& history, Fault fault) : history_(history), fault_(fa
 
 void Fleet::run_steps() {
   for (const std::uint32_t bits : history_.steps) {
-    ++now_;
     run(decode_step(history_, bits));
   }
 }
@@ -182,6 +181,7 @@ bool Fleet::connected(std::size_t a, std::size_t b) const {
 }
 
 void Fleet::run(const Step& step) {
+  ++now_;
   Node& node = nodes_[step.node];
   const WriteTime at{(now_ + skew_[step.node] + step.jitter) / 4};
   const bool can_pull = joined_[step.node] && joined_[step.other] && connected(step.node, step.other);
@@ -236,7 +236,7 @@ void Fleet::run(const Step& step) {
       node.publish(static_cast<PolicyVersion>(step.groups) % kPolicies);
       break;
     case StepKind::kIncrease:
-      node.increase(step.key, 2, step.jitter - 3, at);
+      node.increase(step.key, 2, *Decimal::parse(std::to_string(step.jitter - 3)), at);
       break;
   }
 }

@@ -57,6 +57,8 @@ class Fleet {
   explicit Fleet(const History& history, Fault fault = Fault::kNone);
 
   void run_steps();
+  /// One step, now.
+  void run(const Step& step);
   /// Ends partitions, joins who has not joined, and lets everybody pull until all have everything.
   void heal();
   /// Pulls and forgets until nothing can be left to forget.
@@ -64,9 +66,10 @@ class Fleet {
 
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   std::vector<Node>& nodes() { return nodes_; }
+  /// Whether the node has been part of the fleet from the start, or has joined since.
+  [[nodiscard]] bool joined(std::size_t node) const { return joined_[node]; }
 
  private:
-  void run(const Step& step);
   [[nodiscard]] bool connected(std::size_t a, std::size_t b) const;
   void deliver(std::size_t node);
   void pull(std::size_t node, std::size_t other);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base_row.h"
+#include "value_order.h"
 
 namespace mbsync::sim {
 
@@ -126,7 +127,7 @@ const Rulebook& Node::book() const {
   return fault_ == Fault::kOwnPolicy ? kOwn[policy_] : rules_of_simulation();
 }
 
-bool Node::increase(Key key, ColumnNumber column, std::int64_t by, WriteTime at) {
+bool Node::increase(Key key, ColumnNumber column, const Decimal& by, WriteTime at) {
   const auto row = rows_.find(key);
   if (row == rows_.end() || held_.contains(key) || !row->second[column]) {
     return false;
@@ -135,7 +136,7 @@ bool Node::increase(Key key, ColumnNumber column, std::int64_t by, WriteTime at)
   if (!number) {
     return false;
   }
-  write(key, {{column, (*number + *Decimal::parse(std::to_string(by))).to_string()}}, at);
+  write(key, {{column, (*number + by).to_string()}}, at);
   return true;
 }
 
@@ -188,8 +189,8 @@ void Node::erase(Key key, WriteTime at) {
   capture(key, std::move(captured));
 }
 
-void Node::hold(Key key, const Values& values, WriteTime at) {
-  held_.try_emplace(key, values, at);
+bool Node::hold(Key key, const Values& values, WriteTime at) {
+  return held_.try_emplace(key, values, at).second;
 }
 
 void Node::release(Key key) {
@@ -360,9 +361,9 @@ void Node::apply(const PullAnswer& answer) {
 void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
   const RowState mine = state(key);
   const RowState theirs = read_back(shipped.writes, shipped.row, shipped.counters);
-  check_same_values(mine, theirs);
-  const RowState merged = join(mine, seen_, theirs, answer.seen);
   const Counters added = join(counters(key), shipped.counters);
+  check_same_values(mine, theirs, added);
+  const RowState merged = join(mine, seen_, theirs, answer.seen);
   if (held_.contains(key)) {
     set_aside(key, merged, added);
     return;
@@ -390,18 +391,24 @@ void Node::settle_row(Key key, RowState merged, Counters counters, std::optional
   store(key, merged, settle(merged, columns_, mine, theirs, book()), counters);
 }
 
-// A write gave each of its columns one value, whichever node tells of it.
-void Node::check_same_values(const RowState& mine, const RowState& theirs) const {
+// A write gave each of its columns one value, whichever node tells of it. Of a counter the scale may differ: a base has
+// that of the shares which were taken off to find it.
+void Node::check_same_values(const RowState& mine, const RowState& theirs, const Counters& added) const {
   if (fault_ != Fault::kNone) {
     return;
   }
+  const ColumnType kNumber{ValueKind::kNumber, {}};
   for (const Write& write : mine.writes) {
     const Write* other = theirs.find(write.dot);
     if (other == nullptr) {
       continue;
     }
     for (const auto& [column, value] : write.values) {
-      if (other->columns.contains(column) && other->values.at(column) != value) {
+      if (!other->columns.contains(column)) {
+        continue;
+      }
+      const Value& told = other->values.at(column);
+      if (added.contains(column) ? compare_values(told, value, kNumber) != 0 : told != value) {
         throw std::logic_error("two nodes hold different values of one write");
       }
     }

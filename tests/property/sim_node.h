@@ -85,14 +85,15 @@ class Node {
   void write(Key key, const Values& values, WriteTime at);
   /// The application adds to a column of a row that is there, under the policy that this node has: a write of the new
   /// value unless changes of the column add up. False if there is nothing to add to.
-  bool increase(Key key, ColumnNumber column, std::int64_t by, WriteTime at);
+  bool increase(Key key, ColumnNumber column, const Decimal& by, WriteTime at);
   /// Puts a newer policy in force.
   void publish(PolicyVersion policy);
   /// The application deletes the row, if there is one.
   void erase(Key key, WriteTime at);
 
-  /// An application transaction writes the row and stays open: nobody else can write it until release().
-  void hold(Key key, const Values& values, WriteTime at);
+  /// An application transaction writes the row and stays open: nobody else can write it until release(). False if
+  /// another one holds the row already.
+  bool hold(Key key, const Values& values, WriteTime at);
   /// It commits.
   void release(Key key);
   void release_all();
@@ -135,7 +136,7 @@ class Node {
 
   void capture(Key key, Captured captured);
   void apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer);
-  void check_same_values(const RowState& mine, const RowState& theirs) const;
+  void check_same_values(const RowState& mine, const RowState& theirs, const Counters& added) const;
   void apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer);
   void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged) const;
   void settle_row(Key key, RowState merged, Counters counters, std::optional<Values> mine,
