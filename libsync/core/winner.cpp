@@ -38,6 +38,11 @@ bool looks_at_values(Rule rule) {
   return computes(rule) || rule == Rule::kMax || rule == Rule::kMin || rule == Rule::kPreferNonNull;
 }
 
+// C12: such a column goes by its own rule, whatever group it is in, and has no say in what its group goes by.
+bool stands_alone(Rule rule) {
+  return looks_at_values(rule) || rule == Rule::kSum;
+}
+
 int rank_of(const Write& write, const RowRules& rules) {
   const auto place = rules.ranks.find(write.dot.origin);
   return place == rules.ranks.end() ? std::numeric_limits<int>::max() : place->second;
@@ -164,11 +169,10 @@ Verdict judge_siblings(const Siblings& siblings, ColumnNumber column, const Rule
   auto candidates = siblings;
   // Columns of a group are judged alike, so they come from one write. One that was made before they became a group may
   // hold but a part of it, and gives way. What it holds now does not tell: a later write may have taken columns over.
-  if (const auto* group = group_of(column, rules); group != nullptr && !looks_at_values(rule.rule)) {
+  if (const auto* group = group_of(column, rules); group != nullptr && !stands_alone(rule.rule)) {
     candidates = those(siblings, [&](const Write* write) { return made_whole(*write, *group, book); });
     for (const auto number : group->numbers()) {
-      if (const auto& other = rules.rule_of(number);
-          other.rule != Rule::kLastWriterWins && !looks_at_values(other.rule)) {
+      if (const auto& other = rules.rule_of(number); other.rule != Rule::kLastWriterWins && !stands_alone(other.rule)) {
         rule = other;
         break;
       }

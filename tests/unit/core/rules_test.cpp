@@ -249,6 +249,26 @@ TEST_CASE("rules: a write from before the columns were a group gives way to one 
   CHECK(judge({part, rest, later}, book, {1, 2}).values == Values{{1, "10"}, {2, "USD"}});
 }
 
+TEST_CASE("rules: columns that look at values, and counters, are judged by themselves in a group (C12, C16)") {
+  RowRules rules;
+  rules.groups = {{1, 2, 3, 4}};
+  rules.columns = {{1, {Rule::kSum, ""}}, {2, {Rule::kMax, ""}}, {4, {Rule::kFirstWriterWins, ""}}};
+  const TestRules book(rules);
+  const auto one = under(kPolicy, write(dot(1, 1), 10, {{1, "1"}, {2, "5"}, {3, "x"}, {4, "first"}}));
+  const auto two = under(kPolicy, write(dot(2, 1), 20, {{1, "2"}, {2, "9"}, {3, "y"}, {4, "second"}}));
+  const auto three = under(kPolicy, write(dot(3, 1), 30, {{1, "3"}, {2, "7"}, {3, "z"}, {4, "third"}}));
+  const auto outcome = judge({one, two, three}, book, {1, 2, 3, 4});
+  CHECK(outcome.values == Values{{1, "3"}, {2, "9"}, {3, "x"}, {4, "first"}});
+  const std::vector<Rule> decided{Rule::kSum, Rule::kMax, Rule::kFirstWriterWins, Rule::kFirstWriterWins};
+  REQUIRE(outcome.conflicts.size() == decided.size());
+  for (std::size_t i = 0; i < decided.size(); ++i) {
+    CHECK(outcome.conflicts[i].rule == decided[i]);
+  }
+  // What gives way in the group because it was made before there was one, is a sibling like any other there.
+  const auto before = under(kBuiltInPolicy, write(dot(3, 1), 30, {{1, "3"}, {2, "99"}, {3, "z"}, {4, "third"}}));
+  CHECK(judge({one, two, before}, book, {1, 2, 3, 4}).values == Values{{1, "3"}, {2, "99"}, {3, "x"}, {4, "first"}});
+}
+
 TEST_CASE("rules: the highest policy among a column's siblings decides (C11)") {
   TestRules book;
   book.versions[3].columns[1] = ColumnRule{Rule::kMin, ""};
