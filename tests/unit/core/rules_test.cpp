@@ -2,6 +2,7 @@
 // which they are heard of.
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "core_literals.h"
 #include "settle.h"
@@ -18,7 +19,7 @@ class TestRules : public Rulebook {
  public:
   std::map<PolicyVersion, RowRules> versions;
   std::function<std::optional<Value>(const Siblings&)> function;
-  mutable std::vector<std::string> asked;  // the values in the order the function got them
+  mutable std::set<std::vector<std::string>> asked;  // the values, in each order in which the function got them
 
   TestRules() = default;
   explicit TestRules(RowRules rules) { versions[kPolicy] = std::move(rules); }
@@ -30,10 +31,11 @@ class TestRules : public Rulebook {
   [[nodiscard]] bool readable(const Value& value) const override { return value != "too large"; }
   [[nodiscard]] std::optional<Value> call(const ColumnRule&, ColumnNumber column,
                                           const Siblings& siblings) const override {
-    asked.clear();
+    std::vector<std::string> values;
     for (const auto* write : siblings) {
-      asked.push_back(value_of(*write, column).value_or("NULL"));
+      values.push_back(value_of(*write, column).value_or("NULL"));
     }
+    asked.insert(std::move(values));
     return function(siblings);
   }
 };
@@ -55,11 +57,29 @@ struct Sibling {
   Value value;
 };
 
-// The outcome for siblings of nodes 1, 2, 3 ..., the same in all orders.
+Outcome in_dot_order(Outcome outcome) {
+  for (auto& conflict : outcome.conflicts) {
+    std::sort(conflict.losers.begin(), conflict.losers.end());
+  }
+  return outcome;
+}
+
+bool same(const Outcome& a, const Outcome& b) {
+  return a.exists == b.exists && a.values == b.values && a.conflicts == b.conflicts && a.apart == b.apart;
+}
+
+// The outcome for writes that hold all columns: the same in all orders, and whatever the row here or the peer's shows.
 Outcome judge(const std::vector<Write>& writes, const Rulebook& book, const std::vector<ColumnNumber>& columns = {1}) {
   std::vector<std::size_t> order(writes.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
     order[i] = i;
+  }
+  const std::optional<Values> no_row;
+  std::optional<Values> one_row = Values();
+  std::optional<Values> another = Values();
+  for (const auto column : columns) {
+    one_row->emplace(column, "shown");
+    another->emplace(column, std::nullopt);
   }
   std::optional<Outcome> first;
   do {
@@ -68,17 +88,16 @@ Outcome judge(const std::vector<Write>& writes, const Rulebook& book, const std:
       state.writes.push_back(writes[place]);
     }
     // In a state they are in dot order; here also as they come, since nothing may depend on it.
-    auto as_they_come = settle(state, columns, std::nullopt, std::nullopt, book);
+    const auto as_they_come = in_dot_order(settle(state, columns, std::nullopt, std::nullopt, book));
     state.normalise();
-    auto outcome = settle(state, columns, std::nullopt, std::nullopt, book);
-    CHECK(as_they_come.exists == outcome.exists);
-    CHECK(as_they_come.values == outcome.values);
-    if (!first) {
-      first = outcome;
+    const auto outcome = settle(state, columns, std::nullopt, std::nullopt, book);
+    first = first ? first : outcome;
+    CHECK(same(as_they_come, *first));
+    CHECK(same(outcome, *first));
+    for (const auto& [mine, theirs] : {std::pair(one_row, another), std::pair(another, one_row),
+                                       std::pair(one_row, no_row), std::pair(no_row, one_row)}) {
+      CHECK(same(settle(state, columns, mine, theirs, book), *first));
     }
-    CHECK(outcome.exists == first->exists);
-    CHECK(outcome.values == first->values);
-    CHECK(outcome.conflicts == first->conflicts);
   } while (std::next_permutation(order.begin(), order.end()));
   return *first;
 }
@@ -133,11 +152,28 @@ TEST_CASE("rules: the greatest and the least, by type (C13)") {
       {ValueKind::kText, {"", "10", "9", "a"}, {}},
       {ValueKind::kBoolean, {"f", "t"}, {}},
       {ValueKind::kTimestamp, {"0044-03-15 BC", "0044-03-15", "2024-02-29 10:00:00", "10000-01-01"}, {}},
+      {ValueKind::kTimestamp, {"-infinity", "2024-02-29 10:00:00+00", "2024-02-29 10:00:00.5+00", "infinity"}, {}},
+      {ValueKind::kTime, {"09:59:59", "10:00:00", "10:00:00.5"}, {}},
       {ValueKind::kEnum, {"zero", "alpha", "last"}, {"zero", "alpha", "last"}},
+      {ValueKind::kArray, {"{10}", "{9}"}, {}},
+      {ValueKind::kJson, {"[1]", R"({"a": 1})"}, {}},
+      {ValueKind::kOther, {"", "10", "9"}, {}},
+      // Not of the form of its type, or a label that it has no more.
+      {ValueKind::kNumber, {"9", "10", "about 5", "some"}, {}},
+      {ValueKind::kBoolean, {"f", "t", "no"}, {}},
+      {ValueKind::kFloat, {"1e10", "NaN", "inf"}, {}},
+      {ValueKind::kTimestamp, {"infinity", "2024-02-29 10:00:00+01"}, {}},
+      {ValueKind::kEnum, {"gone", "never", "zero", "alpha"}, {"zero", "alpha"}},
   };
   for (const auto& [kind, rising, labels] : cases) {
     const auto greatest = column_rule(Rule::kMax, kind, labels);
     const auto least = column_rule(Rule::kMin, kind, labels);
+    std::vector<Sibling> all(rising.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i] = {static_cast<std::int64_t>(i * 7 % 3), rising[i]};
+    }
+    CHECK(value_from(all, greatest) == rising.back());
+    CHECK(value_from(all, least) == rising.front());
     for (std::size_t low = 0; low < rising.size(); ++low) {
       for (std::size_t high = low + 1; high < rising.size(); ++high) {
         CAPTURE(rising[low], rising[high]);
@@ -180,6 +216,8 @@ TEST_CASE("rules: what is put together is nobody's value, and all are losers (C1
                    column_rule(Rule::kUnion, ValueKind::kJson)) == R"({"a": 2, "b": 3})");
   CHECK(value_from({{10, "x\na"}, {20, "x\nb"}, {30, "x\nc"}}, column_rule(Rule::kAppend)) == "x\na\nb\nc");
   CHECK(value_from({{10, "a"}, {20, ""}, {30, std::nullopt}}, column_rule(Rule::kAppend)) == "a");
+  // Who made it empty does not take away what the others have in common.
+  CHECK(value_from({{10, "x\na"}, {20, "x\nb"}, {30, ""}}, column_rule(Rule::kAppend)) == "x\na\nb");
   CHECK(value_from({{10, ""}, {30, std::nullopt}}, column_rule(Rule::kAppend)) == "");
 }
 
@@ -205,7 +243,7 @@ TEST_CASE("rules: a function gets the siblings in the order of time, and may fai
     return std::optional<Value>(Value(std::to_string(siblings.size()) + " of them"));
   };
   CHECK(value_from({{20, "b"}, {10, "a"}, {20, "c"}}, book) == "3 of them");
-  CHECK(book.asked == std::vector<std::string>{"a", "b", "c"});
+  CHECK(book.asked == std::set<std::vector<std::string>>{{"a", "b", "c"}});
   book.function = [](const Siblings&) { return std::optional<Value>(Value()); };
   CHECK(value_from({{20, "b"}, {10, "a"}}, book) == std::nullopt);
   book.function = [](const Siblings&) { return std::optional<Value>(); };
@@ -249,6 +287,38 @@ TEST_CASE("rules: a write from before the columns were a group gives way to one 
   CHECK(judge({part, rest, later}, book, {1, 2}).values == Values{{1, "10"}, {2, "USD"}});
 }
 
+TEST_CASE("rules: a group goes by its first column that has a rule for it; ranks and persons too (C12)") {
+  RowRules rules;
+  rules.groups = {{1, 2, 3}};
+  rules.ranks = {{NodeId{3}, 1}};
+  const std::vector<Write> writes{under(kPolicy, write(dot(1, 1), 20, {{1, "12"}, {2, "EUR"}, {3, "a"}})),
+                                  under(kPolicy, write(dot(2, 1), 30, {{1, "10"}, {2, "CHF"}, {3, "b"}})),
+                                  under(kPolicy, write(dot(3, 1), 10, {{1, "11"}, {2, "USD"}, {3, "c"}}))};
+  const struct {
+    std::vector<Rule> rules;
+    Rule decides;
+    std::int64_t winner;
+  } cases[] = {
+      {{Rule::kLastWriterWins, Rule::kLastWriterWins, Rule::kLastWriterWins}, Rule::kLastWriterWins, 2},
+      {{Rule::kLastWriterWins, Rule::kNodePriority, Rule::kManual}, Rule::kNodePriority, 3},
+      {{Rule::kLastWriterWins, Rule::kManual, Rule::kNodePriority}, Rule::kManual, 2},
+      {{Rule::kFirstWriterWins, Rule::kManual, Rule::kNodePriority}, Rule::kFirstWriterWins, 3},
+  };
+  for (const auto& [of_columns, decides, winner] : cases) {
+    for (ColumnNumber column = 1; column <= 3; ++column) {
+      rules.columns[column] = ColumnRule{of_columns[static_cast<std::size_t>(column) - 1], ""};
+    }
+    const auto outcome = judge(writes, TestRules(rules), {1, 2, 3});
+    CHECK(outcome.values == writes[static_cast<std::size_t>(winner) - 1].values);
+    REQUIRE(outcome.conflicts.size() == 3);
+    for (const auto& conflict : outcome.conflicts) {
+      CHECK(conflict.rule == decides);
+      CHECK(conflict.winner == dot(winner, 1));
+      CHECK(conflict.losers.size() == 2);
+    }
+  }
+}
+
 TEST_CASE("rules: columns that look at values, and counters, are judged by themselves in a group (C12, C16)") {
   RowRules rules;
   rules.groups = {{1, 2, 3, 4}};
@@ -267,6 +337,103 @@ TEST_CASE("rules: columns that look at values, and counters, are judged by thems
   // What gives way in the group because it was made before there was one, is a sibling like any other there.
   const auto before = under(kBuiltInPolicy, write(dot(3, 1), 30, {{1, "3"}, {2, "99"}, {3, "z"}, {4, "third"}}));
   CHECK(judge({one, two, before}, book, {1, 2, 3, 4}).values == Values{{1, "3"}, {2, "99"}, {3, "x"}, {4, "first"}});
+}
+
+TEST_CASE("rules: of groups that grew, the one of the highest policy holds (C11, C12)") {
+  TestRules book;
+  book.versions[3].groups = {{1, 2}};
+  book.versions[4].groups = {{1, 2, 3}};
+  book.versions[4].columns[3] = ColumnRule{Rule::kFirstWriterWins, ""};
+  const auto small = write(dot(1, 1), 5, {{1, "a"}, {2, "a"}});
+  const auto one = write(dot(2, 1), 10, {{1, "b"}, {2, "b"}, {3, "b"}});
+  const auto two = write(dot(3, 1), 20, {{1, "c"}, {2, "c"}, {3, "c"}});
+  CHECK(judge({under(3, small), under(4, one), under(4, two)}, book, {1, 2, 3}).values == one.values);
+  // A group that has shrunk: who wrote all of it has written what is left of it.
+  book.versions[5].groups = {{1, 2}};
+  CHECK(judge({under(5, small), under(4, one), under(4, two)}, book, {1, 2, 3}).values ==
+        Values{{1, "c"}, {2, "c"}, {3, "b"}});
+  // Nobody has written all of it.
+  book.versions[6].groups = {{1, 2, 3, 4}};
+  const auto four = write(dot(4, 1), 15, {{4, "d"}});
+  CHECK(judge({under(3, small), under(4, one), under(3, four)}, book, {1, 2, 3, 4}).values ==
+        Values{{1, "b"}, {2, "b"}, {3, "b"}, {4, "d"}});
+}
+
+TEST_CASE("rules: siblings that agree are no conflict under any rule, and who agrees with it has not lost (C4, C13)") {
+  for (const auto rule :
+       {Rule::kLastWriterWins, Rule::kFirstWriterWins, Rule::kNodePriority, Rule::kMax, Rule::kMin,
+        Rule::kPreferNonNull, Rule::kUnion, Rule::kAppend, Rule::kSum, Rule::kFunction, Rule::kManual}) {
+    CAPTURE(static_cast<int>(rule));
+    auto book = column_rule(rule, ValueKind::kArray);
+    book.function = [](const Siblings&) { return std::optional<Value>("{a}"); };
+    for (const auto& value : {Value("{a}"), Value(""), Value(), Value("too large"), Value("{not an array")}) {
+      const auto outcome = judge({{20, value}, {10, value}, {30, value}}, book);
+      CHECK(outcome.values.at(kColumn) == value);
+      CHECK(outcome.conflicts.empty());
+    }
+    const auto outcome = judge({{20, "{a}"}, {10, "{b}"}, {20, "{a}"}}, book);
+    for (const auto& conflict : outcome.conflicts) {
+      const bool agrees = outcome.values.at(kColumn) == "{a}";
+      CHECK((std::find(conflict.losers.begin(), conflict.losers.end(), dot(1, 1)) == conflict.losers.end()) == agrees);
+      CHECK((std::find(conflict.losers.begin(), conflict.losers.end(), dot(3, 1)) == conflict.losers.end()) == agrees);
+      CHECK((!agrees || conflict.winner == dot(3, 1)));
+    }
+    CHECK(outcome.conflicts.size() == 1);
+  }
+}
+
+TEST_CASE("rules: what a function returns may be one's value, and nobody is asked for what is too large (C13)") {
+  auto book = column_rule(Rule::kFunction);
+  book.function = [](const Siblings& siblings) { return std::optional(value_of(*siblings.front(), kColumn)); };
+  const auto outcome = judge({{20, "b"}, {10, "a"}, {30, std::nullopt}}, book);
+  CHECK(book.asked == std::set<std::vector<std::string>>{{"a", "b", "NULL"}});
+  CHECK(outcome.conflicts.at(0).winner == dot(2, 1));
+  CHECK(outcome.conflicts.at(0).losers == std::vector<Dot>{dot(1, 1), dot(3, 1)});
+  CHECK(outcome.conflicts.at(0).note.empty());
+  book.asked.clear();
+  CHECK(value_from({{20, "b"}, {30, "too large"}, {10, std::nullopt}}, book) == "too large");
+  CHECK(book.asked.empty());
+}
+
+TEST_CASE("rules: an update wins unless told otherwise; deleted rows are judged by the rule of the column (C3, C6)") {
+  RowRules rules;
+  rules.columns[2] = ColumnRule{Rule::kMax, ""};
+  rules.types[2] = ColumnType{ValueKind::kNumber, {}};
+  const TestRules book(rules);
+  for (const std::int64_t at : {1, 99}) {
+    const auto one = under(kPolicy, tombstone(dot(1, 1), at, {{1, "old"}, {2, "10"}}));
+    const auto two = under(kPolicy, tombstone(dot(2, 1), 60, {{1, "older"}, {2, "9"}}));
+    const auto update = under(kPolicy, write(dot(3, 1), 50, {{1, "new"}}));
+    const auto outcome = judge({one, two, update}, book, {1, 2});
+    CHECK(outcome.values == Values{{1, "new"}, {2, "10"}});
+    REQUIRE(outcome.conflicts.size() == 2);
+    CHECK(outcome.conflicts[0] == ColumnConflict{kRowMark, dot(3, 1), {dot(1, 1), dot(2, 1)}});
+    CHECK(outcome.conflicts[1] == ColumnConflict{2, dot(1, 1), {dot(2, 1)}, Rule::kMax});
+  }
+}
+
+TEST_CASE("rules: whether a row exists is up to those who hold the row mark (C11, C14)") {
+  TestRules book;
+  book.versions[kPolicy].on_delete = DeleteRule::kDeleteWins;
+  const auto gone = write(dot(1, 1), 10, {{1, "old"}});
+  auto deleted = gone;
+  deleted.deleted = true;
+  const auto update = write(dot(2, 2), 20, {{2, "b"}});
+  const auto beside = under(kPolicy, write(dot(2, 1), 5, {{1, "new"}}, false));
+  CHECK(judge({deleted, beside, update}, book, {1, 2}).exists);
+  CHECK_FALSE(judge({deleted, beside, under(kPolicy, update)}, book, {1, 2}).exists);
+  CHECK_FALSE(judge({under(kPolicy, deleted), beside, update}, book, {1, 2}).exists);
+}
+
+TEST_CASE("rules: a column that no write holds is that of the row, whoever has it (C3)") {
+  auto book = column_rule(Rule::kAppend);
+  const RowState siblings{
+      {under(kPolicy, write(dot(1, 1), 10, {{kColumn, "a"}})), under(kPolicy, write(dot(2, 1), 20, {{kColumn, "b"}}))}};
+  const std::optional<Values> row = Values{{kColumn, "a"}, {2, "held by none"}};
+  const auto both = settle(siblings, {kColumn, 2}, row, row, book);
+  CHECK(both.values == Values{{kColumn, "a\nb"}, {2, "held by none"}});
+  CHECK(same(settle(siblings, {kColumn, 2}, row, std::nullopt, book), both));
+  CHECK(same(settle(siblings, {kColumn, 2}, std::nullopt, row, book), both));
 }
 
 TEST_CASE("rules: the highest policy among a column's siblings decides (C11)") {
