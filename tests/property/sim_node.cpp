@@ -14,6 +14,7 @@ namespace {
 
 std::vector<Dot> dots_of(const std::vector<StoredWrite>& writes) {
   std::vector<Dot> dots;
+  dots.reserve(writes.size());
   for (const StoredWrite& write : writes) {
     dots.push_back(write.dot);
   }
@@ -377,7 +378,7 @@ void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answe
 }
 
 /// `merged` and both rows come without what counters add.
-void Node::settle_row(Key key, RowState merged, Counters counters, std::optional<Values> mine,
+void Node::settle_row(Key key, RowState merged, const Counters& counters, std::optional<Values> mine,
                       std::optional<Values> theirs) {
   const Sums totals = total_of(counters);
   for (Write& write : merged.writes) {

@@ -139,7 +139,7 @@ class Node {
   void check_same_values(const RowState& mine, const RowState& theirs, const Counters& added) const;
   void apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer);
   void check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged) const;
-  void settle_row(Key key, RowState merged, Counters counters, std::optional<Values> mine,
+  void settle_row(Key key, RowState merged, const Counters& counters, std::optional<Values> mine,
                   std::optional<Values> theirs);
   void store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters);
   void set_aside(Key key, const RowState& merged, Counters counters);
