@@ -335,9 +335,10 @@ class Run {
     for (const auto& [write, column] : model_->losses(node, rows)) {
       const auto& table = schema_.tables()[write->row.table];
       const auto tells = [&, write = write, column = column](const Recorded& one) {
-        // What mbsync itself has done about a row is recorded with the latest of the writes that made it.
+        // What mbsync itself has done about a row is recorded with the latest of the writes that made it. And a write
+        // of its own, which the model does not know, may have taken the value over before it lost.
         const bool exactly = one.node == write->node && one.at == write->at;
-        if (one.row != write->row || !(exactly || one.kind == "unique" || one.kind == "reference")) {
+        if (one.row != write->row || (exact_ && !exactly)) {
           return false;
         }
         if (!column) {
