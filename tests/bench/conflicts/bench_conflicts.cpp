@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <stdexcept>
 #include <string_view>
@@ -123,7 +124,9 @@ class Bench {
     if (statements_) {
       show_statements(which);
     }
-    while (a.pull(b).rows + b.pull(a).rows > 0) {
+    for (bool news = true; news;) {
+      news = a.pull(b).rows > 0;
+      news = b.pull(a).rows > 0 || news;
     }
     measured.in_step = Seconds(Clock::now() - start).count();
     check(a, b, which, measured);
@@ -203,9 +206,7 @@ class Bench {
 template <typename Field>
 double median(const std::vector<Measured>& runs, Field field) {
   std::vector<double> values;
-  for (const auto& run : runs) {
-    values.push_back(field(run));
-  }
+  std::transform(runs.begin(), runs.end(), std::back_inserter(values), field);
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
 }
@@ -216,12 +217,12 @@ std::string load() {
   return first;
 }
 
-void measure(int rows, int repeats, bool statements, std::string_view only) {
+void measure(int rows, int repeats, bool statements, int percent_max) {
   Bench bench(rows, statements);
   const auto load_before = load();
   std::vector<Case> cases;
   std::copy_if(std::begin(kCases), std::end(kCases), std::back_inserter(cases),
-               [&](const Case& which) { return which.name().find(only) != std::string::npos; });
+               [&](const Case& which) { return which.conflicts_percent <= percent_max; });
   std::vector<std::vector<Measured>> results(cases.size());
   // Round by round, so that what else the machine does meets all cases alike.
   for (int round = 0; round < repeats; ++round) {
@@ -262,17 +263,17 @@ int main(int count, char** arguments) {
   try {
     std::vector<std::string_view> words(arguments + 1, arguments + count);
     const auto statements = std::erase(words, std::string_view("--statements")) > 0;
-    std::string_view only;
-    if (const auto option = std::find(words.begin(), words.end(), "--only");
+    int percent_max = 100;
+    if (const auto option = std::find(words.begin(), words.end(), "--up-to");
         option != words.end() && option + 1 != words.end()) {
-      only = option[1];
+      percent_max = std::atoi(option[1].data());
       words.erase(option, option + 2);
     }
     const auto number = [&](std::size_t index, int fallback) {
       return index < words.size() ? std::max(1, std::atoi(words[index].data())) : fallback;
     };
     skip_without_postgres();
-    measure(number(0, kRows), number(1, kRepeats), statements, only);
+    measure(number(0, kRows), number(1, kRepeats), statements, percent_max);
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_conflicts: {}\n", error.what());
     return EXIT_FAILURE;
