@@ -268,6 +268,9 @@ Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
                              staged.name, table.id)));
   }
   for (const bool may_go : {true, false}) {
+    if (may_go && !staged.may_delete) {
+      continue;
+    }
     const auto which =
         fmt::format("NOT s.m_held AND ({}(s.m_deleted IS TRUE OR s.m_writes IS NOT NULL))", may_go ? "" : "NOT ");
     const auto lock = fmt::format("SELECT s.m_key FROM {} s JOIN {} t ON {} WHERE {} FOR {} OF t", staged.name,
@@ -380,6 +383,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.set_aside += counts->set_aside;
     report.missing += counts->missing;
     apart = apart || counts->apart > 0;
+    entry->may_delete = entry->may_delete || counts->merged > 0;
     for (const auto& [key, reason] : counts->refused) {
       blocked.keys.push_back(ReferenceCheck::Held{entry->table->id, key, reason});
     }
@@ -456,10 +460,14 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.repaired = *captured;
     MBSYNC_TRY(seal(db_, schema_, self_.id));
   }
-  MBSYNC_TRY(
-      db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
-               "= p.tab AND " +
-               has_key("c", "p.key") + ")"));
+  const auto parked = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.parked)");
+  MBSYNC_TRY(parked);
+  if ((*parked)[0][0].as<bool>()) {
+    MBSYNC_TRY(
+        db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
+                 "= p.tab AND " +
+                 has_key("c", "p.key") + ")"));
+  }
   if (task.settling) {
     return report;
   }
@@ -489,7 +497,7 @@ bool Applier::is_referenced(const Table& table) const {
 // Rows that were not there to be locked may have been inserted, and committed, since the seal. Such a write has not
 // taken part, and may have been overwritten just now; its capture tells.
 Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& order) {
-  const auto any = db_.exec("SELECT EXISTS (SELECT FROM mbsync.capture)");
+  const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.capture)");
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
     return {};
@@ -518,7 +526,7 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
   const auto remove = [&](bool first) -> Result<void> {
     for (auto entry = order.rbegin(); entry != order.rend() && blocked.empty(); ++entry) {
       const auto& staged = **entry;
-      if (first != (role_.replica || !is_referenced(*staged.table))) {
+      if (!(staged.may_delete || task.repair) || first != (role_.replica || !is_referenced(*staged.table))) {
         continue;
       }
       auto done = guarded(task, staged, blocked, [&](const std::string& only) { return writer.remove(staged, only); });

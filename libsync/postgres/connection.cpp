@@ -202,6 +202,7 @@ struct PgConnection::Impl {
   std::unique_ptr<pqxx::nontransaction> session;
 
   std::map<std::string, std::string> temporary_tables;  // name to definition
+  std::map<std::string, std::string> prepared;          // statement to name
   std::string search_path;                              // as the application has it
 
   [[nodiscard]] PGconn* raw() const { return policy.raw(); }
@@ -268,6 +269,21 @@ Result<pqxx::result> PgConnection::exec(const std::string& sql, const std::vecto
       pointers.push_back(param ? param->c_str() : nullptr);
     }
     return impl_->session->exec_params(sql, pqxx::prepare::make_dynamic_params(pointers));
+  } catch (...) {
+    return error_from_current_exception();
+  }
+}
+
+Result<pqxx::result> PgConnection::exec_cached(const std::string& sql) {
+  if (impl_->session_stopper->given_up()) {
+    return given_up();
+  }
+  try {
+    const auto [entry, fresh] = impl_->prepared.try_emplace(sql, fmt::format("mbsync_{}", impl_->prepared.size()));
+    if (fresh) {
+      impl_->connection.prepare(entry->second, sql);
+    }
+    return impl_->session->exec_prepared(entry->second);
   } catch (...) {
     return error_from_current_exception();
   }
@@ -425,9 +441,13 @@ Result<void> PgConnection::ensure_temporary_table(const std::string& name, const
 Result<void> PgConnection::clear_temporary_table(const std::string& name) {
   // TRUNCATE makes a new file each time; for the few rows of a usual pull DELETE is cheaper, until pages pile up, for
   // nobody vacuums a temporary table.
-  const auto pages = exec(fmt::format("SELECT pg_relation_size('pg_temp.{}') > 256 * 1024", name));
+  const auto pages = exec_cached(fmt::format("SELECT pg_relation_size('pg_temp.{}') > 256 * 1024", name));
   MBSYNC_TRY(pages);
-  return run(fmt::format("{} pg_temp.{}", (*pages)[0][0].as<bool>() ? "TRUNCATE" : "DELETE FROM", name));
+  if ((*pages)[0][0].as<bool>()) {
+    return run(fmt::format("TRUNCATE pg_temp.{}", name));
+  }
+  MBSYNC_TRY(exec_cached(fmt::format("DELETE FROM pg_temp.{}", name)));
+  return {};
 }
 
 std::shared_ptr<PgConnection::Stopper> PgConnection::stopper() const {

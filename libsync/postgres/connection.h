@@ -33,6 +33,9 @@ class PgConnection {
   Result<pqxx::result> exec(const std::string& sql);
   Result<pqxx::result> exec(const std::string& sql, const std::vector<Value>& params);
   Result<void> run(const std::string& sql);  ///< exec() where nobody asks for the result
+  /// One statement that is run again and again in this session, always the same text: parsed and planned once. Only for
+  /// statements whose plan is the right one however many rows there are.
+  Result<pqxx::result> exec_cached(const std::string& sql);
 
   enum class Isolation { kReadCommitted, kRepeatableRead };
   Result<void> begin(Isolation isolation);

@@ -115,9 +115,12 @@ class Judge {
     }
   }
 
-  Result<MergeCounts> run() {
+  /// `rows`: how many there are to judge.
+  Result<MergeCounts> run(std::int64_t rows) {
     MBSYNC_TRY(run(fmt::format("<= {}", kKeptBytesMax), kBatchRows));
-    MBSYNC_TRY(run(fmt::format("> {}", kKeptBytesMax), 1));
+    if (counts_.merged + counts_.set_aside < rows) {
+      MBSYNC_TRY(run(fmt::format("> {}", kKeptBytesMax), 1));
+    }
     return counts_;
   }
 
@@ -813,17 +816,20 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
         covered_by(context.mine_seen, "s", "m_"), sql.key_match("t", "s.m_key"), sql.columns("t"),
         sql.staged_values("s"), has_key_among("c", "m_key", "FROM " + staged.name))));
   }
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL OR m_held{}", staged.name,
-                                 staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL")));
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow",
-                                 staged.name, local)));
+  const auto told = db.exec(fmt::format("UPDATE {} SET m_slow = true WHERE m_writes IS NOT NULL OR m_held{}",
+                                        staged.name, staged.renumber.empty() ? "" : " OR m_kept IS NOT NULL"));
+  MBSYNC_TRY(told);
+  const auto both = db.exec(fmt::format(
+      "UPDATE {0} s SET m_slow = true FROM ({1}) k WHERE k.key = s.m_key AND NOT s.m_slow", staged.name, local));
+  MBSYNC_TRY(both);
 
   // It was analysed when nothing was marked yet, and whoever takes the marked rows for none goes through all of them
   // for each: with one row in a hundred in conflict, a pull took ten times as long.
   if (staged.rows > kManyRows) {
     MBSYNC_TRY(db.exec(fmt::format("ANALYZE {} (m_key, m_slow)", staged.name)));
   }
-  auto counts = Judge(db, staged, context, *counted).run();
+  auto counts = Judge(db, staged, context, *counted)
+                    .run(static_cast<std::int64_t>(told->affected_rows() + both->affected_rows()));
   MBSYNC_TRY(counts);
   // From the staged rows to their writes, and never the other way round: how many writes there are is what statistics
   // know least.

@@ -157,13 +157,13 @@ struct PgStore::Impl {
         return cancelled();
       }
     }
-    MBSYNC_TRY(db.exec(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
+    MBSYNC_TRY(db.exec_cached(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
     auto done = work();
     if (!done) {
       db.rollback();
     }
     if (!db.broken()) {
-      MBSYNC_TRY(db.exec(fmt::format("SELECT pg_advisory_unlock({})", kEngineLock)));
+      MBSYNC_TRY(db.exec_cached(fmt::format("SELECT pg_advisory_unlock({})", kEngineLock)));
     }
     return done;
   }

@@ -160,9 +160,9 @@ class Reader {
     if (!table.has_toast) {
       return condition;
     }
-    const auto toast = db_.exec(fmt::format(
-        "SELECT coalesce(sum(pg_relation_size(c.reltoastrelid)), 0) > 0 FROM pg_class c WHERE c.reltoastrelid <> 0 AND "
-        "(c.oid = {0} OR c.oid IN (SELECT relid FROM pg_partition_tree({0}) WHERE relid <> {0}))",
+    const auto toast = db_.exec_cached(fmt::format(
+        "SELECT coalesce(sum(pg_relation_size(c.reltoastrelid)), 0) > 0 FROM (SELECT {0}::regclass AS oid UNION SELECT "
+        "relid FROM pg_partition_tree({0})) p JOIN pg_class c ON c.oid = p.oid WHERE c.reltoastrelid <> 0",
         table.oid));
     MBSYNC_TRY(toast);
     if (!(*toast)[0][0].as<bool>()) {
@@ -292,7 +292,7 @@ std::string row_json(int tab, std::string_view key, bool counters) {
 }
 
 Result<bool> has_counters(PgConnection& db, int tab) {
-  const auto any = db.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.counter WHERE tab = {})", tab));
+  const auto any = db.exec_cached(fmt::format("SELECT EXISTS (SELECT FROM mbsync.counter WHERE tab = {})", tab));
   MBSYNC_TRY(any);
   return (*any)[0][0].as<bool>();
 }

@@ -96,13 +96,10 @@ struct PullStage::Impl {
   }
 
   // Brings staged bit strings into our numbering and length.
-  Result<void> renumber_bits(const StagedTable& entry) {
+  Result<void> renumber_bits(const StagedTable& entry, std::size_t length) {
     const auto width = entry.table->width;
     if (entry.renumber.empty()) {
-      const auto length =
-          db.exec(fmt::format("SELECT length(m_cols) FROM {} WHERE m_cols IS NOT NULL LIMIT 1", entry.name));
-      MBSYNC_TRY(length);
-      if (length->empty() || (*length)[0][0].as<std::size_t>() == width) {
+      if (length == 0 || length == width) {
         return {};  // one sender, one length
       }
       MBSYNC_TRY(db.exec(
@@ -185,7 +182,13 @@ Result<void> PullStage::table_end(std::int64_t rows) {
                  fmt::format("table {}: {} rows announced, {} received", entry.table->display(), rows, *copied), ""};
   }
   entry.rows = rows;
-  MBSYNC_TRY(impl_->renumber_bits(entry));
+  const auto facts =
+      impl_->db.exec_cached(fmt::format("SELECT EXISTS (SELECT FROM {0} WHERE m_deleted OR m_writes IS NOT NULL), "
+                                        "(SELECT length(m_cols) FROM {0} WHERE m_cols IS NOT NULL LIMIT 1)",
+                                        entry.name));
+  MBSYNC_TRY(facts);
+  entry.may_delete = (*facts)[0][0].as<bool>();
+  MBSYNC_TRY(impl_->renumber_bits(entry, (*facts)[0][1].as<std::size_t>(0)));
   if (rows > kManyRows) {
     MBSYNC_TRY(impl_->db.exec("ANALYZE " + entry.name));
   }

@@ -125,7 +125,7 @@ ColumnSet RuleBook::computed_columns(const Table& table) {
 }
 
 Result<PolicyVersion> policy_in_force(PgConnection& db) {
-  const auto rows = db.exec("SELECT coalesce(max(version), 0) FROM mbsync.policy");
+  const auto rows = db.exec_cached("SELECT coalesce(max(version), 0) FROM mbsync.policy");
   MBSYNC_TRY(rows);
   return (*rows)[0][0].as<PolicyVersion>();
 }

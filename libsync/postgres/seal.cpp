@@ -65,7 +65,8 @@ Result<void> complete_groups(PgConnection& db, const Schema& schema, PolicyVersi
 
 // Differences become part of what this node has added to each counter (CONFLICTS.md C16). Whether there are counters.
 Result<bool> add_up(PgConnection& db, NodeId self, std::int64_t counter) {
-  const auto any = db.exec("SELECT EXISTS (SELECT FROM pg_temp.sealing_sums), EXISTS (SELECT FROM mbsync.counter)");
+  const auto any =
+      db.exec_cached("SELECT EXISTS (SELECT FROM pg_temp.sealing_sums), EXISTS (SELECT FROM mbsync.counter)");
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
     return (*any)[0][1].as<bool>();
@@ -127,7 +128,7 @@ Result<void> plan_for(PgConnection& db, std::int64_t rows) {
 
 Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   // The usual case by far, and it should cost one short statement.
-  const auto any = db.exec("SELECT op = 'R' FROM mbsync.capture ORDER BY op = 'R' DESC LIMIT 1");
+  const auto any = db.exec_cached("SELECT op = 'R' FROM mbsync.capture ORDER BY op = 'R' DESC LIMIT 1");
   MBSYNC_TRY(any);
   if (any->empty()) {
     return 0;
@@ -159,7 +160,8 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   if (rows > kFewRows) {
     MBSYNC_TRY(db.exec("ANALYZE pg_temp.sealing"));
   }
-  const auto ambiguous = db.exec("SELECT EXISTS (SELECT FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0)");
+  const auto ambiguous =
+      db.exec_cached("SELECT EXISTS (SELECT FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0)");
   MBSYNC_TRY(ambiguous);
   if ((*ambiguous)[0][0].as<bool>()) {
     MBSYNC_TRY(look_up_ambiguous(db, schema));

@@ -15,6 +15,7 @@ struct StagedTable {
   const Table* table = nullptr;
   std::string name;  ///< "pg_temp.stage_17"
   std::int64_t rows = 0;
+  bool may_delete = true;  ///< false: surely no row here goes; spares the statements that deal with rows that do
   /// Sender's column number to ours, where the two number differently; empty where they agree.
   std::map<ColumnNumber, ColumnNumber> renumber;
 };

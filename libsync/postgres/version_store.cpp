@@ -20,15 +20,15 @@ Result<Member> ensure_self(PgConnection& db, const std::string& name) {
 
 Result<std::int64_t> next_counter(PgConnection& db, NodeId self) {
   const auto row =
-      db.exec(fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES ({}, 1) "
-                          "ON CONFLICT (origin) DO UPDATE SET counter = v.counter + 1 RETURNING counter",
-                          self.value));
+      db.exec_cached(fmt::format("INSERT INTO mbsync.version_vector AS v (origin, counter) VALUES ({}, 1) "
+                                 "ON CONFLICT (origin) DO UPDATE SET counter = v.counter + 1 RETURNING counter",
+                                 self.value));
   MBSYNC_TRY(row);
   return (*row)[0][0].as<std::int64_t>();
 }
 
 Result<Versions> read_versions(PgConnection& db) {
-  const auto rows = db.exec(
+  const auto rows = db.exec_cached(
       "SELECT v.origin, v.counter, v.forgotten, (SELECT min(c.counter) FROM mbsync.change c WHERE c.unseen AND "
       "c.origin = v.origin) FROM mbsync.version_vector v");
   MBSYNC_TRY(rows);
@@ -46,17 +46,18 @@ Result<Versions> read_versions(PgConnection& db) {
 }
 
 Result<Fleet> read_fleet(PgConnection& db) {
-  const auto members = db.exec("SELECT id, name FROM mbsync.node ORDER BY id");
-  MBSYNC_TRY(members);
-  const auto reports = db.exec("SELECT node, origin, counter FROM mbsync.report");
-  MBSYNC_TRY(reports);
+  const auto rows = db.exec_cached(
+      "SELECT id, name, NULL, NULL FROM mbsync.node UNION ALL SELECT node, NULL, origin, counter FROM mbsync.report "
+      "ORDER BY 1");
+  MBSYNC_TRY(rows);
   Fleet fleet;
-  for (const auto& row : *members) {
-    fleet.members.push_back(Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()});
-  }
-  for (const auto& row : *reports) {
-    fleet.reports[NodeId{row[0].as<std::int64_t>()}].advance(
-        Dot{NodeId{row[1].as<std::int64_t>()}, row[2].as<std::int64_t>()});
+  for (const auto& row : *rows) {
+    const NodeId node{row[0].as<std::int64_t>()};
+    if (row[1].is_null()) {
+      fleet.reports[node].advance(Dot{NodeId{row[2].as<std::int64_t>()}, row[3].as<std::int64_t>()});
+    } else {
+      fleet.members.push_back(Member{node, row[1].c_str()});
+    }
   }
   return fleet;
 }
@@ -113,7 +114,8 @@ Result<void> store_members(PgConnection& db, const std::vector<Member>& members)
 }
 
 Result<void> touch_member(PgConnection& db, NodeId node) {
-  MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.node SET last_seen = clock_timestamp() WHERE id = {}", node.value)));
+  MBSYNC_TRY(
+      db.exec_cached(fmt::format("UPDATE mbsync.node SET last_seen = clock_timestamp() WHERE id = {}", node.value)));
   return {};
 }
 

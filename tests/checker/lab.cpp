@@ -25,6 +25,25 @@ T must(Result<T> result, const std::string& what) {
   }
 }
 
+// What is asked after every pull is parsed and planned once.
+void prepare_questions(SqlSession& session) {
+  session.execute(fmt::format(
+      "PREPARE waiting AS SELECT DISTINCT t.table_name, c.key, coalesce(p.reason, 'it is held') FROM mbsync.change c "
+      "JOIN mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE "
+      "c.unseen; "
+      "PREPARE vector AS SELECT string_agg(origin || ':' || counter, ' ' ORDER BY origin) FROM mbsync.version_vector; "
+      "PREPARE record_text AS SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, "
+      "r.versions, r.outcome, r.at, r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r; "
+      "PREPARE record AS SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' "
+      "THEN -1 ELSE ('x' || (v ->> 'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> "
+      "'at')::timestamptz) * 1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, r.id::text, r.outcome ->> 'rule', "
+      "md5(r.key), n, a.key, coalesce(a.value, '{0}'), d ->> 'rule', coalesce(d ->> 'value', '{0}') FROM "
+      "mbsync.conflict_record r CROSS JOIN jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL "
+      "jsonb_each_text(v -> 'values') a ON true CROSS JOIN LATERAL (SELECT r.outcome -> 'columns' -> a.key) o(d) "
+      "ORDER BY r.id, n",
+      Schema::kNull));
+}
+
 std::int64_t node_id(std::size_t node) {
   return static_cast<std::int64_t>(node) + 1;
 }
@@ -66,6 +85,7 @@ Lab::Lab(mbsync::test::TempCluster& cluster, const std::string& name) : cluster_
         "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; "
         "SET bytea_output = 'hex'");
     start(node);
+    prepare_questions(*node.application);
     // Ids in the order of the nodes, so that the model can tell whose write wins when times are equal.
     node.application->execute(fmt::format("UPDATE mbsync.node SET id = {} WHERE is_self", node_id(i)));
     start(node);
@@ -100,15 +120,15 @@ void Lab::use(const Schema& schema) {
   }
   for (auto& node : nodes_) {
     if (schema_) {
-      node.application->execute(schema_->drop());
+      node.application->execute("DEALLOCATE rows; DEALLOCATE broken; " + schema_->drop());
     }
     node.pulls.clear();  // their temporary tables are those of the last schema
     node.application->execute(schema.create());
     must(node.store->refresh(), "refresh");
+    node.application->execute(
+        fmt::format("PREPARE rows AS {}; PREPARE broken AS {}", schema.read(), schema.broken_constraints()));
   }
   schema_ = schema;
-  read_ = schema.read();
-  broken_ = schema.broken_constraints();
 }
 
 void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
@@ -164,8 +184,8 @@ bool Lab::write(std::size_t number, const std::vector<std::string>& statements, 
       // Nothing else captures at present, so what the real clock has stamped since BEGIN is this statement's.
       rows_after.push_back(to_rows(session.query(fmt::format(
           "{}; UPDATE mbsync.capture SET at = 'epoch'::timestamptz + {} * interval '1 microsecond' WHERE at "
-          "BETWEEN now() AND now() + interval '1 hour'; {}",
-          statement, at++, read_))));
+          "BETWEEN now() AND now() + interval '1 hour'; EXECUTE rows",
+          statement, at++))));
     }
     session.execute("COMMIT");
   } catch (const SqlError& error) {
@@ -279,12 +299,12 @@ Rows Lab::to_rows(const SqlRows& result) const {
 }
 
 Rows Lab::rows(std::size_t node) {
-  return to_rows(nodes_[node].application->query(read_));
+  return to_rows(nodes_[node].application->query("EXECUTE rows"));
 }
 
 std::vector<std::string> Lab::broken_constraints(std::size_t node) {
   std::vector<std::string> all;
-  for (const auto& line : nodes_[node].application->query(broken_).rows) {
+  for (const auto& line : nodes_[node].application->query("EXECUTE broken").rows) {
     all.push_back(line[0]);
   }
   return all;
@@ -301,10 +321,7 @@ std::size_t Lab::table_number(const std::string& name) const {
 
 std::map<RowId, std::string> Lab::waiting(std::size_t node) {
   std::map<RowId, std::string> all;
-  const auto result = nodes_[node].application->query(
-      "SELECT DISTINCT t.table_name, c.key, coalesce(p.reason, 'it is held') FROM mbsync.change c JOIN "
-      "mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE "
-      "c.unseen");
+  const auto result = nodes_[node].application->query("EXECUTE waiting");
   for (const auto& line : result.rows) {
     all.emplace(RowId{table_number(line[0]), line[1]}, line[2]);
   }
@@ -312,14 +329,7 @@ std::map<RowId, std::string> Lab::waiting(std::size_t node) {
 }
 
 std::vector<Recorded> Lab::record(std::size_t node) {
-  const auto result = nodes_[node].application->query(fmt::format(
-      "SELECT r.table_name, r.key, coalesce(v ->> 'key', r.key), CASE WHEN v ->> 'node' = 'fleet' THEN -1 ELSE ('x' || "
-      "(v ->> 'node'))::bit(64)::bigint - 1 END, coalesce((extract(epoch FROM (v ->> 'at')::timestamptz) * "
-      "1000000)::bigint::text, '0'), v ->> 'deleted', r.kind, r.id::text, r.outcome ->> 'rule', md5(r.key), n, a.key, "
-      "coalesce(a.value, '{0}'), d ->> 'rule', coalesce(d ->> 'value', '{0}') FROM mbsync.conflict_record r CROSS JOIN "
-      "jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL jsonb_each_text(v -> 'values') a ON "
-      "true CROSS JOIN LATERAL (SELECT r.outcome -> 'columns' -> a.key) o(d) ORDER BY r.id, n",
-      Schema::kNull));
+  const auto result = nodes_[node].application->query("EXECUTE record");
   const auto value_of = [](const std::string& text) { return text == Schema::kNull ? Value() : Value(text); };
   std::vector<Recorded> all;
   std::string last;
@@ -350,10 +360,7 @@ std::vector<Recorded> Lab::record(std::size_t node) {
 }
 
 std::string Lab::record_text(std::size_t node) {
-  return nodes_[node].application->scalar(
-      "SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, r.versions, r.outcome, "
-      "r.at, "
-      "r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r");
+  return nodes_[node].application->scalar("EXECUTE record_text");
 }
 
 void Lab::count_conflicts(std::size_t node) {
@@ -374,8 +381,7 @@ bool Lab::has_captures(std::size_t node) {
 }
 
 std::string Lab::vector_text(std::size_t node) {
-  return nodes_[node].application->scalar(
-      "SELECT string_agg(origin || ':' || counter, ' ' ORDER BY origin) FROM mbsync.version_vector");
+  return nodes_[node].application->scalar("EXECUTE vector");
 }
 
 }  // namespace mbsync::checker

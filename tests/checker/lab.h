@@ -123,8 +123,6 @@ class Lab {
   mbsync::test::TempCluster& cluster_;
   std::vector<Node> nodes_;
   std::optional<Schema> schema_;
-  std::string read_;
-  std::string broken_;
   Counts counts_;
 };
 

@@ -538,10 +538,11 @@ Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failu
 
 Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
   static std::atomic<int> labs{0};
-  const auto cores = std::clamp(std::thread::hardware_concurrency(), 1U, 8U);
+  // A worker waits for its server half of the time, so there are two for each core.
+  const auto count = std::clamp(2 * std::thread::hardware_concurrency(), 2U, 8U);
   Worker::Shared shared{wanted};
   std::vector<std::unique_ptr<Worker>> workers;
-  for (unsigned i = 0; i < cores; ++i) {
+  for (unsigned i = 0; i < count; ++i) {
     workers.push_back(std::make_unique<Worker>(cluster, fmt::format("lab{}", labs++), shared));
   }
   shared.start = Clock::now();
@@ -567,9 +568,9 @@ Verdict check(mbsync::test::TempCluster& cluster, const Wanted& wanted) {
 }
 
 mbsync::test::TempClusterOptions fast_cluster() {
-  return {.conf = {"synchronous_commit = off", "shared_buffers = 256MB", "max_connections = 200", "wal_level = minimal",
-                   "max_wal_senders = 0", "max_wal_size = 4GB", "checkpoint_timeout = 30min", "autovacuum_naptime = 5s",
-                   "track_activities = off", "log_min_messages = panic", "jit = off"}};
+  return {.conf = {"synchronous_commit = off", "shared_buffers = 256MB", "max_connections = 400", "wal_level = minimal",
+                   "max_wal_senders = 0", "max_wal_size = 4GB", "checkpoint_timeout = 30min",
+                   "autovacuum_naptime = 30s", "track_activities = off", "log_min_messages = panic", "jit = off"}};
 }
 
 }  // namespace mbsync::checker

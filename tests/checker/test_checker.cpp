@@ -14,7 +14,7 @@ using namespace mbsync::checker;
 
 namespace {
 
-constexpr std::uint64_t kHistories = 1000;
+constexpr std::uint64_t kHistories = 2000;
 // The same ones each time, so that a change is to blame for what it breaks; the long form takes fresh ones.
 constexpr std::uint64_t kSeed = 2000;
 
