@@ -56,6 +56,11 @@ Error error_from_current_exception() {
     throw;
   } catch (const pqxx::in_doubt_error& e) {
     return Error{ErrorKind::kInDoubt, first_line(e.what()), ""};
+  } catch (const pqxx::statement_completion_unknown& e) {
+    return Error{ErrorKind::kInDoubt, first_line(e.what()), ""};
+  } catch (const pqxx::transaction_rollback& e) {
+    return Error{ErrorKind::kTransient, first_line(e.what()),
+                 ""};  // class 40, which libpqxx does not call an sql_error
   } catch (const pqxx::broken_connection& e) {
     return Error{ErrorKind::kTransient, first_line(e.what()), "the database went away; mbsync connects again"};
   } catch (const pqxx::sql_error& e) {
