@@ -85,10 +85,16 @@ Siblings made_apart(const RowState& state, const std::vector<ColumnNumber>& colu
   }
   std::sort(makers.begin(), makers.end(),
             [](const Write* a, const Write* b) { return std::tie(a->at, a->dot) < std::tie(b->at, b->dot); });
+  // A column that has come since is in none of the writes.
+  ColumnSet written;
+  for (const Write& write : state.writes) {
+    written = write.deleted ? written : written.unite(write.columns);
+  }
   Siblings apart;
   for (const Write* maker : makers) {
-    const bool whole = std::all_of(columns.begin(), columns.end(),
-                                   [&](ColumnNumber column) { return maker->columns.contains(column); });
+    const bool whole = std::all_of(columns.begin(), columns.end(), [&](ColumnNumber column) {
+      return maker->columns.contains(column) || !written.contains(column);
+    });
     if (maker != makers.front() && whole && maker->values != makers.front()->values) {
       apart.push_back(maker);
     }
@@ -145,7 +151,7 @@ Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, 
     ColumnConflict both{column, first == nullptr ? std::nullopt : std::optional(first->dot), {}};
     both.kept_both = true;
     for (const Write* write : apart) {
-      if (value_of(*write, column) != outcome.values.at(column)) {
+      if (write->columns.contains(column) && value_of(*write, column) != outcome.values.at(column)) {
         both.losers.push_back(write->dot);
       }
     }

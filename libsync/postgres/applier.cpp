@@ -433,21 +433,29 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return Error{ErrorKind::kConflict, "two rows have one value of a unique key that is checked late", ""};
     }
   }
+  const auto block = [&](const ReferenceCheck::Keys& keys) {
+    ReferenceCheck::Keys causes;
+    for (const auto& row : keys) {
+      causes.push_back(repair.cause_of(row));
+    }
+    blocked.keys = std::move(causes);
+  };
   auto refused = references.check_deletions(task.skip_held);
   MBSYNC_TRY(refused);
-  blocked.keys = std::move(*refused);
+  block(*refused);
   if (!blocked.empty()) {
     return report;
   }
   MBSYNC_TRY(plan_for(db_, most));
   MBSYNC_TRY(write_all(task, order, blocked));
+  block(blocked.keys);
   if (!blocked.empty()) {
     return report;
   }
   MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
   auto waiting = references.lock_referenced(task.skip_held);
   MBSYNC_TRY(waiting);
-  blocked.keys = std::move(*waiting);
+  block(*waiting);
   if (!blocked.empty()) {
     return report;
   }

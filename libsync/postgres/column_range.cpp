@@ -11,10 +11,10 @@
 namespace mbsync {
 namespace {
 
-// The numbers in "numeric(10,2)" or "character varying(20)"; without them, -1.
+// The numbers in "numeric(10,2)" or "character varying(20)"; without the first, -1.
 struct Modifiers {
   int first = -1;
-  int second = -1;
+  int second = 0;
 };
 
 Modifiers modifiers_of(const std::string& type) {
@@ -44,8 +44,10 @@ std::optional<std::string> bound_of(const Column& column, bool negative) {
   }
   const auto modifiers = modifiers_of(column.type);
   if (column.type.starts_with("numeric(") && modifiers.first > 0) {
-    const auto digits = std::max(modifiers.first - std::max(modifiers.second, 0), 0);
-    return "1" + std::string(static_cast<std::size_t>(digits), '0');
+    // numeric(3,-2) goes up to 99900, numeric(3,5) up to 0.00999.
+    const auto digits = modifiers.first - modifiers.second;
+    return digits > 0 ? "1" + std::string(static_cast<std::size_t>(digits), '0')
+                      : (digits == 0 ? "1" : "0." + std::string(static_cast<std::size_t>(-digits - 1), '0') + "1");
   }
   return std::nullopt;
 }
@@ -53,7 +55,7 @@ std::optional<std::string> bound_of(const Column& column, bool negative) {
 }  // namespace
 
 std::string misfit(const Column& column, const std::string& value) {
-  if (column.user_type) {
+  if (column.user_type || column.type.ends_with(']')) {  // of an array, the numbers are those of its elements
     return "";
   }
   if (column.type.starts_with("character")) {

@@ -21,6 +21,7 @@
 #include "stand_ins.h"
 #include "table_rulebook.h"
 #include "table_sql.h"
+#include "unique_meaning.h"
 
 namespace mbsync {
 namespace {
@@ -140,11 +141,16 @@ class Judge {
           set_aside(*row);
           ++counts_.set_aside;
         } else {
-          judge(*row);
+          MBSYNC_TRY(judge(*row));
           ++counts_.merged;
+          if (const auto trouble = book_.trouble(); !trouble) {
+            if (trouble.error().kind != ErrorKind::kConflict) {
+              return trouble;
+            }
+            counts_.refused.emplace_back(row->key, trouble.error().message);
+          }
         }
       }
-      MBSYNC_TRY(book_.trouble());
       MBSYNC_TRY(rows_.flush(db_));
       MBSYNC_TRY(changes_.flush(db_));
       MBSYNC_TRY(counters_.flush(db_));
@@ -182,6 +188,7 @@ class Judge {
       own[column.number - 1] = column.fixed_size ? here : stand_ins_.sql(here, bytes_max);
     }
     const auto first_key = table_.key[0];
+    // Keys that are given to rows set apart are looked for in one order everywhere.
     return fmt::format(
         "SELECT s.m_key, s.m_origin, s.m_counter, {11}, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
         "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
@@ -190,10 +197,11 @@ class Judge {
         "{9}), coalesce(s.m_policy, 0) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND "
         "coalesce(octet_length(s.m_kept), 0) + "
         "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
-        "c.tab = {5} AND {9}), 0) {10}",
+        "c.tab = {5} AND {9}), 0) {10}{12}",
         first_key + 1, fmt::join(fields, ", "), sql_.present("t"), fmt::join(own, ", "),
         row_json(table_.id, "s.m_key", counted_), table_.id, staged_.name, table_.quoted(),
-        sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes, micros_of("s.m_at"));
+        sql_.key_match("t", "s.m_key"), has_key("c", "s.m_key"), kept_bytes, micros_of("s.m_at"),
+        context_.rules.keeps_both(table_) ? " ORDER BY s.m_key" : "");
   }
 
   static Value text(const pqxx::field& field) { return field.is_null() ? Value() : Value(field.c_str()); }
@@ -398,7 +406,7 @@ class Judge {
     }
   }
 
-  void judge(Row& row) {
+  Result<void> judge(Row& row) {
     // Where neither side shows the row, a write that was kept beside it may bring it back; a column that has come since
     // is NULL then.
     Values nulls;
@@ -407,7 +415,9 @@ class Judge {
     }
     auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
     auto counters = join(row.my_counters, row.their_counters);
-    const auto totals = total_of(counters);
+    // A newcomer's row that the fleet does not have is news, and shows what it shows.
+    const bool news = context_.header.full && !row.their_row;
+    const auto totals = total_of(news ? row.my_counters : counters);
     for (auto& entry : merged.writes) {
       add_sums(entry.values, totals);
     }
@@ -431,53 +441,151 @@ class Judge {
       }
       // The sender's row does not show what the application holds up there.
       const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
-      const auto base = settle_on_base(own, row.my_base, fleet,
-                                       theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt, book_);
-      add_base_conflict(row, base);
+      auto base = settle_on_base(own, row.my_base, fleet,
+                                 theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt, book_);
+      std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
+      ApartKeys apart;
+      if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
+        MBSYNC_TRY(set_apart(row, *made, apart));
+        if (row_is_refused(row)) {
+          return {};
+        }
+        rule = "keep-both";
+        base.base_won = true;
+        base.state = fleet;
+        base.values = theirs.values;
+        base.conflicts.clear();
+        for (const auto& [number, value] : theirs.values) {
+          if (made->values.at(number) != value) {
+            base.conflicts.push_back(number);
+          }
+        }
+      }
+      add_base_conflict(row, base, rule, apart);
       Outcome outcome;
       outcome.exists = base.values.has_value();
       outcome.values = base.values.value_or(Values{});
       write(row, base.state, outcome, totals);
-      return;
+      return {};
     }
     const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
-    add_conflicts(row, merged, outcome);
-    write(row, merged, outcome, totals);
+    ApartKeys apart;
     for (const auto& dot : outcome.apart) {
-      set_apart(row, *merged.find(dot));
+      MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
     }
+    add_conflicts(row, merged, outcome, apart);
+    write(row, merged, outcome, totals);
+    return {};
   }
+
+  [[nodiscard]] bool row_is_refused(const Row& row) const {
+    return !counts_.refused.empty() && counts_.refused.back().first == row.key;
+  }
+
+  // Where both of two rows that were made under one key are kept (CONFLICTS.md C15), a newcomer's is news like any
+  // other: the row as it is here, if it was made here. What the fleet knows of its own row may be forgotten, so the
+  // policy in force counts.
+  [[nodiscard]] std::optional<Write> made_anew(const RowState& own, const Row& row) const {
+    const auto* rules = context_.rules.find(context_.rules.latest(), table_);
+    if (rules == nullptr || rules->row.keep_both.empty() || !row.my_base) {
+      return std::nullopt;
+    }
+    for (const auto& entry : own.writes) {
+      if (!entry.deleted && entry.at != kTimeUnknown && rules->row.keep_both.minus(entry.columns).empty()) {
+        Write made = entry;
+        made.columns.insert(kRowMark);
+        made.values = *row.my_base;
+        return made;
+      }
+    }
+    return std::nullopt;
+  }
+
+  using ApartKeys = std::map<Dot, std::string>;
 
   // A row that another one has taken the key of gets one of its own, the same wherever that is found out, unless it has
   // been given one before.
-  void set_apart(const Row& row, const Write& made) {
-    const auto& key = table_.columns[table_.key[0]];
-    const auto hash = fmt::format("md5({})", db_.quote(fmt::format("{}|{}|{}:{}", table_.display(), row.key,
-                                                                   to_string(made.dot.origin), made.dot.counter)));
-    const auto number = [&](std::int64_t from, std::int64_t range) {
+  Result<void> set_apart(const Row& row, const Write& made, ApartKeys& apart) {
+    const auto node = to_string(made.dot.origin);
+    const auto given = db_.exec(fmt::format(
+        "SELECT v ->> 'key' FROM mbsync.conflict_record r, jsonb_array_elements(r.versions) v WHERE r.schema_name = {} "
+        "AND r.table_name = {} AND {} AND v ->> 'node' = '{}' AND v ->> 'counter' = '{}' AND v ? 'key'",
+        db_.quote(table_.schema), db_.quote(table_.name), has_key("r", db_.quote(row.key)), node, made.dot.counter));
+    MBSYNC_TRY(given);
+    if (!given->empty()) {
+      apart[made.dot] = (*given)[0][0].c_str();
+      return {};
+    }
+    constexpr int kTriesMax = 100;
+    for (int number = 0; number < kTriesMax; ++number) {
+      const auto key = db_.exec(fmt::format(
+          "SELECT k.key, EXISTS (SELECT FROM {1} s WHERE s.m_key = k.key), EXISTS (SELECT FROM {2} t WHERE {3}), "
+          "EXISTS "
+          "(SELECT FROM mbsync.change c WHERE c.tab = {4} AND {5}), EXISTS (SELECT FROM mbsync.change c WHERE c.tab = "
+          "{4} AND {5} AND {6} = {7}) OR EXISTS (SELECT FROM {1} s WHERE s.m_key = k.key AND ({8} = {7} OR s.m_writes "
+          "LIKE '%, {7}, %')) FROM (SELECT {0} COLLATE \"C\" AS key) k",
+          other_key(row.key, made.dot, number), staged_.name, table_.quoted(), sql_.key_match("t", "k.key"), table_.id,
+          has_key("c", "k.key"), micros_of("c.at"), made.at.micros, micros_of("s.m_at")));
+      MBSYNC_TRY(key);
+      const auto& found = (*key)[0];
+      const std::string fresh = found[0].c_str();
+      const bool taken =
+          found[1].as<bool>() || found[2].as<bool>() || found[3].as<bool>() || given_keys_.contains(fresh);
+      // The write that made it has the time of the row that it was made of.
+      if (!taken || found[4].as<bool>()) {
+        apart[made.dot] = fresh;
+        if (!taken) {
+          given_keys_.insert(fresh);
+          make_apart(row, made, fresh);
+        }
+        return {};
+      }
+    }
+    counts_.refused.emplace_back(row.key, "no other key is free for a row that was made under this one as well");
+    return {};
+  }
+
+  // SQL for the key that is to be tried next.
+  [[nodiscard]] std::string other_key(const std::string& key, const Dot& dot, int number) const {
+    const auto& column = table_.columns[table_.key[0]];
+    const auto hash =
+        fmt::format("md5({})", db_.quote(fmt::format("{}|{}|{}:{}{}", table_.display(), key, to_string(dot.origin),
+                                                     dot.counter, number == 0 ? "" : fmt::format("|{}", number))));
+    const auto at = [&](std::int64_t from, std::int64_t range) {
       constexpr int kHexDigits = 15;
       return fmt::format("({} + ('x' || left({}, {}))::bit(60)::bigint % {})::text", from, hash, kHexDigits, range);
     };
-    std::string fresh;
-    if (key.type == "uuid") {
-      fresh = hash + "::uuid::text";
-    } else if (key.type == "smallint") {
-      fresh = number(1 << 14, 1 << 14);
-    } else if (key.type == "integer") {
-      fresh = number(1 << 30, 1 << 30);
-    } else if (key.type == "bigint") {
-      fresh = number(std::int64_t{1} << 52, std::int64_t{1} << 52);
-    } else {
-      fresh = fmt::format("{} || '~' || left({}, 8)", db_.quote(row.key), hash);
+    if (column.type == "uuid") {
+      return hash + "::uuid::text";
     }
+    if (column.type == "smallint") {
+      return at(1 << 14, 1 << 14);
+    }
+    if (column.type == "integer") {
+      return at(1 << 30, 1 << 30);
+    }
+    if (column.type == "bigint") {
+      return at(std::int64_t{1} << 52, std::int64_t{1} << 52);
+    }
+    const auto room = room_of(column);
+    return fmt::format(
+        "{} || '~' || left({}, {})",
+        room == 0 ? db_.quote(key) : fmt::format("left({}, {})", db_.quote(key), room - kApartDigits - 1), hash,
+        kApartDigits);
+  }
+
+  void make_apart(const Row& row, const Write& made, const std::string& fresh) {
     std::string columns;
     std::string values;
     for (std::size_t i = 0; i < table_.columns.size(); ++i) {
       const auto& column = table_.columns[i];
-      auto value = mbsync::value_of(made, column.number);
+      const auto held = made.values.find(column.number);
+      const auto value = held == made.values.end() ? Value() : held->second;
       std::string source = "NULL";
       if (i == table_.key[0]) {
-        source = "k.key";
+        source = db_.quote(fresh);
+      } else if (held == made.values.end() && !column.default_value.empty()) {
+        source = fmt::format("({})::{}", column.default_value, column.type);
       } else if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
         source = db_.quote(text->second);
       } else if (stand_ins_.is_one(value)) {
@@ -490,15 +598,10 @@ class Judge {
       values += fmt::format(", {}::{}", source, column.user_type ? "text" : column.type);
     }
     exchange_.push_back(
-        fmt::format("WITH k AS (SELECT {0} COLLATE \"C\" AS key), made AS (INSERT INTO {1} (m_key, m_deleted, "
-                    "m_slow{2}) SELECT k.key, "
-                    "false, false{3} FROM k WHERE NOT EXISTS (SELECT FROM {1} s WHERE s.m_key = k.key) AND NOT EXISTS "
-                    "(SELECT FROM {4} "
-                    "t WHERE {5}) AND NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {6} AND {7}) RETURNING "
-                    "m_key) INSERT INTO "
-                    "pg_temp.repaired SELECT {6}, 'I', m_key, NULL, {8}, '{9}', {10} FROM made",
-                    fresh, staged_.name, columns, values, table_.quoted(), sql_.key_match("t", "k.key"), table_.id,
-                    has_key("c", "k.key"), made.at.micros, to_string(made.dot.origin), made.dot.counter));
+        fmt::format("INSERT INTO {} (m_key, m_deleted, m_slow{}) SELECT {}, false, false{}; INSERT INTO "
+                    "pg_temp.repaired VALUES ({}, 'I', {}, NULL, {}, '{}', {})",
+                    staged_.name, columns, db_.quote(fresh), values, table_.id, db_.quote(fresh), made.at.micros,
+                    to_string(made.dot.origin), made.dot.counter));
     ++counts_.apart;
   }
 
@@ -642,7 +745,7 @@ class Judge {
   }
 
   // Everything that the row's writes do not agree on is one conflict.
-  void add_conflicts(const Row& row, const RowState& state, const Outcome& outcome) {
+  void add_conflicts(const Row& row, const RowState& state, const Outcome& outcome, const ApartKeys& apart) {
     if (outcome.conflicts.empty() || table_.internal) {
       return;
     }
@@ -670,8 +773,9 @@ class Judge {
     auto record = new_record(existence ? "existence" : "values", row);
     record.exists = outcome.exists;
     for (const auto* write : writes) {
-      record.versions.push_back(ConflictVersion{
-          to_string(write->dot.origin), write->dot.counter, write->at, write->deleted, {}, Json::object()});
+      const auto key = apart.find(write->dot);
+      record.versions.push_back(ConflictVersion{to_string(write->dot.origin), write->dot.counter, write->at,
+                                                write->deleted, key == apart.end() ? "" : key->second, Json::object()});
     }
     const auto signature = record.signature();
     for (const auto& conflict : outcome.conflicts) {
@@ -705,7 +809,7 @@ class Judge {
     add(record);
   }
 
-  void add_base_conflict(const Row& row, const BaseOutcome& base) {
+  void add_base_conflict(const Row& row, const BaseOutcome& base, const std::string& rule, const ApartKeys& apart) {
     if (base.conflicts.empty() || table_.internal) {
       return;
     }
@@ -713,9 +817,9 @@ class Judge {
     const auto self = to_string(context_.self.id);
     record.exists = base.values.has_value();
     record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !row.their_row, {}, Json::object()});
-    record.versions.push_back(ConflictVersion{self, 0, kTimeUnknown, !row.my_row, {}, Json::object()});
+    record.versions.push_back(ConflictVersion{self, 0, kTimeUnknown, !row.my_row,
+                                              apart.empty() ? "" : apart.begin()->second, Json::object()});
     const auto signature = record.signature();
-    const std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
     const std::size_t winner = base.base_won ? 0 : 1;
     for (const auto column : base.conflicts) {
       if (column == kRowMark) {
@@ -752,6 +856,7 @@ class Judge {
   CopyBuffer changes_;
   CopyBuffer counters_;
   CopyBuffer conflicts_;
+  std::set<std::string> given_keys_;   // to rows that were set apart
   std::vector<std::string> exchange_;  // statements that put large values in the place of their stand-ins
   MergeCounts counts_;
 };

@@ -22,8 +22,8 @@ struct MergeCounts {
   std::int64_t missing = 0;    ///< unsent writes here whose row is gone, and their values with it
   std::int64_t set_aside = 0;  ///< rows whose writes are stored beside them, since the application holds them
   std::int64_t apart = 0;      ///< rows that were made anew, since two had one key (pg_temp.repaired, CONFLICTS.md C15)
-  /// Rows whose computed values do not fit into their columns, by key, and why: the attempt has to be made again
-  /// without them.
+  /// Rows that cannot be judged, or whose computed values do not fit into their columns, by key, and why: the attempt
+  /// has to be made again without them.
   std::vector<std::pair<std::string, std::string>> refused = {};
 };
 

@@ -9,6 +9,7 @@
 #include "glob.h"
 #include "policy_facts.h"
 #include "policy_meaning.h"
+#include "unique_meaning.h"
 
 namespace mbsync {
 namespace {
@@ -419,24 +420,36 @@ class Checking {
     }
   }
 
+  const Table* referring_table(const Table& table) const {
+    for (const auto& child : facts_.schema.tables) {
+      for (const auto& reference : child.foreign_keys) {
+        if (reference.schema == table.schema && reference.table == table.name) {
+          return &child;
+        }
+      }
+    }
+    return nullptr;
+  }
+
   void check_keep_both(const Table& table, const Effective& effective) {
-    static const std::set<std::string> types{"text", "character varying", "uuid", "smallint", "integer", "bigint"};
     if (!effective.keep_both) {
       return;
     }
-    std::string why;
-    if (table.key.size() != 1) {
-      why = fmt::format("has a key of {} columns", table.key.size());
-    } else {
-      const auto& column = table.columns[table.key.front()];
-      const auto& type = facts_.columns.at(table.oid).at(column.name).type;
-      if (types.contains(type)) {
-        return;
+    if (can_keep_both(table)) {
+      if (const auto* child = referring_table(table); child != nullptr && !effective.keep_both_for_all) {
+        warn(effective.keep_both_line,
+             fmt::format(
+                 "keep_both: {} is referred to by {}, whose rows all come to belong to the row that keeps the key",
+                 table.display(), child->display()),
+             "let each node take keys of its own: uuid, or sequences that never meet");
       }
-      why = fmt::format("has a key of type {}", column.type);
+      return;
     }
+    const auto why = table.key.size() != 1 ? fmt::format("has a key of {} columns", table.key.size())
+                                           : fmt::format("has a key of type {}", table.columns[table.key.front()].type);
     const auto message = fmt::format("keep_both: {} {}, of which mbsync cannot make another", table.display(), why);
-    const auto hint = "keep_both is for keys of one column: text, varchar, uuid, smallint, integer, bigint";
+    const auto hint =
+        "keep_both is for keys of one column: text, varchar of ten characters or more, uuid, smallint, integer, bigint";
     effective.keep_both_for_all ? warn(effective.keep_both_line, message, hint)
                                 : fault(effective.keep_both_line, message, hint);
   }
@@ -447,7 +460,8 @@ class Checking {
                                    [&](const auto* line) { return glob_matches(line->pattern, unique.name); });
     const bool said = last != effective.unique.rend();
     const auto rule = said ? (*last)->value : policy.default_unique.value_or(UniqueRule::kAuto);
-    if (rule != UniqueRule::kSuffix || suffix_column(table, unique) != nullptr) {
+    const auto ways = ways_out(table, unique);
+    if (rule != UniqueRule::kSuffix || (!ways.empty() && ways.front().kind == WayOut::Kind::kSuffix)) {
       return;
     }
     const auto message =

@@ -24,7 +24,7 @@ constexpr const char* kFunction = MBSYNC_BASE_TYPES R"sql(
 SELECT p.prokind = 'f' AND p.proargtypes::text = '3802' AS fits, p.provolatile = 'i' AS immutable,
        p.proretset OR t.typtype = 'p' AS no_value,
        has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE') AS allowed, current_user AS role,
-       CASE WHEN p.prokind = 'f' THEN md5(pg_get_functiondef(p.oid)) END AS hash, b.base AS result_type,
+       CASE WHEN p.prokind = 'f' THEN mbsync.function_md5(format('%I.%I(jsonb)', n.nspname, p.proname)) END AS hash, b.base AS result_type,
        p.oid::regprocedure AS signature
   FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN base b ON b.oid = p.prorettype
   JOIN pg_type t ON t.oid = b.base

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "table_shape.h"
+#include "unique_meaning.h"
 
 namespace mbsync {
 namespace {
@@ -38,47 +39,25 @@ std::string words_for(const ColumnRule& rule, ValueKind kind) {
   return "";
 }
 
-bool is_compared(const UniqueKey& unique, const std::string& column) {
-  // A column that only the predicate of a partial index looks at does not tell rows apart.
-  return std::any_of(unique.expressions.begin(), unique.expressions.end(),
-                     [&](const auto& expression) { return expression.find(column) != std::string::npos; });
-}
-
-bool refers(const Table& table, const std::string& column) {
-  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
-    return std::find(reference.columns.begin(), reference.columns.end(), column) != reference.columns.end();
-  });
-}
-
-// Another value in this column would tell the rows apart, and nothing else says what is in it.
-bool is_free(const Table& table, const UniqueKey& unique, const std::string& name) {
-  const bool key = std::any_of(table.key.begin(), table.key.end(),
-                               [&](std::size_t index) { return table.columns[index].name == name; });
-  return is_compared(unique, name) && !key && !refers(table, name);
-}
-
 std::string words_for(UniqueRule rule, const Table& table, const UniqueKey& unique) {
-  constexpr const char* kMerged = "both rows become one";
-  constexpr const char* kParked = "the row that comes waits until a person has changed one of the two";
-  const bool references = std::all_of(unique.columns.begin(), unique.columns.end(), [&](const std::string& name) {
-    return refers(table, name) || !is_compared(unique, name);
-  });
-  if (rule == UniqueRule::kMerge || (rule == UniqueRule::kAuto && references)) {
-    return kMerged;
+  switch (decided(rule, table, unique)) {
+    case UniqueRule::kMerge:
+      return "both rows become one";
+    case UniqueRule::kAuto:
+    case UniqueRule::kPark:
+      break;
+    case UniqueRule::kSuffix:
+      const auto ways = ways_out(table, unique);
+      if (!ways.empty()) {
+        const auto& [kind, column] = ways.front();
+        return kind == WayOut::Kind::kSuffix ? fmt::format("the later row's {} gets a suffix", column->name)
+               : kind == WayOut::Kind::kFlag
+                   ? fmt::format("the later row's {} becomes false", column->name)
+                   : fmt::format("the later row's {} becomes NULL until a person has decided", column->name);
+      }
+      break;
   }
-  if (rule == UniqueRule::kPark) {
-    return kParked;
-  }
-  if (const auto* column = suffix_column(table, unique); column != nullptr) {
-    return fmt::format("the later row's {} gets a suffix", column->name);
-  }
-  for (const auto& name : unique.columns) {
-    const auto* column = table.find(name);
-    if (column != nullptr && !column->not_null && !unique.nulls_not_distinct && is_free(table, unique, name)) {
-      return fmt::format("the later row's {} becomes NULL until a person has decided", name);
-    }
-  }
-  return kParked;
+  return "the row that comes waits until a person has changed one of the two";
 }
 
 // Two rules that read alike are alike: names, not numbers.
@@ -136,20 +115,6 @@ TableMeaning meaning_of(const Policy& policy, const Table& table) {
   TableMeaning meaning{table.schema, table.name, true, rules_of(policy, table, shape)};
   meaning.built_in = meaning.rules == rules_of(Policy{}, table, shape);
   return meaning;
-}
-
-const Column* suffix_column(const Table& table, const UniqueKey& unique) {
-  for (const auto& name : unique.columns) {
-    const auto* column = table.find(name);
-    if (column == nullptr || column->value_type.kind != ValueKind::kText ||
-        !(column->type == "text" || column->type.starts_with("character varying"))) {
-      continue;
-    }
-    if (is_free(table, unique, name)) {
-      return column;
-    }
-  }
-  return nullptr;
 }
 
 }  // namespace mbsync

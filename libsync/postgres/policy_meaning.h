@@ -9,8 +9,4 @@ namespace mbsync {
 
 TableMeaning meaning_of(const Policy& policy, const Table& table);
 
-/// The column whose text gets a suffix where two rows have one value of `unique`; nullptr if there is none
-/// (CONFLICTS.md C19).
-const Column* suffix_column(const Table& table, const UniqueKey& unique);
-
 }  // namespace mbsync

@@ -116,6 +116,19 @@ class Reader {
                          fmt::format("FROM {} w LEFT JOIN {} t ON {}", writes_sql(table.id, "true", counters_),
                                      table.quoted(), sql.key_match("t", "w.key")),
                          "(w.deleted OR w.unseen) AND NOT " + sql.present("t"), *big));
+      if (counters_) {
+        // Of keys that are not in use, the shares: whoever uses one again goes on from them.
+        const auto counted_alone = fmt::format(
+            "(SELECT DISTINCT k.key FROM mbsync.counter k WHERE k.tab = {0} AND NOT EXISTS (SELECT FROM mbsync.change "
+            "c "
+            "WHERE c.tab = {0} AND {1})) unused",
+            table.id, has_key("c", "k.key"));
+        MBSYNC_TRY(rows_of(
+            table, sql, "unused.key",
+            fmt::format("FROM {} LEFT JOIN {} w ON false LEFT JOIN {} t ON {}", counted_alone,
+                        writes_sql(table.id, "false", counters_), table.quoted(), sql.key_match("t", "unused.key")),
+            "NOT " + sql.present("t"), "false"));
+      }
     } else {
       auto writes =
           writes_sql(table.id,

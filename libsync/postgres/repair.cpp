@@ -12,6 +12,7 @@
 #include "counters.h"
 #include "record_text.h"
 #include "table_sql.h"
+#include "unique_meaning.h"
 
 namespace mbsync {
 namespace {
@@ -44,38 +45,6 @@ std::vector<std::string> key_names(const Table& table) {
 
 std::size_t index_of(const Table& table, const std::string& column) {
   return static_cast<std::size_t>(table.find(column) - table.columns.data());
-}
-
-// A column that only the predicate of a partial index looks at does not tell rows apart.
-bool is_compared(const UniqueKey& unique, const std::string& column) {
-  return std::any_of(unique.expressions.begin(), unique.expressions.end(),
-                     [&](const auto& expression) { return expression.find(column) != std::string::npos; });
-}
-
-bool refers(const Table& table, const std::string& column) {
-  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
-    return std::find(reference.columns.begin(), reference.columns.end(), column) != reference.columns.end();
-  });
-}
-
-// Whether two rows can be told apart by another value in this column of the key, and no reference says what is in it.
-bool is_free(const Table& table, const UniqueKey& unique, const std::string& name) {
-  const auto place = index_of(table, name);
-  const bool key = std::find(table.key.begin(), table.key.end(), place) != table.key.end();
-  return is_compared(unique, name) && !key && !refers(table, name);
-}
-
-bool is_text(const std::string& type) {
-  return type == "text" || type.starts_with("character varying");
-}
-
-// What fits the key (CONFLICTS.md C19): a key of references alone says that both rows are about the same, such as one
-// person's membership of one club.
-UniqueRule default_unique_rule(const Table& table, const UniqueKey& unique) {
-  const bool references = std::all_of(unique.columns.begin(), unique.columns.end(), [&](const std::string& name) {
-    return refers(table, name) || !is_compared(unique, name);
-  });
-  return references ? UniqueRule::kMerge : UniqueRule::kSuffix;
 }
 
 }  // namespace
@@ -252,38 +221,66 @@ Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& uniq
 }
 
 // Rows `t` that stand here, so that they can be changed together with the staged ones. `which` is what follows the list
-// of columns, and leaves out rows that are staged.
-Result<void> Repair::bring_in(const Table& table, const std::string& which) {
+// of columns, and leaves out rows that are staged. `because`: SQL for the key of the staged row, of table
+// `because_tab`, that makes it necessary.
+Result<void> Repair::bring_in(const Table& table, const std::string& which, int because_tab,
+                              const std::string& because) {
   std::string columns;
   std::string values;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
     const auto value = "t." + PgConnection::quote_name(table.columns[i].name);
     columns += fmt::format(", v{}", i + 1);
-    values +=
-        ", " +
-        (table.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value);
+    values += fmt::format(
+        ", {} AS v{}",
+        table.columns[i].user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", value) : value,
+        i + 1);
   }
-  const auto added = db_.exec(fmt::format(
-      "INSERT INTO {} (m_key, m_deleted{}) SELECT {}, false{} {} FOR UPDATE OF t{} RETURNING m_key", stage(table).name,
-      columns, TableSql(table).key_text("t"), values, which, skip_held_ ? " SKIP LOCKED" : ""));
+  const auto added =
+      db_.exec(fmt::format("WITH found AS MATERIALIZED (SELECT {0} AS m_key, {1} AS because{2} {3} FOR UPDATE OF "
+                           "t{4}), made AS (INSERT INTO "
+                           "{5} (m_key, m_deleted{6}) SELECT DISTINCT ON (f.m_key) f.m_key, false{6} FROM found f) "
+                           "SELECT m_key, because FROM "
+                           "found",
+                           TableSql(table).key_text("t"), because, values, which, skip_held_ ? " SKIP LOCKED" : "",
+                           stage(table).name, columns));
   MBSYNC_TRY(added);
   for (const auto& row : *added) {
-    brought_in_.emplace(table.id, row[0].c_str());
+    brought_in_.emplace(RowKey{table.id, row[0].c_str()}, RowKey{because_tab, row[1].c_str()});
   }
   return {};
 }
 
 // False if the application holds the row.
-Result<bool> Repair::stage_row(const Table& table, const std::string& key) {
+Result<bool> Repair::stage_row(const Table& table, const std::string& key, const RowKey& because) {
   const auto staged =
       db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {} s WHERE s.m_key = {})", stage(table).name, db_.quote(key)));
   MBSYNC_TRY(staged);
   if ((*staged)[0][0].as<bool>()) {
     return true;
   }
-  MBSYNC_TRY(bring_in(
-      table, fmt::format("FROM {} t WHERE {}", table.quoted(), TableSql(table).key_match("t", db_.quote(key)))));
+  MBSYNC_TRY(bring_in(table,
+                      fmt::format("FROM {} t WHERE {}", table.quoted(), TableSql(table).key_match("t", db_.quote(key))),
+                      because.first, db_.quote(because.second)));
   return brought_in_.contains({table.id, key});
+}
+
+// Only what is staged without us can be left out of the next attempt: where a row was brought in, that is the one that
+// made it necessary.
+void Repair::set_aside(const RowKey& row, const std::string& reason) {
+  unsolved_.push_back(cause_of(ReferenceCheck::Held{row.first, row.second, reason}));
+}
+
+ReferenceCheck::Held Repair::cause_of(ReferenceCheck::Held row) const {
+  RowKey key{row.tab, row.key};
+  std::set<RowKey> seen;
+  for (auto place = brought_in_.find(key); place != brought_in_.end() && seen.insert(key).second;
+       place = brought_in_.find(key)) {
+    key = place->second;
+  }
+  if (!row.reason.empty() && key != RowKey{row.tab, row.key}) {
+    row.reason = fmt::format("row {} of table {}: {}", row.key, schema_.find(row.tab)->display(), row.reason);
+  }
+  return {key.first, key.second, row.reason};
 }
 
 // Of two rows with one value of a unique key, the one that had it first keeps it (CONFLICTS.md C19).
@@ -295,12 +292,12 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     if (changed.contains(one) || changed.contains(other)) {
       continue;  // perhaps they no longer clash; the next round tells
     }
-    const auto one_staged = stage_row(table, one);
+    const auto one_staged = stage_row(table, one, {table.id, other});
     MBSYNC_TRY(one_staged);
-    const auto other_staged = stage_row(table, other);
+    const auto other_staged = stage_row(table, other, {table.id, one});
     MBSYNC_TRY(other_staged);
     if (!*one_staged || !*other_staged) {
-      unsolved_.push_back(ReferenceCheck::Held{table.id, *one_staged ? one : other, ""});
+      set_aside({table.id, *one_staged ? one : other}, "");
       continue;
     }
     auto first = claim_of(table, unique, one);
@@ -310,18 +307,20 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     auto& winner = *second < *first ? *second : *first;
     auto& loser = *second < *first ? *first : *second;
     changed.insert(loser.key);
-    const auto rule = rule_for(table, unique, loser, winner);
-    MBSYNC_TRY(rule);
+    const auto rules = rules_for(table, loser, winner);
+    MBSYNC_TRY(rules);
+    const auto rule =
+        decided(*rules == nullptr ? UniqueRule::kAuto : (*rules)->unique_rule(unique.name), table, unique);
     if (unique.exclusion) {
       park(table, unique, loser, winner, "one of the two has to be changed");
       continue;
     }
-    if (*rule == UniqueRule::kMerge) {
-      MBSYNC_TRY(unite(table, loser, winner));
+    if (rule == UniqueRule::kMerge) {
+      MBSYNC_TRY(unite(table, loser, winner, *rules));
       changed.insert(winner.key);
       continue;
     }
-    if (*rule == UniqueRule::kPark) {
+    if (rule == UniqueRule::kPark) {
       park(table, unique, loser, winner, "the policy leaves it to a person to change one of them");
       continue;
     }
@@ -335,24 +334,20 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
 }
 
 // What the highest policy among the writes of both rows says (CONFLICTS.md C11, C19).
-Result<UniqueRule> Repair::rule_for(const Table& table, const UniqueKey& unique, const Claim& one, const Claim& other) {
+Result<const TableRules*> Repair::rules_for(const Table& table, const Claim& one, const Claim& other) {
   const auto highest =
       db_.exec(fmt::format("SELECT coalesce(max(c.policy), 0) FROM mbsync.change c WHERE c.tab = {} AND ({} OR {})",
                            table.id, has_key("c", db_.quote(one.key)), has_key("c", db_.quote(other.key))));
   MBSYNC_TRY(highest);
-  const auto* rules = schema_.rules->find((*highest)[0][0].as<PolicyVersion>(), table);
-  const auto rule = rules == nullptr ? UniqueRule::kAuto : rules->unique_rule(unique.name);
-  return rule == UniqueRule::kAuto ? default_unique_rule(table, unique) : rule;
+  return schema_.rules->find((*highest)[0][0].as<PolicyVersion>(), table);
 }
 
 // Neither row can be changed: the one that has come waits.
 void Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
                   const std::string& reason) {
   const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
-  unsolved_.push_back(
-      ReferenceCheck::Held{table.id, waits,
-                           fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name,
-                                       waits == loser.key ? winner.key : loser.key, reason)});
+  set_aside({table.id, waits}, fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name,
+                                           waits == loser.key ? winner.key : loser.key, reason));
 }
 
 Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner) {
@@ -360,30 +355,31 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   std::string column;
   std::string value;
   std::string rule;
-  for (const auto& name : unique.columns) {
-    const auto& type = table.find(name)->type;
-    const auto tries = suffixes_[{table.id, loser.key, name}];
-    if (!is_free(table, unique, name) || !is_text(type) || tries == std::ssize(kDigits)) {
-      continue;
-    }
-    const auto digits = kDigits[tries];
-    const auto open = type.find('(');
-    const int room = open == std::string::npos ? 0 : std::stoi(type.substr(open + 1));
-    if (room != 0 && room < digits + 2) {
-      continue;
-    }
-    column = name;
-    rule = "unique-suffix";
-    const auto own = fmt::format("v{}", index_of(table, name) + 1);
-    value = fmt::format("{} || '~' || left(md5(m_key), {})",
-                        room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
-  }
-  for (const auto& name : unique.columns) {
-    if (column.empty() && !table.find(name)->not_null && !unique.nulls_not_distinct && is_free(table, unique, name)) {
-      column = name;
+  for (const auto& way : ways_out(table, unique)) {
+    const auto& name = way.column->name;
+    if (way.kind == WayOut::Kind::kSuffix) {
+      const auto tries = suffixes_[{table.id, loser.key, name}];
+      if (tries == std::ssize(kDigits)) {
+        continue;
+      }
+      const auto digits = kDigits[tries];
+      const int room = room_of(*way.column);
+      if (room != 0 && room < digits + 2) {
+        continue;
+      }
+      rule = "unique-suffix";
+      const auto own = fmt::format("v{}", index_of(table, name) + 1);
+      value = fmt::format("{} || '~' || left(md5(m_key), {})",
+                          room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
+    } else if (way.kind == WayOut::Kind::kFlag) {
+      rule = "unique-flag";
+      value = "false";
+    } else {
       rule = "unique-null";
       value = "NULL";
     }
+    column = name;
+    break;
   }
   if (column.empty()) {
     return false;
@@ -438,10 +434,8 @@ Result<bool> Repair::mend(const Edge& edge) {
       changed = true;
       continue;
     }
-    unsolved_.push_back(
-        ReferenceCheck::Held{edge.child->id, key,
-                             fmt::format("it refers to a row of {} that is not here (constraint \"{}\")",
-                                         edge.parent->display(), edge.reference->name)});
+    set_aside({edge.child->id, key}, fmt::format("it refers to a row of {} that is not here (constraint \"{}\")",
+                                                 edge.parent->display(), edge.reference->name));
   }
   return changed;
 }
@@ -483,7 +477,7 @@ Result<void> Repair::stage_children(const Edge& edge) {
       stage(parent).name, parent.quoted(), TableSql(parent).key_match("p", "ps.m_key"), child.quoted(),
       equal_columns(*edge.reference, &parent, of("t"), of("p")), moves, stage(child).name,
       child_sql.key_match("t", "cs.m_key"));
-  MBSYNC_TRY(bring_in(child, which));
+  MBSYNC_TRY(bring_in(child, which, parent.id, "ps.m_key"));
   if (!skip_held_) {
     return {};
   }
@@ -491,7 +485,7 @@ Result<void> Repair::stage_children(const Edge& edge) {
   const auto waiting = db_.exec("SELECT DISTINCT ps.m_key " + which);
   MBSYNC_TRY(waiting);
   for (const auto& row : *waiting) {
-    unsolved_.push_back(ReferenceCheck::Held{parent.id, row[0].c_str(), ""});
+    set_aside({parent.id, row[0].c_str()}, "");
   }
   return {};
 }
@@ -657,7 +651,7 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
       return !column->not_null || (to_default && !column->default_value.empty());
     });
   };
-  const auto united = united_with(*edge.parent, deletion.key);
+  const auto united = united_with(*edge.parent, deletion, {edge.child->id, child_key});
   MBSYNC_TRY(united);
   if (*united) {
     return refer_to(edge, child_key, **united, deletion);

@@ -36,6 +36,10 @@ class Repair {
   /// be broken by the staged rows.
   Result<bool> breaks_deferred_key();
 
+  /// What has to be set aside so that this row, which may have been brought in, is not touched: the staged row because
+  /// of which it was, or itself.
+  [[nodiscard]] ReferenceCheck::Held cause_of(ReferenceCheck::Held row) const;
+
   /// After the rows are written: what was made here becomes captures, to be sealed. How many rows.
   Result<std::int64_t> capture();
 
@@ -62,14 +66,17 @@ class Repair {
   Result<bool> separate(const Table& table, const UniqueKey& unique);
   Result<std::vector<std::pair<std::string, std::string>>> clashes(const Table& table, const UniqueKey& unique);
   Result<Claim> claim_of(const Table& table, const UniqueKey& unique, const std::string& key);
-  Result<void> bring_in(const Table& table, const std::string& which);
-  Result<bool> stage_row(const Table& table, const std::string& key);
-  Result<UniqueRule> rule_for(const Table& table, const UniqueKey& unique, const Claim& one, const Claim& other);
+  using RowKey = std::pair<int, std::string>;  // table and key
+  Result<void> bring_in(const Table& table, const std::string& which, int because_tab, const std::string& because);
+  Result<bool> stage_row(const Table& table, const std::string& key, const RowKey& because);
+  void set_aside(const RowKey& row, const std::string& reason);
+  Result<const TableRules*> rules_for(const Table& table, const Claim& one, const Claim& other);
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
   void park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
             const std::string& reason);
-  Result<void> unite(const Table& table, const Claim& loser, const Claim& winner);
-  Result<std::optional<std::string>> united_with(const Table& table, const std::string& key);
+  Result<void> unite(const Table& table, const Claim& loser, const Claim& winner, const TableRules* rules);
+  Result<void> take_counters(const Table& table, const std::string& from, const std::string& to);
+  Result<std::optional<std::string>> united_with(const Table& table, const Deletion& deletion, const RowKey& because);
   Result<bool> move_children(const Edge& edge, const std::string& from, const std::string& to, const Deletion& cause);
   Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
                         const Deletion& cause);
@@ -88,6 +95,7 @@ class Repair {
                       const std::string& rule);
   Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default,
                            const std::string& rule);
+  /// `op` as in mbsync.capture, and T: the row is touched, and nothing but its row mark is written.
   Result<void> note(const Table& table, const std::string& key, char op, const std::string& cols,
                     const Deletion& cause);
   void record(ConflictRecord entry);
@@ -104,8 +112,8 @@ class Repair {
   ReferenceCheck::Keys unsolved_;
   std::map<std::string, ConflictRecord> records_;                      ///< by signature
   std::map<std::tuple<int, std::string, std::string>, int> suffixes_;  ///< how often a row's column was given one
-  std::set<std::pair<int, std::string>> brought_in_;                   ///< rows that were not in the answer
-  std::set<std::pair<int, std::string>> pinned_;                       ///< rows that came back, by table and key
+  std::map<RowKey, RowKey> brought_in_;  ///< rows that were not staged, and because of which
+  std::set<RowKey> pinned_;              ///< rows that came back
 };
 
 /// "t" or "f" per column number, as captures have it.

@@ -7,6 +7,7 @@
 #include "schema.h"
 #include "staged_table.h"
 #include "table_shape.h"
+#include "unique_meaning.h"
 
 namespace mbsync {
 namespace {
@@ -14,13 +15,6 @@ namespace {
 std::string quoted_name(const std::string& function) {
   const auto dot = function.find('.');
   return PgConnection::quote_name(function.substr(0, dot)) + "." + PgConnection::quote_name(function.substr(dot + 1));
-}
-
-// Whether another key can be made for a row (CONFLICTS.md C15).
-bool can_have_another_key(const Table& table) {
-  const auto& type = table.columns[table.key[0]].type;
-  return table.key.size() == 1 && (type == "text" || type.starts_with("character varying") || type == "uuid" ||
-                                   type == "smallint" || type == "integer" || type == "bigint");
 }
 
 }  // namespace
@@ -45,7 +39,7 @@ Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
   MBSYNC_TRY(rows);
   for (const auto& row : *rows) {
     const auto version = row[0].as<PolicyVersion>();
-    auto reading = read_policy_text(row[1].c_str());
+    auto reading = read_policy_text(row[1].c_str(), kStoredPolicyBytesMax);
     if (!reading.faults.empty()) {
       return policy_error(reading.faults.front(), fmt::format("policy {}", policy_serial(version)),
                           ErrorKind::kCorrupt);
@@ -78,10 +72,21 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
   // The engine's own tables are judged alike whatever anybody publishes: rules for "*" are not meant for them.
   auto rules = policy == policies_.end() || table.internal ? resolve(Policy{}, shape_of(table))
                                                            : resolve(policy->second, shape_of(table));
-  if (!can_have_another_key(table)) {
+  if (!can_keep_both(table)) {
     rules.row.keep_both = {};
   }
   return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
+}
+
+PolicyVersion RuleBook::latest() const {
+  const std::lock_guard lock(mutex_);
+  return policies_.empty() ? kBuiltInPolicy : policies_.rbegin()->first;
+}
+
+bool RuleBook::keeps_both(const Table& table) {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(policies_.begin(), policies_.end(),
+                     [&](const auto& entry) { return !find_locked(entry.first, table)->row.keep_both.empty(); });
 }
 
 std::string RuleBook::function_md5(PolicyVersion version, const std::string& function) {

@@ -28,6 +28,10 @@ class RuleBook {
   std::string function_md5(PolicyVersion version, const std::string& function);
   /// Columns of `table` for which some version has a rule that computes with values.
   ColumnSet computed_columns(const Table& table);
+  /// Whether some version keeps both of two rows that were made under one key of `table` (CONFLICTS.md C15).
+  bool keeps_both(const Table& table);
+  /// The highest version that is known.
+  [[nodiscard]] PolicyVersion latest() const;
   /// Whether any version but the built-in one is known.
   [[nodiscard]] bool empty() const;
 

@@ -69,6 +69,9 @@ SELECT i.indrelid, i.indimmediate, i.indisprimary, i.indisreplident,
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                     WHERE NOT a.attnotnull OR a.attgenerated <> ''))sql";
 
+// Attribute numbers in a stored expression; the catalog knows them for an index as a whole only.
+#define MBSYNC_COLUMNS_IN(tree) "(regexp_matches(coalesce(" tree "::text, ''), ':varattno (\\d+)', 'g'))[1]::int2"
+
 constexpr const char* kUniqueKeys = R"sql(
 SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable, x.oid IS NOT NULL AS exclusion,
        coalesce(pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
@@ -76,11 +79,10 @@ SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable, x.oid I
        pg_get_indexdef(i.indexrelid, k.place::int, false) AS expression,
        format('OPERATOR(%I.%s)', opn.nspname, o.oprname) AS operator,
        CASE WHEN co.oid IS NOT NULL THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) ELSE '' END AS collation_name,
-       (SELECT string_agg(a.attnum::text, ' ' ORDER BY a.attnum) FROM pg_attribute a
-         WHERE a.attrelid = i.indrelid AND a.attnum > 0
-           AND (a.attnum = ANY (i.indkey::int2[]) OR
-                EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-                           AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS attnums
+       array_to_string(ARRAY(SELECT unnest(i.indkey[0:i.indnkeyatts - 1]) UNION SELECT )sql" MBSYNC_COLUMNS_IN("i.indexprs") R"sql(
+                             ORDER BY 1), ' ') AS compared,
+       array_to_string(ARRAY(SELECT unnest(i.indkey[0:i.indnkeyatts - 1]) UNION SELECT )sql" MBSYNC_COLUMNS_IN("i.indexprs") R"sql(
+                             UNION SELECT )sql" MBSYNC_COLUMNS_IN("i.indpred") R"sql( ORDER BY 1), ' ') AS attnums
   FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.contype = 'x'
@@ -365,10 +367,18 @@ Result<Schema> read_schema(PgConnection& db) {
       key.nulls_not_distinct = to_bool(row["nulls_not_distinct"]);
       key.deferrable = to_bool(row["deferrable"]);
       key.exclusion = to_bool(row["exclusion"]);
-      std::istringstream attnums(row["attnums"].c_str());
-      for (int attnum = 0; attnums >> attnum;) {
-        key.columns.push_back(entry.names[attnum]);
-      }
+      const auto names_of = [&](const char* numbers) {
+        std::vector<std::string> names;
+        std::istringstream attnums(numbers);
+        for (int attnum = 0; attnums >> attnum;) {
+          if (attnum > 0) {  // 0: an expression
+            names.push_back(entry.names[attnum]);
+          }
+        }
+        return names;
+      };
+      key.columns = names_of(row["attnums"].c_str());
+      key.compared = names_of(row["compared"].c_str());
       list.push_back(std::move(key));
     }
     list.back().expressions.emplace_back(row["expression"].c_str());

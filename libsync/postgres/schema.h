@@ -68,6 +68,7 @@ struct UniqueKey {
   std::vector<std::string> collations;   ///< quoted and qualified, or empty
   std::string predicate;                 ///< of a partial index, else empty
   std::vector<std::string> columns;      ///< all that it looks at, in the table's order
+  std::vector<std::string> compared;     ///< of these, what tells rows apart; the others are in the predicate alone
   bool nulls_not_distinct = false;
   bool deferrable = false;
   bool exclusion = false;  ///< `operators` are the constraint's, and have no winner: the row that comes is parked

@@ -21,8 +21,8 @@ class TableRulebook : public Rulebook {
 
   /// Every version must have been looked up here before it is judged by: `corrupt` for one that is not known.
   Result<void> require(PolicyVersion version) const;
-  /// Whether what was judged since the last look holds. `rejected` if a function is missing here, or is another one
-  /// than where the policy was published: other nodes would judge otherwise.
+  /// Whether what was judged since the last look holds. `conflict` if a function is missing here, or is another one
+  /// than where the policy was published: other nodes would judge otherwise, so the row has to wait.
   Result<void> trouble();
 
  private:

@@ -16,8 +16,8 @@ PolicyVersion publish(PgNode& node, const std::string& document) {
   for (const auto& table : reading.policy.tables) {
     for (const auto& column : table.columns) {
       if (!column.value.function.empty()) {
-        reading.policy.functions[column.value.function] = node.scalar(
-            fmt::format("SELECT md5(pg_get_functiondef(to_regprocedure('{}(jsonb)')))", column.value.function));
+        reading.policy.functions[column.value.function] =
+            node.scalar(fmt::format("SELECT mbsync.function_md5('{}(jsonb)')", column.value.function));
       }
     }
   }

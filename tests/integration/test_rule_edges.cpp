@@ -1,0 +1,620 @@
+// Where rules meet what a schema can hold besides plain columns: limits of types, functions that change, keys that are
+// used up or used again, rows that applications hold (CONFLICTS.md C13, C15, C16, C19, C20).
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+
+#include "database_url.h"
+#include "node_pair.h"
+#include "policies.h"
+#include "policy_desk.h"
+#include "sql_session.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+struct Three {
+  PgNode a;
+  PgNode b;
+  PgNode c;
+
+  explicit Three(const std::string& schema)
+      : a(shared_cluster(), fresh_database_name(), schema),
+        b(shared_cluster(), fresh_database_name(), schema),
+        c(shared_cluster(), fresh_database_name(), schema) {
+    for (auto* node : {&a, &b, &c}) {
+      node->prepare();
+    }
+    exchange();
+  }
+  void exchange() { test::exchange({&a, &b, &c}, 3); }
+  void publish(const std::string& document) { publish_to({&a, &b, &c}, document); }
+};
+
+void check_both(Pair& pair, const std::string& table, const std::string& text) {
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar(fmt::format("SELECT string_agg(ROW(t.*)::text, ' ' ORDER BY t) FROM {} t", table)) == text);
+    CHECK(node->scalar("SELECT string_agg(reason, '; ') FROM mbsync.parked").empty());
+  }
+}
+
+void try_parked_again(PgNode& node) {
+  node.execute("UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(node.store().settle_unseen());
+}
+
+std::string rule_for(const std::string& table, const std::string& columns) {
+  return fmt::format("[[table]]\nname = '{}'\n[table.columns]\n{}\n", table, columns);
+}
+
+}  // namespace
+
+TEST_CASE("rules: the limit of an array's elements is not the array's (C13)", "[rules]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, tags varchar(10)[])");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, rule_for("item", "tags = 'union'"));
+  pair.a.execute("INSERT INTO item VALUES (1, '{aaaa}')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET tags = '{aaaa,bbbb}'");
+  pair.b.execute("UPDATE item SET tags = '{aaaa,cccc}'");
+  pair.exchange();
+  check_both(pair, "item", "(1,\"{aaaa,bbbb,cccc}\")");
+}
+
+TEST_CASE("counters: of a numeric with a scale below zero or above its precision (C16)", "[counters]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, n numeric(3,-2) NOT NULL, m numeric(3,5) NOT NULL DEFAULT 0, o text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, rule_for("item", "n = 'sum'\nm = 'sum'"));
+  pair.a.execute("INSERT INTO item VALUES (1, 2000), (2, 100), (3, 100)");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET n = n + 500 WHERE id = 1");
+  pair.b.execute("UPDATE item SET n = n + 300 WHERE id = 1");
+  pair.exchange();
+  check_both(pair, "item", "(1,2800,0.00000,) (2,100,0.00000,) (3,100,0.00000,)");
+  // Too much for the column: that row waits, and others go on.
+  pair.a.execute("UPDATE item SET m = 0.009 WHERE id = 2; UPDATE item SET o = 'a' WHERE id = 3");
+  pair.b.execute("UPDATE item SET m = 0.009 WHERE id = 2");
+  pair.exchange();
+  CHECK(pair.b.scalar("SELECT o FROM item WHERE id = 3") == "a");
+  CHECK_THAT(pair.b.scalar("SELECT string_agg(key || ' ' || reason, '; ') FROM mbsync.parked"),
+             Catch::StartsWith("2 column m: value 0.01800 out of range"));
+}
+
+TEST_CASE("rules: a function that has changed lets its rows wait, and nothing else (C13)", "[rules]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, x text);"
+      "CREATE FUNCTION pick(s jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT max(e ->> 'value') FROM "
+      "jsonb_array_elements(s) e $$;");
+  pair.exchange();
+  const auto policy = rule_for("item", "x = { rule = 'function', function = 'public.pick' }");
+  publish_to({&pair.a, &pair.b}, policy);
+  pair.a.execute("INSERT INTO item VALUES (1, 'o'), (2, 'o')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET x = 'a' WHERE id = 1");
+  pair.b.execute("UPDATE item SET x = 'b' WHERE id = 1");
+  REQUIRE(pair.a.store().seal_pending());
+  REQUIRE(pair.b.store().seal_pending());
+  for (auto* node : {&pair.a, &pair.b}) {
+    node->execute(
+        "CREATE OR REPLACE FUNCTION pick(s jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT min(e ->> 'value') "
+        "FROM jsonb_array_elements(s) e $$");
+  }
+  pair.a.execute("UPDATE item SET x = 'unrelated' WHERE id = 2");
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT x FROM item WHERE id = 2") == "unrelated");
+    CHECK_THAT(node->scalar("SELECT string_agg(key || ' ' || reason, '; ') FROM mbsync.parked"),
+               Catch::StartsWith("1 policy") && Catch::Contains("\"public\".\"pick\"(jsonb), which is another one"));
+  }
+  // What the reason says to do.
+  publish(pair.a, policy);
+  pair.exchange();
+  pair.b.execute("UPDATE item SET x = 'again' WHERE id = 1");
+  pair.exchange();
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    try_parked_again(*node);
+  }
+  check_both(pair, "item", "(1,a) (2,unrelated)");
+}
+
+TEST_CASE("rules: a function is the same one whatever the search path says (C13)", "[rules]") {
+  Pair pair(
+      "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE item (id int PRIMARY KEY, m mood);"
+      "CREATE FUNCTION pick(s jsonb) RETURNS mood IMMUTABLE LANGUAGE sql AS $$ SELECT 'sad'::public.mood $$;");
+  pair.exchange();
+  auto desk = PolicyDesk::open(*parse_database_url(pair.a.url()));
+  REQUIRE(desk);
+  const auto done =
+      (*desk)->publish(rule_for("item", "m = { rule = 'function', function = 'public.pick' }"), std::nullopt);
+  REQUIRE(done);
+  REQUIRE(done->published);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.a.execute("INSERT INTO item VALUES (1, 'ok')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET m = 'sad'");
+  pair.b.execute("UPDATE item SET m = NULL");
+  pair.exchange();
+  check_both(pair, "item", "(1,sad)");
+}
+
+TEST_CASE("rules: what a function returns is printed as values are, and NULL is no value for NOT NULL (C13)",
+          "[rules]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, x text NOT NULL, b boolean);"
+      "CREATE FUNCTION nothing(s jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT NULL::text $$;"
+      "CREATE FUNCTION yes(s jsonb) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$ SELECT true $$;");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, rule_for("item",
+                                          "x = { rule = 'function', function = 'public.nothing' }\n"
+                                          "b = { rule = 'function', function = 'public.yes' }"));
+  pair.a.execute("INSERT INTO item VALUES (1, 'o'), (2, 'o')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET x = 'a' WHERE id = 1; UPDATE item SET b = true WHERE id = 2");
+  pair.b.execute("UPDATE item SET x = 'b' WHERE id = 1; UPDATE item SET b = false WHERE id = 2");
+  pair.exchange();
+  check_both(pair, "item", "(1,b,) (2,o,t)");
+  CHECK_THAT(pair.a.scalar("SELECT outcome -> 'columns' -> 'x' ->> 'note' FROM mbsync.conflict WHERE key = '1'"),
+             Catch::Contains("failed; the last writer wins"));
+  CHECK(pair.a.scalar("SELECT outcome -> 'columns' -> 'b' ->> 'version' FROM mbsync.conflict WHERE key = '2'") == "1");
+}
+
+TEST_CASE("unique: one row of several has the flag, and none of them goes (C19)", "[unique]") {
+  const auto predicate = GENERATE(as<std::string>(), "is_default", "is_default = true", "is_default IS TRUE");
+  Pair pair(
+      fmt::format("CREATE TABLE customer (id int PRIMARY KEY);"
+                  "CREATE TABLE address (id int PRIMARY KEY, customer int NOT NULL REFERENCES customer, street text, "
+                  "is_default boolean NOT NULL DEFAULT false);"
+                  "CREATE UNIQUE INDEX one_default ON address (customer) WHERE {}",
+                  predicate));
+  pair.exchange();
+  pair.a.execute("INSERT INTO customer VALUES (1); INSERT INTO address VALUES (1, 1, 'Home'), (2, 1, 'Work')");
+  pair.exchange();
+  pair.a.execute("UPDATE address SET is_default = true WHERE id = 1");
+  pair.b.execute("UPDATE address SET is_default = true WHERE id = 2; INSERT INTO address VALUES (4, 1, 'Inn')");
+  pair.exchange();
+  check_both(pair, "address", "(1,1,Home,t) (2,1,Work,f) (4,1,Inn,f)");
+  CHECK(pair.b.scalar("SELECT outcome -> 'columns' -> 'is_default' ->> 'rule' FROM mbsync.conflict") == "unique-flag");
+  auto desk = PolicyDesk::open(*parse_database_url(pair.a.url()));
+  REQUIRE(desk);
+  const auto meaning = (*desk)->check("");
+  REQUIRE(meaning);
+  std::string said;
+  for (const auto& table : meaning->tables) {
+    for (const auto& rule : table.rules) {
+      said += rule.name == "one_default" ? rule.meaning : "";
+    }
+  }
+  CHECK(said == "the later row's is_default becomes false");
+}
+
+TEST_CASE("unique: rows that count are one where their key is made of references, deleted ones aside (C19)",
+          "[unique]") {
+  Pair pair(
+      "CREATE TABLE person (id int PRIMARY KEY); CREATE TABLE membership (id int PRIMARY KEY, person int NOT NULL "
+      "REFERENCES person, deleted_at timestamptz); CREATE UNIQUE INDEX one_each ON membership (person) WHERE "
+      "deleted_at "
+      "IS NULL");
+  pair.exchange();
+  pair.a.execute("INSERT INTO person VALUES (1); INSERT INTO membership VALUES (1, 1, '2020-01-01Z')");
+  pair.exchange();
+  pair.a.execute("INSERT INTO membership VALUES (10, 1)");
+  pair.b.execute("INSERT INTO membership VALUES (20, 1)");
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM membership") == "1 10");
+  }
+}
+
+TEST_CASE("unique: a suffix goes to a column of the key, however others are called (C19)", "[unique]") {
+  Pair pair(
+      "CREATE TABLE account (id int PRIMARY KEY, username text NOT NULL, name text);"
+      "CREATE UNIQUE INDEX u ON account (username) WHERE name <> '';"
+      "CREATE TABLE person (id int PRIMARY KEY, first text, last text, UNIQUE (first, last));"
+      "CREATE TABLE covered (id int PRIMARY KEY, note text, code text); CREATE UNIQUE INDEX c ON covered (lower(code)) "
+      "INCLUDE (note)");
+  pair.exchange();
+  pair.a.execute(
+      "INSERT INTO account VALUES (1, 'ada', 'Ada of A'); INSERT INTO person VALUES (1, 'Ada', 'L'); INSERT INTO "
+      "covered "
+      "VALUES (1, 'n', 'X')");
+  pair.b.execute(
+      "INSERT INTO account VALUES (2, 'ada', 'Ada of B'); INSERT INTO person VALUES (2, 'Ada', 'L'); INSERT INTO "
+      "covered "
+      "VALUES (2, 'n', 'x')");
+  pair.exchange();
+  check_both(pair, "account", "(1,ada,\"Ada of A\") (2,ada~c81e,\"Ada of B\")");
+  check_both(pair, "person", "(1,Ada,L) (2,Ada~c81e,L)");
+  check_both(pair, "covered", "(1,n,X) (2,n,x~c81e)");
+}
+
+TEST_CASE("unite: the row that stays is not deleted by who did not know (C19)", "[unite]") {
+  const bool hears_first = GENERATE(true, false);
+  Three three(
+      "CREATE TABLE person (id int PRIMARY KEY); CREATE TABLE membership (id int PRIMARY KEY, person int NOT NULL "
+      "UNIQUE "
+      "REFERENCES person, role text); CREATE TABLE fee (id int PRIMARY KEY, membership int NOT NULL REFERENCES "
+      "membership "
+      "ON DELETE CASCADE)");
+  three.a.execute("INSERT INTO person VALUES (1)");
+  three.exchange();
+  three.a.execute("INSERT INTO membership VALUES (10, 1, 'of a')");
+  three.c.pull(three.a);
+  three.b.execute("INSERT INTO membership VALUES (20, 1, 'of b'); INSERT INTO fee VALUES (1, 20)");
+  three.a.execute("DELETE FROM membership WHERE id = 10");
+  if (hears_first) {
+    three.c.pull(three.b);
+  }
+  three.exchange();
+  // Which of the two is left depends on who has heard what; that one is, and that its fee is for it, does not.
+  const auto left = three.a.scalar("SELECT string_agg(id::text, ' ') FROM membership");
+  CHECK(left == (hears_first ? "10" : "20"));
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT string_agg(id::text, ' ') FROM membership") == left);
+    CHECK(node->scalar("SELECT string_agg(membership::text, ' ') FROM fee") == left);
+  }
+}
+
+TEST_CASE("unite: what was added to either row is in the one that stays, also what is heard of later (C16, C19)",
+          "[unite]") {
+  const bool a_unites_too = GENERATE(true, false);
+  Three three(
+      "CREATE TABLE product (id int PRIMARY KEY); CREATE TABLE stock (id int PRIMARY KEY, product int NOT NULL UNIQUE "
+      "REFERENCES product, qty int NOT NULL DEFAULT 0)");
+  three.a.execute("INSERT INTO product VALUES (1)");
+  three.exchange();
+  three.publish(rule_for("stock", "qty = 'sum'"));
+  three.a.execute("INSERT INTO stock VALUES (10, 1, 0)");
+  three.b.execute("INSERT INTO stock VALUES (20, 1, 0)");
+  REQUIRE(three.a.store().seal_pending());
+  REQUIRE(three.b.store().seal_pending());
+  three.a.execute("UPDATE stock SET qty = qty + 5");
+  three.b.execute("UPDATE stock SET qty = qty + 7");
+  three.c.pull(three.b);
+  if (a_unites_too) {
+    three.a.pull(three.b);
+    three.b.pull(three.a);
+  }
+  three.c.execute("UPDATE stock SET qty = qty - 1");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT string_agg(ROW(id, qty)::text, ' ') FROM stock") == "(10,11)");
+  }
+  three.b.execute("UPDATE stock SET qty = qty - 4");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT string_agg(ROW(id, qty)::text, ' ') FROM stock") == "(10,7)");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  }
+}
+
+TEST_CASE("unite: a key that is used again later is another row (C19, C20)", "[unite]") {
+  Pair pair(
+      "CREATE TABLE cat (code text PRIMARY KEY, name text UNIQUE); CREATE TABLE item (id int PRIMARY KEY, cat text "
+      "REFERENCES cat ON DELETE SET NULL)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'cat'\nunique = 'merge'\n");
+  pair.a.execute("INSERT INTO cat VALUES ('a', 'same')");
+  pair.b.execute("INSERT INTO cat VALUES ('b', 'same')");
+  pair.exchange();
+  check_both(pair, "cat", "(a,same)");
+  pair.a.execute("INSERT INTO cat VALUES ('b', 'something else')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM cat WHERE code = 'b'");
+  pair.b.execute("INSERT INTO item VALUES (1, 'b')");
+  pair.exchange();
+  check_both(pair, "item", "(1,)");
+}
+
+TEST_CASE("keep_both: every row is there, however few keys there are (C15)", "[keep_both]") {
+  Pair pair("CREATE TABLE log (id smallint PRIMARY KEY, entry text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  pair.a.execute("INSERT INTO log SELECT i, 'a' || i FROM generate_series(1, 400) i");
+  pair.b.execute("INSERT INTO log SELECT i, 'b' || i FROM generate_series(1, 400) i");
+  pair.a.pull(pair.b);
+  pair.b.pull(pair.a);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT count(*) || ' ' || count(DISTINCT entry) FROM log") == "800 800");
+  }
+  CHECK(pair.a.rows("log") == pair.b.rows("log"));
+  // The record says under which key the other one is.
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict c, jsonb_array_elements(c.versions) v JOIN log l ON l.id = "
+                      "(v ->> 'key')::smallint AND l.entry = v -> 'values' ->> 'entry'") == "400");
+}
+
+TEST_CASE("keep_both: both apply it at the same time, and the other key is the same one (C15)", "[keep_both]") {
+  Pair pair("CREATE TABLE log (id smallint PRIMARY KEY, entry text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  pair.a.execute("INSERT INTO log SELECT i, 'a' || i FROM generate_series(1, 400) i");
+  pair.b.execute("INSERT INTO log SELECT i, 'b' || i FROM generate_series(1, 400) i");
+  // Each has the other's answer before it applies its own.
+  auto at_a = pair.a.store().open_pull("b");
+  auto at_b = pair.b.store().open_pull("a");
+  REQUIRE(at_a);
+  REQUIRE(at_b);
+  const auto asked_by_a = (*at_a)->ask(std::chrono::milliseconds{0});
+  const auto asked_by_b = (*at_b)->ask(std::chrono::milliseconds{0});
+  REQUIRE(asked_by_a);
+  REQUIRE(asked_by_b);
+  REQUIRE(pair.b.store().answer(*asked_by_a, (*at_a)->sink()));
+  REQUIRE(pair.a.store().answer(*asked_by_b, (*at_b)->sink()));
+  REQUIRE((*at_a)->apply());
+  REQUIRE((*at_b)->apply());
+  CHECK(pair.a.rows("log") == pair.b.rows("log"));
+  pair.exchange();
+  CHECK(pair.a.scalar("SELECT count(*) || ' ' || count(DISTINCT entry) FROM log") == "800 800");
+  CHECK(pair.a.rows("log") == pair.b.rows("log"));
+}
+
+TEST_CASE("keep_both: a text key with a limit gets another that fits (C15)", "[keep_both]") {
+  const auto key = GENERATE(as<std::string>(), "ABCDEF", "ABCDEFGHIJ");
+  Three three("CREATE TABLE log (id varchar(10) PRIMARY KEY, entry text)");
+  three.publish("[[table]]\nname = 'log'\nkeep_both = true\n");
+  three.a.execute(fmt::format("INSERT INTO log VALUES ('{}', 'of a')", key));
+  three.b.execute(fmt::format("INSERT INTO log VALUES ('{}', 'of b')", key));
+  three.a.pull(three.b);
+  three.c.pull(three.a);
+  three.exchange();
+  const auto other = three.c.scalar("SELECT id FROM log WHERE entry = 'of b'");
+  CHECK(other.starts_with("A~"));
+  CHECK(other.size() == 10);
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT string_agg(id || entry, ' ' ORDER BY entry) FROM log") ==
+          fmt::format("{}of a {}of b", key, other));
+  }
+  three.b.execute("DELETE FROM log WHERE entry = 'of b'");
+  three.exchange();
+  CHECK(three.c.scalar("SELECT string_agg(entry, ' ') FROM log") == "of a");
+}
+
+TEST_CASE("keep_both: too short a key is none for it, and the check says so (C15)", "[keep_both]") {
+  Pair pair("CREATE TABLE log (id varchar(9) PRIMARY KEY, entry text)");
+  auto desk = PolicyDesk::open(*parse_database_url(pair.a.url()));
+  REQUIRE(desk);
+  const auto check = (*desk)->check("[[table]]\nname = 'log'\nkeep_both = true\n");
+  REQUIRE(check);
+  REQUIRE(check->faults.size() == 1);
+  CHECK_THAT(check->faults[0].message, Catch::Contains("public.log has a key of type character varying(9)"));
+}
+
+TEST_CASE("keep_both: a newcomer's row is kept beside the fleet's (C9, C15)", "[keep_both]") {
+  const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, entry text)";
+  Three three(schema);
+  three.publish("[[table]]\nname = 'log'\nkeep_both = true\n");
+  three.a.execute("INSERT INTO log VALUES (1, 'of the fleet'), (2, 'same')");
+  three.exchange();
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
+  newcomer.prepare();
+  newcomer.execute("INSERT INTO log VALUES (1, 'of the newcomer'), (2, 'same')");
+  newcomer.pull(three.a);
+  REQUIRE(newcomer.store().refresh());
+  exchange({&three.a, &three.b, &three.c, &newcomer});
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT string_agg(entry, ', ' ORDER BY entry) FROM log") ==
+          "of the fleet, of the newcomer, same");
+    CHECK(node->scalar("SELECT entry FROM log WHERE id = 1") == "of the fleet");
+  }
+}
+
+TEST_CASE("references: what the application holds two tables away lets that wait, and the rest arrive (C10, C20)",
+          "[held]") {
+  Pair pair(
+      "CREATE TABLE g (id int PRIMARY KEY); CREATE TABLE par (id int PRIMARY KEY, g int REFERENCES g ON DELETE "
+      "CASCADE);"
+      "CREATE TABLE ch (id int PRIMARY KEY, par int REFERENCES par ON DELETE CASCADE); CREATE TABLE other (id int "
+      "PRIMARY "
+      "KEY)");
+  pair.a.execute("INSERT INTO g VALUES (1), (2); INSERT INTO par VALUES (1, 2)");
+  pair.exchange();
+  pair.b.execute("UPDATE par SET g = 1; INSERT INTO ch VALUES (1, 1)");
+  pair.a.execute("DELETE FROM g WHERE id = 1; INSERT INTO other VALUES (1)");
+  SqlSession application(pair.b.url());
+  application.execute("BEGIN");
+  application.execute("SELECT * FROM ch WHERE id = 1 FOR UPDATE");
+  const auto outcome = pair.b.try_pull(pair.a);
+  REQUIRE(outcome);
+  CHECK(outcome->set_aside > 0);
+  CHECK(pair.b.rows("other") == pair.a.rows("other"));
+  CHECK(pair.b.scalar("SELECT count(*) FROM g") == "2");
+  application.execute("COMMIT");
+  REQUIRE(pair.b.store().settle_unseen());
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(
+        node->scalar("SELECT (SELECT count(*) FROM g) || ' ' || (SELECT count(*) FROM par) || ' ' || (SELECT count(*) "
+                     "FROM ch)") == "1 0 0");
+  }
+}
+
+TEST_CASE("rules: an error of the moment in a function is one of the moment (C13)", "[rules]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, a text, b text);"
+      "CREATE FUNCTION busy(s jsonb) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now' "
+      "USING "
+      "ERRCODE = '40001'; END $$;");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, rule_for("item",
+                                          "a = { rule = 'function', function = 'public.busy' }\n"
+                                          "b = { rule = 'function', function = 'public.busy' }"));
+  pair.a.execute("INSERT INTO item VALUES (1)");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET a = 'a', b = 'a'");
+  pair.b.execute("UPDATE item SET a = 'b', b = 'b'");
+  const auto refused = pair.a.try_pull(pair.b);
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().text());
+  CHECK(refused.error().kind == ErrorKind::kTransient);
+  CHECK_THAT(refused.error().message, Catch::Contains("not now"));
+}
+
+TEST_CASE("policy: what is published can be read back, however it was written", "[policy]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
+  std::string document;
+  const std::string entry = "[[table]]\nname='item'\nrule='manual'\n";
+  while (document.size() + entry.size() < kPolicyBytesMax) {
+    document += entry;
+  }
+  auto desk = PolicyDesk::open(*parse_database_url(pair.a.url()));
+  REQUIRE(desk);
+  const auto done = (*desk)->publish(document, std::nullopt);
+  REQUIRE(done);
+  CHECK(done->published);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.a.execute("INSERT INTO item VALUES (1, 'x')");
+  pair.exchange();
+  check_both(pair, "item", "(1,x)");
+}
+
+TEST_CASE("counters: a newcomer has the shares of keys that are not in use (C9, C16)", "[counters]") {
+  const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, stock int NOT NULL DEFAULT 0)";
+  Three three(schema);
+  three.publish(rule_for("item", "stock = 'sum'"));
+  three.a.execute("INSERT INTO item VALUES (1, 100), (2, 100)");
+  three.exchange();
+  three.a.execute("UPDATE item SET stock = stock - 5");
+  three.b.execute("UPDATE item SET stock = stock - 3");
+  three.exchange();
+  three.a.execute("DELETE FROM item");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
+  newcomer.prepare();
+  newcomer.execute("INSERT INTO item VALUES (2, 70)");
+  newcomer.pull(three.a);
+  REQUIRE(newcomer.store().refresh());
+  newcomer.execute("INSERT INTO item VALUES (1, 50)");
+  exchange({&three.a, &three.b, &three.c, &newcomer});
+  three.a.execute("UPDATE item SET stock = stock - 1");
+  exchange({&three.a, &three.b, &three.c, &newcomer});
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT string_agg(id || ':' || stock, ' ' ORDER BY id) FROM item") == "1:49 2:69");
+  }
+}
+
+TEST_CASE("unite: a row that cannot take over what the other one has waits alone (C19, C21)", "[unite]") {
+  Pair pair(
+      "CREATE TABLE g (id int PRIMARY KEY); CREATE TABLE m (id int PRIMARY KEY, g int NOT NULL UNIQUE REFERENCES g, a "
+      "int, "
+      "b int, CHECK (num_nonnulls(a, b) = 1)); CREATE TABLE other (id int PRIMARY KEY)");
+  pair.a.execute("INSERT INTO g VALUES (1)");
+  pair.exchange();
+  pair.a.execute("INSERT INTO m VALUES (1, 1, 5, NULL)");
+  pair.b.execute("INSERT INTO m VALUES (2, 1, NULL, 6); INSERT INTO other VALUES (1)");
+  const auto pulled = pair.a.try_pull(pair.b);
+  REQUIRE(pulled);
+  REQUIRE(pulled->parked.size() == 1);
+  CHECK_THAT(pulled->parked[0], Catch::Contains("violates check constraint"));
+  CHECK(pair.a.scalar("SELECT count(*) FROM other") == "1");
+}
+
+TEST_CASE("references: a row that may not lose its reference lets the deletion wait alone (C20, C21)", "[references]") {
+  Pair pair(
+      "CREATE TABLE par (id int PRIMARY KEY); CREATE TABLE ch (id int PRIMARY KEY, par int REFERENCES par ON DELETE "
+      "SET "
+      "NULL, root boolean NOT NULL DEFAULT false, CHECK (root OR par IS NOT NULL)); CREATE TABLE other (id int PRIMARY "
+      "KEY)");
+  pair.a.execute("INSERT INTO par VALUES (1)");
+  pair.exchange();
+  pair.a.execute("DELETE FROM par; INSERT INTO other VALUES (1)");
+  pair.b.execute("INSERT INTO ch VALUES (1, 1); INSERT INTO other VALUES (2)");
+  const auto pulled = pair.b.try_pull(pair.a);
+  REQUIRE(pulled);
+  REQUIRE(pulled->parked.size() == 1);
+  CHECK_THAT(pulled->parked[0], Catch::Contains("row 1 of table public.par: row 1 of table public.ch: ") &&
+                                    Catch::Contains("violates check constraint"));
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM other") == "1 2");
+  }
+  // Somebody makes it right, and all is as it should be.
+  pair.b.execute("UPDATE ch SET root = true");
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    try_parked_again(*node);
+  }
+  pair.exchange();
+  check_both(pair, "ch", "(1,,t)");
+  check_both(pair, "par", "");
+}
+
+TEST_CASE("unite: children find what the row that stays has taken over (C19)", "[unite]") {
+  Pair pair(
+      "CREATE TABLE par (id int PRIMARY KEY, sku text UNIQUE, code text CONSTRAINT by_code UNIQUE);"
+      "CREATE TABLE ch (id int PRIMARY KEY, code text NOT NULL REFERENCES par(code));"
+      "CREATE TABLE ch2 (id int PRIMARY KEY, code text REFERENCES par(code))");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'par'\nunique = 'merge'\n");
+  pair.a.execute("INSERT INTO par VALUES (1, 'X', NULL)");
+  pair.b.execute(
+      "INSERT INTO par VALUES (2, 'X', 'C2'); INSERT INTO ch VALUES (1, 'C2'); INSERT INTO ch2 VALUES (1, 'C2')");
+  pair.exchange();
+  check_both(pair, "par", "(1,X,C2)");
+  check_both(pair, "ch", "(1,C2)");
+  check_both(pair, "ch2", "(1,C2)");
+}
+
+TEST_CASE("unite: columns of a group are taken over together or not at all (C12, C19)", "[unite]") {
+  Pair pair("CREATE TABLE m (id int PRIMARY KEY, g int CONSTRAINT one UNIQUE, amount int, currency text, note text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'm'\nunique = 'merge'\ngroups = [['amount', 'currency']]\n");
+  pair.a.execute("INSERT INTO m VALUES (1, 1, NULL, 'EUR', NULL), (3, 3, NULL, NULL, 'of a')");
+  pair.b.execute("INSERT INTO m VALUES (2, 1, 12, 'CHF', 'of b'), (4, 3, 7, 'CHF', 'of b')");
+  pair.exchange();
+  check_both(pair, "m", "(1,1,,EUR,\"of b\") (3,3,7,CHF,\"of a\")");
+}
+
+TEST_CASE("rules: a function that one database cannot run lets the row wait there (C13)", "[rules]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, x text);"
+      "CREATE FUNCTION helper(t text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT upper(t) $$;"
+      "CREATE FUNCTION pick(s jsonb) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN public.helper(s -> 0 "
+      "->> "
+      "'value'); END $$;");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, rule_for("item", "x = { rule = 'function', function = 'public.pick' }"));
+  pair.a.execute("INSERT INTO item VALUES (1)");
+  pair.exchange();
+  pair.b.execute("DROP FUNCTION helper(text)");
+  pair.a.execute("UPDATE item SET x = 'a'");
+  pair.b.execute("UPDATE item SET x = 'b'");
+  pair.exchange();
+  CHECK(pair.a.scalar("SELECT x FROM item") == "A");
+  CHECK_THAT(pair.b.scalar("SELECT reason FROM mbsync.parked"),
+             Catch::Contains("cannot run in this database: function public.helper(text) does not exist"));
+  pair.b.execute("CREATE FUNCTION helper(t text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT upper(t) $$;");
+  try_parked_again(pair.b);
+  pair.exchange();
+  check_both(pair, "item", "(1,A)");
+}
+
+TEST_CASE("keep_both: also of rows from before a column came (C15)", "[keep_both]") {
+  Pair pair("CREATE TABLE log (id int PRIMARY KEY, entry text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  pair.a.execute("INSERT INTO log VALUES (1, 'a')");
+  pair.b.execute("INSERT INTO log VALUES (1, 'b')");
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().seal_pending());
+    node->execute("ALTER TABLE log ADD COLUMN g text NOT NULL DEFAULT 'new'");
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(entry || g, ' ' ORDER BY entry) FROM log") == "anew bnew");
+  }
+  CHECK(pair.a.rows("log") == pair.b.rows("log"));
+}
