@@ -400,7 +400,8 @@ constexpr std::string_view kBareKey = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO
 
 // toml++ 3.3 takes some beginnings for impossible and then does as it pleases: of a table's header that does not go on
 // with a name, and of letters beyond ASCII and control characters outside of quotes. Texts of several lines would hide
-// the same. None of it has a place in a policy, and no such document reaches the parser.
+// the same. It goes one call deeper for each part of a name, too. None of it has a place in a policy, and no such
+// document reaches the parser.
 class Guard {
  public:
   explicit Guard(std::string_view text) : text_(text) {}
@@ -417,6 +418,8 @@ class Guard {
   }
 
  private:
+  static constexpr int kPartsMax = 8;
+
   std::string_view look(char c) {
     constexpr unsigned kFirstPrintable = 0x20;
     constexpr unsigned kDelete = 0x7F;
@@ -427,6 +430,7 @@ class Guard {
       quote_ = 0;  // not closed on its line: no TOML, as the parser will say
       comment_ = false;
       blank_ = true;
+      parts_ = 0;
       return {};
     }
     if ((byte < kFirstPrintable || byte == kDelete) && c != '\t' && !(c == '\r' && text_.substr(place_, 2) == "\r\n")) {
@@ -442,6 +446,10 @@ class Guard {
         quote_ = 0;
       }
       return {};
+    }
+    parts_ = c == '.' ? parts_ + 1 : (c == '=' || c == ',' || c == '[' || c == '{' ? 0 : parts_);
+    if (parts_ > kPartsMax) {
+      return "a name has too many parts";
     }
     const bool first = blank_;
     blank_ = blank_ && (c == ' ' || c == '\t');
@@ -488,6 +496,7 @@ class Guard {
   bool comment_ = false;
   bool blank_ = true;  // nothing but blanks on this line so far
   std::string open_;   // brackets
+  int parts_ = 0;      // dots in the name that is read
 };
 
 std::string quoted(std::string_view text) {
@@ -571,12 +580,16 @@ std::string_view word_of(UniqueRule rule) {
   return word_in(kUniques, rule);
 }
 
-PolicyReading read_policy_text(std::string_view text) {
+PolicyReading read_policy_text(std::string_view text, std::size_t bytes_max) {
   PolicyReading reading;
-  if (text.size() > kPolicyBytesMax) {
+  if (text.size() > bytes_max) {
     reading.faults.push_back(PolicyFault{1, fmt::format("the document has {} bytes", text.size()),
-                                         fmt::format("at most {}; patterns say much in few lines", kPolicyBytesMax)});
+                                         fmt::format("at most {}; patterns say much in few lines", bytes_max)});
     return reading;
+  }
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) {
+    text.remove_prefix(kByteOrderMark.size());
   }
   if (auto fault = Guard(text).find()) {
     reading.faults.push_back(std::move(*fault));

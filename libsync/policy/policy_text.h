@@ -89,10 +89,12 @@ struct PolicyReading {
 };
 
 inline constexpr std::size_t kPolicyBytesMax = std::size_t{256} * 1024;
+/// What is published is written out by to_text(), which may be longer than what a person wrote.
+inline constexpr std::size_t kStoredPolicyBytesMax = 64 * kPolicyBytesMax;
 inline constexpr int kPolicyRankMax = 1'000'000;
 
 /// Reads a document; finds all its faults, in the order of lines. Unknown keys are faults.
-PolicyReading read_policy_text(std::string_view text);
+PolicyReading read_policy_text(std::string_view text, std::size_t bytes_max = kPolicyBytesMax);
 
 /// The first fault as an error: "FILE:LINE: message". `kind` tells a document that a person has just written (kConfig)
 /// from one that was published (kCorrupt).

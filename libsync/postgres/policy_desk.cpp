@@ -76,6 +76,11 @@ struct PolicyDesk::Impl {
       return publication;
     }
     const auto text = to_text(publication.check.policy);
+    // What cannot be read back would stop every node that has it.
+    if (const auto again = read_policy_text(text, kStoredPolicyBytesMax); !again.faults.empty()) {
+      publication.check.faults = again.faults;
+      return publication;
+    }
     if (text == (*highest ? (*highest)->document : std::string())) {
       return publication;
     }
@@ -159,7 +164,7 @@ Result<PolicyCheck> PolicyDesk::check(std::string_view document) {
 }
 
 Result<std::vector<TableMeaning>> PolicyDesk::meaning(const PublishedPolicy& policy) {
-  const auto reading = read_policy_text(policy.document);
+  const auto reading = read_policy_text(policy.document, kStoredPolicyBytesMax);
   if (!reading.faults.empty()) {
     return policy_error(reading.faults.front(), fmt::format("version {} in mbsync.policy", policy.version),
                         ErrorKind::kCorrupt);

@@ -258,7 +258,7 @@ Result<void> run_rules_apply(const RulesOptions& options, Output& output, bool& 
   const auto names = (*desk)->node_names();
   MBSYNC_TRY(names);
   auto changes = changes_between(*tables_before, check->tables);
-  if (auto nodes = node_changes(read_policy_text(before.document).policy, check->policy, *names);
+  if (auto nodes = node_changes(read_policy_text(before.document, kStoredPolicyBytesMax).policy, check->policy, *names);
       !nodes.changes.empty()) {
     changes.push_back(std::move(nodes));
   }

@@ -178,7 +178,7 @@ Json tables_json(const std::vector<TableMeaning>& tables) {
 std::string document_text(const PublishedPolicy& policy, const std::map<std::string, std::string>& names) {
   auto text = fmt::format("# {}, published by {} at {}\n", version_text(policy.version), shown(policy.published_by),
                           policy.published_at);
-  const auto reading = read_policy_text(policy.document);
+  const auto reading = read_policy_text(policy.document, kStoredPolicyBytesMax);
   for (const auto& node : reading.policy.nodes) {
     if (const auto name = names.find(node.name); name != names.end()) {
       text += fmt::format("# {} is {}\n", node.name, shown(name->second));
