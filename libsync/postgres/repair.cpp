@@ -13,6 +13,7 @@
 #include "record_text.h"
 #include "table_sql.h"
 #include "unique_meaning.h"
+#include "unique_sql.h"
 
 namespace mbsync {
 namespace {
@@ -142,31 +143,14 @@ Result<bool> Repair::round() {
 
 // Pairs of rows that would both have one value: a staged one, and one that is staged as well or stands here.
 Result<std::vector<std::pair<std::string, std::string>>> Repair::clashes(const Table& table, const UniqueKey& unique) {
-  const TableSql sql(table);
-  std::string own_columns;
-  for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    own_columns += fmt::format(", {} AS {}", sql.staged_value("s", i), PgConnection::quote_name(table.columns[i].name));
-  }
-  std::string expressions;
-  std::string equal;
-  for (std::size_t i = 0; i < unique.expressions.size(); ++i) {
-    expressions += fmt::format(", ({}) AS e{}", unique.expressions[i], i);
-    const auto collate = unique.collations[i].empty() ? std::string() : " COLLATE " + unique.collations[i];
-    equal += fmt::format(" AND (a.e{0}{1} {2} b.e{0}{3})", i, collate, unique.operators[i],
-                         unique.nulls_not_distinct ? fmt::format(" OR (a.e{0} IS NULL AND b.e{0} IS NULL)", i) : "");
-  }
-  const auto where = unique.predicate.empty() ? std::string("true") : unique.predicate;
-  const auto staged = fmt::format(
-      "(SELECT \"mbsync key\" AS k{} FROM (SELECT s.m_key AS \"mbsync key\"{} FROM {} s WHERE s.m_deleted IS "
-      "NOT TRUE AND NOT s.m_held) x WHERE {})",
-      expressions, own_columns, stage(table).name, where);
-  const auto local = fmt::format(
-      "(SELECT {} COLLATE \"C\" AS k{} FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} m WHERE NOT m.m_held AND {}))",
-      sql.key_text("t"), expressions, table.quoted(), where, stage(table).name, sql.key_match("t", "m.m_key"));
+  const auto staged = staged_entries(stage(table), unique);
+  const auto local = standing_entries(table, unique,
+                                      fmt::format("NOT EXISTS (SELECT FROM {} m WHERE NOT m.m_held AND {})",
+                                                  stage(table).name, TableSql(table).key_match("t", "m.m_key")));
   const auto rows = db_.exec(fmt::format(
       "SELECT a.k, b.k FROM {0} a JOIN {0} b ON a.k < b.k{2} UNION SELECT a.k, b.k FROM {0} a JOIN {1} b ON "
       "true{2} ORDER BY 1, 2",
-      staged, local, equal));
+      staged, local, equal_entries(unique)));
   MBSYNC_TRY(rows);
   std::vector<std::pair<std::string, std::string>> pairs;
   for (const auto& row : *rows) {
