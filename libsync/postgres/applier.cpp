@@ -9,6 +9,7 @@
 
 #include "change_sql.h"
 #include "copy_text.h"
+#include "make_way.h"
 #include "pull_reader.h"
 #include "repair.h"
 #include "seal.h"
@@ -85,6 +86,7 @@ Result<void> prepare_apply(PgConnection& db) {
   MBSYNC_TRY(prepare_sealing(db));
   MBSYNC_TRY(prepare_merge(db));
   MBSYNC_TRY(prepare_repair(db));
+  MBSYNC_TRY(prepare_make_way(db));
   return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\", reason text");
 }
 
@@ -527,7 +529,7 @@ Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& o
 }
 
 Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked) {
-  RowWriter writer(db_, role_, task.header.full);
+  RowWriter writer(db_, role_, task.header.full, task.repair);
   // Deleting comes first, since a row that goes may hold a unique value that another one takes over. But where
   // foreign keys are live, a deleted row would take those along that still refer to it here and are about to refer to
   // another.
@@ -545,6 +547,11 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
     return {};
   };
   MBSYNC_TRY(remove(true));
+  if (task.repair && !role_.replica && blocked.empty()) {
+    const auto wrote = MakeWay(db_, schema_, order).run();
+    MBSYNC_TRY(wrote);
+    writer.some_are_written(*wrote);
+  }
   for (const auto* entry : order) {
     if (!blocked.empty()) {
       return {};

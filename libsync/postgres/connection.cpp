@@ -204,6 +204,7 @@ struct PgConnection::Impl {
   std::map<std::string, std::string> temporary_tables;  // name to definition
   std::map<std::string, std::string> prepared;          // statement to name
   std::string search_path;                              // as the application has it
+  std::string sqlstate;                                 // of the latest error
 
   [[nodiscard]] PGconn* raw() const { return policy.raw(); }
 };
@@ -254,6 +255,7 @@ Result<pqxx::result> PgConnection::exec(const std::string& sql) {
   try {
     return impl_->session->exec(sql);
   } catch (...) {
+    impl_->sqlstate = sqlstate_of_current_exception();
     return error_from_current_exception();
   }
 }
@@ -458,8 +460,17 @@ const std::string& PgConnection::application_search_path() const {
   return impl_->search_path;
 }
 
+bool PgConnection::clashed() const {
+  return impl_->sqlstate == "23505" || impl_->sqlstate == "23P01";
+}
+
 bool PgConnection::broken() const {
   return PQstatus(impl_->raw()) != CONNECTION_OK;
+}
+
+std::string PgConnection::user() const {
+  const char* name = PQuser(impl_->raw());
+  return name == nullptr ? "" : name;
 }
 
 int PgConnection::server_version() const {

@@ -76,6 +76,10 @@ class PgConnection {
   [[nodiscard]] const std::string& application_search_path() const;
 
   [[nodiscard]] bool broken() const;
+  /// Whether the latest exec() of plain SQL that failed did so because another row has the value of a unique key, or
+  /// excludes this one.
+  [[nodiscard]] bool clashed() const;
+  [[nodiscard]] std::string user() const;    ///< the role that this session belongs to
   [[nodiscard]] int server_version() const;  ///< 150020 for 15.20
 
   [[nodiscard]] std::string quote(std::string_view text) const;              ///< as a string literal

@@ -70,4 +70,14 @@ Error error_from_current_exception() {
   }
 }
 
+std::string sqlstate_of_current_exception() {
+  try {
+    throw;
+  } catch (const pqxx::sql_error& e) {
+    return e.sqlstate();
+  } catch (const std::exception&) {
+    return "";
+  }
+}
+
 }  // namespace mbsync

@@ -16,5 +16,6 @@ Error error_from_sqlstate(std::string_view sqlstate, std::string_view message);
 
 /// Call inside a catch block.
 Error error_from_current_exception();
+std::string sqlstate_of_current_exception();  ///< empty if it is none of PostgreSQL's
 
 }  // namespace mbsync

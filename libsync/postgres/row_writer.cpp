@@ -40,6 +40,31 @@ Result<std::int64_t> RowWriter::count(const StagedTable& staged, const std::stri
   return (*rows)[0][0].as<std::int64_t>();
 }
 
+// After an UPDATE that was refused, which was undone: whether its rows may be deleted and inserted instead.
+Result<bool> RowWriter::may_replace(const Table& table) {
+  if (role_.replica) {
+    return true;
+  }
+  if (!last_resort_ || !db_.clashed()) {
+    return false;
+  }
+  const auto referenced = db_.exec(fmt::format(
+      "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = {})", table.oid));
+  MBSYNC_TRY(referenced);
+  return !(*referenced)[0][0].as<bool>();
+}
+
+// Where rows clash that could all stand, the role lacks the right to write them in whatever order they come.
+Error RowWriter::refused(Error error) const {
+  if (error.kind == ErrorKind::kConflict && !role_.replica && db_.clashed()) {
+    error.message += fmt::format(
+        "; with PostgreSQL 15 or later, \"GRANT SET ON PARAMETER session_replication_role TO {}\" lets mbsync write "
+        "rows that exchange their values",
+        PgConnection::quote_name(db_.user()));
+  }
+  return error;
+}
+
 Result<void> RowWriter::remove(const StagedTable& staged, const std::string& only) {
   const TableSql sql(*staged.table);
   MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} t USING {} s WHERE s.m_deleted AND {} AND {}", staged.table->quoted(),
@@ -80,10 +105,16 @@ Result<void> RowWriter::write(const StagedTable& staged, const std::string& only
     MBSYNC_TRY(db_.exec("SAVEPOINT rows"));
     const auto done = db_.exec(fmt::format("UPDATE {} t SET {} FROM {} s WHERE {}{}", table.quoted(), assignments,
                                            staged.name, living, unequal));
-    if (!done && done.error().kind == ErrorKind::kConflict && role_.replica) {
+    if (!done && done.error().kind == ErrorKind::kConflict) {
+      const auto failure = refused(done.error());
       // Values of a unique column moved from row to row; one row at a time they collide, taken out together they do
       // not. Safe only where deleting fires no foreign key's action.
       MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT rows"));
+      const auto replace = may_replace(table);
+      MBSYNC_TRY(replace);
+      if (!*replace) {
+        return failure;
+      }
       MBSYNC_TRY(db_.exec(fmt::format("DELETE FROM {} t USING {} s WHERE {}", table.quoted(), staged.name, living)));
       updated = 0;
     } else {
@@ -100,7 +131,9 @@ Result<void> RowWriter::write(const StagedTable& staged, const std::string& only
       "AND NOT EXISTS (SELECT FROM {} t WHERE {}){}",
       table.quoted(), sql.column_names(), sql.staged_values("s"), staged.name, only, table.quoted(), match,
       arbiter(table)));
-  MBSYNC_TRY(inserted);
+  if (!inserted) {
+    return refused(inserted.error());
+  }
   if (updated + static_cast<std::int64_t>(inserted->affected_rows()) != *expected) {
     return Error{ErrorKind::kTransient,
                  fmt::format("a row of table {} was written here at the same moment", table.display()), ""};

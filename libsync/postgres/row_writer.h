@@ -17,8 +17,12 @@ Result<ApplyRole> find_apply_role(PgConnection& db);
 /// fails with `transient`. `only` is a condition on the staged row `s` that narrows a statement to part of them.
 class RowWriter {
  public:
-  /// `full`: most staged rows are the same here already.
-  RowWriter(PgConnection& db, ApplyRole role, bool full) : db_(db), role_(role), full_(full) {}
+  /// `full`: most staged rows are the same here already. `last_resort`: nothing else is left to try where rows clash.
+  RowWriter(PgConnection& db, ApplyRole role, bool full, bool last_resort)
+      : db_(db), role_(role), full_(full), last_resort_(last_resort) {}
+
+  /// Part of the staged rows may be the same here already: those are not written again.
+  void some_are_written(bool some) { full_ = full_ || some; }
 
   /// Deletes the rows that are to go.
   Result<void> remove(const StagedTable& staged, const std::string& only = "true");
@@ -28,10 +32,13 @@ class RowWriter {
 
  private:
   Result<std::int64_t> count(const StagedTable& staged, const std::string& from, const std::string& only);
+  Result<bool> may_replace(const Table& table);
+  [[nodiscard]] Error refused(Error error) const;
 
   PgConnection& db_;
   ApplyRole role_;
   bool full_;
+  bool last_resort_;
 };
 
 }  // namespace mbsync
