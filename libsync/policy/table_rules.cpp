@@ -47,6 +47,21 @@ bool stands_alone(Rule rule) {
   return false;
 }
 
+// What the siblings of one column are judged by: its rule, and those of the columns that stay together with it.
+using Judgement = std::pair<ColumnRule, std::vector<std::pair<ColumnNumber, ColumnRule>>>;
+
+Judgement judgement_of(const RowRules& rules, ColumnNumber column) {
+  Judgement judgement{rules.rule_of(column), {}};
+  for (const auto& group : rules.groups) {
+    if (group.contains(column)) {
+      for (const auto member : group.numbers()) {
+        judgement.second.emplace_back(member, rules.rule_of(member));
+      }
+    }
+  }
+  return judgement;
+}
+
 void override_with(PolicySettings& settings, const PolicySettings& later) {
   settings.rule = later.rule ? later.rule : settings.rule;
   settings.merge = later.merge ? later.merge : settings.merge;
@@ -142,6 +157,17 @@ TableRules resolve(const Policy& policy, const TableShape& table) {
     }
   }
   return rules;
+}
+
+RuleDifference difference(const TableRules& before, const TableRules& after, const TableShape& table) {
+  RuleDifference result;
+  result.rows = before.row.on_delete != after.row.on_delete || !(before.row.keep_both == after.row.keep_both);
+  for (const auto& column : table.columns) {
+    if (judgement_of(before.row, column.number) != judgement_of(after.row, column.number)) {
+      result.columns.insert(column.number);
+    }
+  }
+  return result;
 }
 
 }  // namespace mbsync

@@ -43,4 +43,13 @@ struct TableRules {
 /// are no ids are passed over.
 TableRules resolve(const Policy& policy, const TableShape& table);
 
+/// What two sets of rules for one table do not decide alike.
+struct RuleDifference {
+  ColumnSet columns;  ///< whose siblings may come to another value
+  bool rows = false;  ///< whether a row exists, or two that were made under one key are both kept
+};
+
+/// Goes through the columns of `table`, which are those of `after`. Their types are not looked at.
+RuleDifference difference(const TableRules& before, const TableRules& after, const TableShape& table);
+
 }  // namespace mbsync

@@ -290,6 +290,19 @@ Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
   return {};
 }
 
+// Nothing else tells that a type has got a label. Looked at when the rows are locked: labels that these show are there.
+Result<bool> Applier::labels_have_changed(const Task& task) {
+  const bool ordered = std::any_of(task.staged.begin(), task.staged.end(), [&](const auto& entry) {
+    return !schema_.rules->ordered_enums(*entry.second.table).empty();
+  });
+  if (!ordered) {
+    return false;
+  }
+  const auto now = read_labels(db_);
+  MBSYNC_TRY(now);
+  return *now != schema_.labels;
+}
+
 // The writes of rows that needed no decision.
 Result<void> Applier::store_writes(const StagedTable& staged) {
   return db_.run(fmt::format(
@@ -348,6 +361,12 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
 
   const auto news = task.staged.find(schema_.internal("policy")->id);
   MBSYNC_TRY(schema_.rules->read(db_, news == task.staged.end() ? nullptr : &news->second));
+  const auto stale = labels_have_changed(task);
+  MBSYNC_TRY(stale);
+  if (*stale) {
+    report.outdated = report.schema_outdated = true;
+    return report;
+  }
   const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules};
   std::set<NodeId> others;  // members besides the two
   for (const auto& list : {fleet->members, header.members}) {

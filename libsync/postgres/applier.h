@@ -29,6 +29,8 @@ struct ApplyReport {
   /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing
   /// was changed; ask again.
   bool outdated = false;
+  /// With `outdated`: labels have come that the order of values depends on. Read the schema anew first.
+  bool schema_outdated = false;
 };
 
 /// The caller holds the engine's lock; the session has no open transaction. Errors: `transient` (lock, deadlock,
@@ -75,6 +77,7 @@ class Applier {
   Result<ApplyReport> attempt(const Task& task, Blocked& blocked);
   Result<ApplyReport> run(const Task& task, Blocked& blocked);
   Result<void> begin(const Task& task);
+  Result<bool> labels_have_changed(const Task& task);
   Result<void> lock_rows(const Task& task, const StagedTable& staged);
   Result<void> store_writes(const StagedTable& staged);
   Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked);

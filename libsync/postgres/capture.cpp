@@ -7,6 +7,7 @@
 
 #include "change_sql.h"
 #include "record_text.h"
+#include "schema_change.h"
 #include "table_sql.h"
 #include "version_store.h"
 
@@ -175,7 +176,7 @@ Result<void> register_table(PgConnection& db, Table& table) {
 
 }  // namespace
 
-Result<void> register_tables(PgConnection& db, Schema& schema) {
+Result<void> register_tables(PgConnection& db, Schema& schema, NodeId self) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
   const auto run = [&]() -> Result<void> {
     const auto tables = db.exec(
@@ -363,7 +364,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema) {
                     {std::to_string(table.id), std::to_string(table.width)}));
       }
     }
-    return {};
+    return keep_decisions(db, schema, self);
   };
   if (auto done = run(); !done) {
     db.rollback();

@@ -9,8 +9,8 @@ namespace mbsync {
 /// nodes with the same schema agree), marks columns that are gone, recognises what was renamed. A table whose key has
 /// changed is `rekeyed`: its waiting writes, known by the old key, are dropped and its rows adopted anew. Fills in
 /// `id`, `number`, `width`, `adopted`, `fingerprint` and sorts each table's columns by number. In a transaction of its
-/// own.
-Result<void> register_tables(PgConnection& db, Schema& schema);
+/// own, in which keep_decisions() has its part as well.
+Result<void> register_tables(PgConnection& db, Schema& schema, NodeId self);
 
 struct CaptureReport {
   PolicyVersion policy = kBuiltInPolicy;  ///< the version in force, which says which columns are counters

@@ -107,6 +107,7 @@ class Judge {
         context_(context),
         book_(db, table_, context.rules, stand_ins_),
         computed_(context.rules.computed_columns(table_)),
+        ordered_enums_(context.rules.ordered_enums(table_)),
         rows_(fmt::format("COPY {} (m_key, m_deleted, m_slow, {}) FROM STDIN", staged.name, staged_columns())),
         changes_("COPY pg_temp.new_change FROM STDIN"),
         counters_("COPY pg_temp.new_counter FROM STDIN"),
@@ -278,7 +279,7 @@ class Judge {
       if (!total || !shown) {
         return Error{ErrorKind::kCorrupt, fmt::format("table {}: a counter is no number", table_.display()), ""};
       }
-      if (is_column(number)) {
+      if (is_number(number)) {
         counters[number][entry.origin] = Contribution{entry.counter, *total, *shown};
       }
     }
@@ -287,6 +288,11 @@ class Judge {
 
   [[nodiscard]] bool is_column(ColumnNumber number) const {
     return std::find(numbers_.begin(), numbers_.end(), number) != numbers_.end();
+  }
+
+  // What looks like a number in a column that has become text since is none (CONFLICTS.md C16).
+  [[nodiscard]] bool is_number(ColumnNumber number) const {
+    return is_column(number) && table_.columns[index_of(number)].value_type.kind == ValueKind::kNumber;
   }
 
   static Value sums_text(const std::map<ColumnNumber, std::string>& sums) {
@@ -347,7 +353,8 @@ class Judge {
         if (!included) {
           return Error{ErrorKind::kCorrupt, fmt::format("table {}: a counter is no number", table_.display()), ""};
         }
-        subtract_sums(write.values, Sums{{from_peer ? our_number(number) : number, *included}});
+        const auto own = from_peer ? our_number(number) : number;
+        subtract_sums(write.values, is_number(own) ? Sums{{own, *included}} : Sums());
       }
       state.writes.push_back(std::move(write));
     }
@@ -468,6 +475,9 @@ class Judge {
       write(row, base.state, outcome, totals);
       return {};
     }
+    if (has_unknown_label(row, merged)) {
+      return {};
+    }
     const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
     ApartKeys apart;
     for (const auto& dot : outcome.apart) {
@@ -476,6 +486,26 @@ class Judge {
     add_conflicts(row, merged, outcome, apart);
     write(row, merged, outcome, totals);
     return {};
+  }
+
+  // Where a label stands among the others, nobody can say who does not have it yet: the row waits for it.
+  bool has_unknown_label(const Row& row, const RowState& state) {
+    for (const auto number : ordered_enums_.numbers()) {
+      const auto& labels = table_.columns[index_of(number)].value_type.labels;
+      const auto holds = [&](const Write& write) { return !write.deleted && write.columns.contains(number); };
+      if (std::count_if(state.writes.begin(), state.writes.end(), holds) < 2) {
+        continue;
+      }
+      for (const auto& entry : state.writes) {
+        const auto value = holds(entry) ? mbsync::value_of(entry, number) : Value();
+        if (value && std::find(labels.begin(), labels.end(), *value) == labels.end()) {
+          counts_.refused.emplace_back(
+              row.key, fmt::format("column {}: \"{}\" is no label of its type here", column_name(number), *value));
+          return true;
+        }
+      }
+    }
+    return false;
   }
 
   [[nodiscard]] bool row_is_refused(const Row& row) const {
@@ -851,7 +881,8 @@ class Judge {
   std::vector<ColumnNumber> numbers_;
   StandIns stand_ins_;
   TableRulebook book_;
-  ColumnSet computed_;  // by some rule
+  ColumnSet computed_;       // by some rule
+  ColumnSet ordered_enums_;  // compared by some rule
   CopyBuffer rows_;
   CopyBuffer changes_;
   CopyBuffer counters_;

@@ -207,7 +207,7 @@ struct PgStore::Impl {
     // Numbers in the registry and numbers in use change together: an answer that was read with the old ones would leave
     // a new column out and still count as complete.
     MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      MBSYNC_TRY(register_tables(db, *fresh));
+      MBSYNC_TRY(register_tables(db, *fresh, node.id));
       publish_schema(*fresh);
       return {};
     }));
@@ -229,6 +229,14 @@ struct PgStore::Impl {
     report.rows_adopted = adopted_rows;
     describe(*fresh, role.replica, report);
     return {};
+  }
+
+  Result<PrepareReport> reload_schema() {
+    PrepareReport report;
+    auto db = lease("schema");
+    MBSYNC_TRY(db);
+    MBSYNC_TRY(load_schema(**db, report));
+    return report;
   }
 
   // Under the engine's lock, so that whoever has it reads, writes and numbers by one schema. A schema that has not
@@ -318,6 +326,7 @@ class PgStore::Impl::Pull : public PullSession {
       outcome.ask_again = true;  // it was committed, and only what comes after that failed
       return outcome;
     }
+    bool schema_outdated = false;
     MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
       if (schema_ != store_.current_schema()) {
         outcome.ask_again = true;
@@ -326,6 +335,7 @@ class PgStore::Impl::Pull : public PullSession {
       const auto report = stage_->apply(!store_.has_unseen());
       MBSYNC_TRY(report);
       applied_ = !report->outdated;
+      schema_outdated = report->schema_outdated;
       const auto& header = stage_->received();
       outcome = ApplyOutcome{report->rows,
                              report->merged,
@@ -341,6 +351,9 @@ class PgStore::Impl::Pull : public PullSession {
       store_.publish_sealed();
       return store_.read_seen(*db_);
     }));
+    if (schema_outdated) {
+      MBSYNC_TRY(store_.reload_schema());
+    }
     const std::lock_guard lock(store_.state_mutex);
     store_.floors.erase(this);
     return outcome;
@@ -416,11 +429,7 @@ Result<PrepareReport> PgStore::prepare() {
 }
 
 Result<PrepareReport> PgStore::refresh() {
-  PrepareReport report;
-  auto db = impl_->lease("schema");
-  MBSYNC_TRY(db);
-  MBSYNC_TRY(impl_->load_schema(**db, report));
-  return report;
+  return impl_->reload_schema();
 }
 
 Member PgStore::self() const {
@@ -586,13 +595,20 @@ Result<SettleOutcome> PgStore::settle_unseen() {
     role = impl_->role;
   }
   SettleOutcome outcome;
-  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+  bool schema_outdated = false;
+  const auto settle = [&]() -> Result<void> {
     const auto schema = impl_->current_schema();
     const auto report = Applier(**db, *schema, self, role).settle_unseen();
     MBSYNC_TRY(report);
+    schema_outdated = report->schema_outdated;
     outcome = SettleOutcome{report->set_aside, report->parked};
     return impl_->read_seen(**db);
-  }));
+  };
+  MBSYNC_TRY(impl_->with_engine(**db, settle));
+  if (schema_outdated) {
+    MBSYNC_TRY(impl_->reload_schema());
+    MBSYNC_TRY(impl_->with_engine(**db, settle));
+  }
   return outcome;
 }
 

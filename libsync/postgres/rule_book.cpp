@@ -129,6 +129,32 @@ ColumnSet RuleBook::computed_columns(const Table& table) {
   return columns;
 }
 
+ColumnSet RuleBook::ordered_enums(const Table& table) {
+  const std::lock_guard lock(mutex_);
+  ColumnSet columns;
+  for (const auto& column : table.columns) {
+    const auto ordered = [&](const auto& entry) {
+      const auto rule = find_locked(entry.first, table)->row.rule_of(column.number).rule;
+      return rule == Rule::kMax || rule == Rule::kMin;
+    };
+    if (column.value_type.kind == ValueKind::kEnum && std::any_of(policies_.begin(), policies_.end(), ordered)) {
+      columns.insert(column.number);
+    }
+  }
+  return columns;
+}
+
+RuleDifference RuleBook::changed(const TableShape& before, const TableShape& now) {
+  const std::lock_guard lock(mutex_);
+  RuleDifference all;
+  for (const auto& [version, policy] : policies_) {
+    const auto one = difference(resolve(policy, before), resolve(policy, now), now);
+    all.columns = all.columns.unite(one.columns);
+    all.rows = all.rows || one.rows;
+  }
+  return all;
+}
+
 Result<PolicyVersion> policy_in_force(PgConnection& db) {
   const auto rows = db.exec_cached("SELECT coalesce(max(version), 0) FROM mbsync.policy");
   MBSYNC_TRY(rows);

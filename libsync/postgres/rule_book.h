@@ -28,8 +28,12 @@ class RuleBook {
   std::string function_md5(PolicyVersion version, const std::string& function);
   /// Columns of `table` for which some version has a rule that computes with values.
   ColumnSet computed_columns(const Table& table);
+  /// Of these, those of an enum type that some version compares by the order of their labels.
+  ColumnSet ordered_enums(const Table& table);
   /// Whether some version keeps both of two rows that were made under one key of `table` (CONFLICTS.md C15).
   bool keeps_both(const Table& table);
+  /// What some known version decides otherwise in the table that it is now than in the one that it was.
+  RuleDifference changed(const TableShape& before, const TableShape& now);
   /// The highest version that is known.
   [[nodiscard]] PolicyVersion latest() const;
   /// Whether any version but the built-in one is known.

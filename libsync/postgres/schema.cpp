@@ -263,6 +263,8 @@ Result<Schema> read_schema(PgConnection& db) {
   MBSYNC_TRY(columns);
   const auto types = db.exec(kTypes);
   MBSYNC_TRY(types);
+  auto labels_hash = read_labels(db);  // first: what comes until the labels themselves are read is read once more
+  MBSYNC_TRY(labels_hash);
   const auto labels = db.exec(kLabels);
   MBSYNC_TRY(labels);
   const auto keys = db.exec(kKeys);
@@ -415,6 +417,7 @@ Result<Schema> read_schema(PgConnection& db) {
   }
 
   Schema schema;
+  schema.labels = std::move(*labels_hash);
   for (const auto& row : *relations) {
     if (to_bool(row["relispartition"])) {
       continue;  // goes with the table it is a part of
@@ -481,6 +484,14 @@ Result<Schema> read_schema(PgConnection& db) {
     schema.tables.push_back(std::move(table));
   }
   return schema;
+}
+
+Result<std::string> read_labels(PgConnection& db) {
+  const auto hash = db.exec_cached(
+      "SELECT coalesce(md5(string_agg(md5(enumtypid || enumlabel::text), '' ORDER BY enumtypid, enumsortorder)), '') "
+      "FROM pg_catalog.pg_enum");
+  MBSYNC_TRY(hash);
+  return std::string((*hash)[0][0].c_str());
 }
 
 }  // namespace mbsync

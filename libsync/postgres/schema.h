@@ -116,7 +116,10 @@ struct Schema {
   std::vector<RefusedTable> refused;
   /// The rules for these tables; shared by copies of one schema.
   std::shared_ptr<RuleBook> rules = std::make_shared<RuleBook>();
-  bool operator==(const Schema& other) const { return tables == other.tables && refused == other.refused; }
+  std::string labels;  ///< read_labels() of when it was read
+  bool operator==(const Schema& other) const {
+    return tables == other.tables && refused == other.refused && labels == other.labels;
+  }
 
   [[nodiscard]] const Table* find(int id) const;  ///< nullptr if it does not take part
   [[nodiscard]] const Table* find(std::string_view schema, std::string_view name) const;
@@ -127,5 +130,8 @@ struct Schema {
 /// Reads the catalog. Tables of extensions and temporary tables are not mentioned at all, nor are mbsync's own but for
 /// those that travel; these come first, the policy before all others.
 Result<Schema> read_schema(PgConnection& db);
+
+/// A hash of all labels of all enum types, in their order.
+Result<std::string> read_labels(PgConnection& db);
 
 }  // namespace mbsync

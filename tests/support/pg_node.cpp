@@ -26,10 +26,17 @@ PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& sc
   if (!schema.empty()) {
     cluster_.execute(database_, "SET ROLE " + role + "; " + schema);
   }
-  auto url = cluster_.url(database_);
+  node_url_ = cluster_.url(database_);
   const std::string superuser = "postgres@";
-  url.replace(url.find(superuser), superuser.size(), role + "@");
-  store_ = std::make_unique<PgStore>(must(parse_database_url(url)), database_);
+  node_url_.replace(node_url_.find(superuser), superuser.size(), role + "@");
+  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_);
+}
+
+PrepareReport PgNode::restart() {
+  pulls_.clear();
+  store_.reset();  // lets go of the database before the new one asks for it
+  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_);
+  return prepare();
 }
 
 PrepareReport PgNode::prepare() {

@@ -20,6 +20,8 @@ class PgNode {
   PgNode(TempCluster& cluster, std::string database, const std::string& schema, const std::string& role = "postgres");
 
   PrepareReport prepare();
+  /// As a new process: nothing is known but what the database holds.
+  PrepareReport restart();
   /// Pulls from `other`; repeats while rows are locked.
   ApplyOutcome pull(PgNode& other);
   /// One pull, whose error is handed out.
@@ -37,6 +39,7 @@ class PgNode {
  private:
   TempCluster& cluster_;
   std::string database_;
+  std::string node_url_;  ///< with the role
   std::unique_ptr<PgStore> store_;
   std::optional<SqlSession> application_;
   std::map<std::string, std::unique_ptr<PullSession>> pulls_;  ///< by the peer's database, as a running node has them
