@@ -80,7 +80,8 @@ UniqueRule TableRules::unique_rule(std::string_view constraint) const {
 ColumnSet TableRules::sums() const {
   ColumnSet columns;
   for (const auto& [number, rule] : row.columns) {
-    if (rule.rule == Rule::kSum) {
+    const auto type = row.types.find(number);
+    if (rule.rule == Rule::kSum && type != row.types.end() && type->second.kind == ValueKind::kNumber) {
       columns.insert(number);
     }
   }

@@ -31,7 +31,7 @@ struct TableRules {
   bool operator==(const TableRules&) const = default;
 
   [[nodiscard]] UniqueRule unique_rule(std::string_view constraint) const;
-  /// The columns whose changes add up (CONFLICTS.md C16).
+  /// The columns whose changes add up (CONFLICTS.md C16): numbers, whatever the policy says of others.
   [[nodiscard]] ColumnSet sums() const;
   /// Whether anything but the last writer per column, and the update over the delete, decides.
   [[nodiscard]] bool built_in() const;

@@ -63,14 +63,35 @@ Result<void> complete_groups(PgConnection& db, const Schema& schema, PolicyVersi
   return {};
 }
 
+// A difference that a trigger took of a column which is no number any more says no more than that it was written.
+Result<void> take_out_what_is_no_sum(PgConnection& db, const Schema& schema) {
+  const auto columns = db.exec("SELECT DISTINCT tab, number FROM pg_temp.sealing_sums");
+  MBSYNC_TRY(columns);
+  for (const auto& row : *columns) {
+    const auto* table = schema.find(row[0].as<int>());
+    const auto number = row[1].as<ColumnNumber>();
+    if (table == nullptr || std::any_of(table->columns.begin(), table->columns.end(), [&](const Column& column) {
+          return column.number == number && column.value_type.kind == ValueKind::kNumber;
+        })) {
+      continue;
+    }
+    MBSYNC_TRY(db.exec(fmt::format(
+        "WITH taken AS (DELETE FROM pg_temp.sealing_sums WHERE tab = {0} AND number = {1} RETURNING key) "
+        "UPDATE pg_temp.sealing s SET cols = s.cols | B'{2}' FROM taken t WHERE s.tab = {0} AND s.key = t.key",
+        table->id, number, ColumnSet{number}.to_bits(table->width))));
+  }
+  return {};
+}
+
 // Differences become part of what this node has added to each counter (CONFLICTS.md C16). Whether there are counters.
-Result<bool> add_up(PgConnection& db, NodeId self, std::int64_t counter) {
+Result<bool> add_up(PgConnection& db, const Schema& schema, NodeId self, std::int64_t counter) {
   const auto any =
       db.exec_cached("SELECT EXISTS (SELECT FROM pg_temp.sealing_sums), EXISTS (SELECT FROM mbsync.counter)");
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
     return (*any)[0][1].as<bool>();
   }
+  MBSYNC_TRY(take_out_what_is_no_sum(db, schema));
   // Of rows that came and went unheard of, nothing is kept.
   MBSYNC_TRY(db.exec(fmt::format(
       "DELETE FROM pg_temp.sealing_sums s WHERE NOT EXISTS (SELECT FROM pg_temp.sealing r WHERE r.tab = s.tab AND "
@@ -167,17 +188,16 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
     MBSYNC_TRY(look_up_ambiguous(db, schema));
   }
 
+  const auto counter = next_counter(db, self);
+  MBSYNC_TRY(counter);
+  const auto counted = add_up(db, schema, self, *counter);
+  MBSYNC_TRY(counted);
   const auto policy = policy_in_force(db);
   MBSYNC_TRY(policy);
   if (*policy != kBuiltInPolicy) {
     MBSYNC_TRY(schema.rules->read(db));
     MBSYNC_TRY(complete_groups(db, schema, *policy));
   }
-
-  const auto counter = next_counter(db, self);
-  MBSYNC_TRY(counter);
-  const auto counted = add_up(db, self, *counter);
-  MBSYNC_TRY(counted);
   const auto sealed = db.exec(fmt::format(
       "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "

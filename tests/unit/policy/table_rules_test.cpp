@@ -78,3 +78,29 @@ TEST_CASE("table rules: functions are quoted, ranks are by node id") {
   CHECK(some.row.rule_of(2).function == "\"shop\".\"Pick\"\"it\"");
   CHECK(some.row.ranks == std::map<NodeId, int>{{NodeId{0x1a}, 1}});
 }
+
+TEST_CASE("table rules: only numbers are counters") {
+  CHECK(rules("[[table]]\nname='users'\ncolumns={'*'='sum'}\n").sums() == ColumnSet{3});
+}
+
+TEST_CASE("table rules: what is decided otherwise in a table that has changed") {
+  const auto reading = read_policy_text(
+      "[[table]]\nname='users'\ngroups=[['name','status']]\ncolumns={amount='max'}\n"
+      "[[table]]\nname='people'\ndelete='delete-wins'\n");
+  REQUIRE(reading.faults.empty());
+  const auto between = [&](const TableShape& before, const TableShape& after) {
+    return difference(resolve(reading.policy, before), resolve(reading.policy, after), after);
+  };
+  CHECK(between(users(), users()).columns.empty());
+  CHECK_FALSE(between(users(), users()).rows);
+  auto renamed = users();
+  renamed.columns[2].name = "sum";
+  CHECK(between(users(), renamed).columns == ColumnSet{3});
+  auto parted = users();
+  parted.columns[4].name = "state";
+  CHECK(between(users(), parted).columns == ColumnSet{2, 7});
+  auto people = users();
+  people.name = "people";
+  CHECK(between(users(), people).columns == ColumnSet{2, 3, 7});
+  CHECK(between(users(), people).rows);
+}
