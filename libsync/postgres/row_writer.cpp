@@ -58,8 +58,8 @@ Result<bool> RowWriter::may_replace(const Table& table) {
 Error RowWriter::refused(Error error) const {
   if (error.kind == ErrorKind::kConflict && !role_.replica && db_.clashed()) {
     error.message += fmt::format(
-        "; with PostgreSQL 15 or later, \"GRANT SET ON PARAMETER session_replication_role TO {}\" lets mbsync write "
-        "rows that exchange their values",
+        "; with PostgreSQL 15 or later, \"GRANT SET ON PARAMETER session_replication_role TO {}\" and a new start let "
+        "mbsync write rows that exchange their values",
         PgConnection::quote_name(db_.user()));
   }
   return error;
