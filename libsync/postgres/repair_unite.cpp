@@ -122,7 +122,8 @@ Result<void> Repair::take_counters(const Table& table, const std::string& from, 
 }
 
 // The row that has taken the place of a deleted one, if the record says so, here or in the answer; and is there. Of a
-// key that was used again later, only the deletion counts that was made so: it has the time of the write that lost.
+// key that was used again later, only the deletion counts that was made so: it has the time of the write that lost,
+// here or in the row that this one went with.
 Result<std::optional<std::string>> Repair::united_with(const Table& table, const Deletion& deletion,
                                                        const RowKey& because) {
   const auto* record = schema_.internal("conflict_record");
@@ -146,14 +147,17 @@ Result<std::optional<std::string>> Repair::united_with(const Table& table, const
     const auto made_now = std::find_if(records_.begin(), records_.end(), [&](const auto& known) {
       const auto& entry = known.second;
       return entry.schema == table.schema && entry.table == table.name && entry.key == current &&
-             entry.existence_rule == kUnited && (i > 0 || entry.versions.back().at == deletion.at);
+             entry.existence_rule == kUnited &&
+             (i > 0 || std::any_of(entry.versions.begin(), entry.versions.end(),
+                                   [&](const ConflictVersion& version) { return version.at == deletion.at; }));
     });
     const auto row = db_.exec(fmt::format(
         "SELECT versions::json -> 0 ->> 'key' FROM ({}) c WHERE schema_name = {} AND table_name = {} AND key = {} AND "
         "outcome::json ->> 'rule' = '{}'{} ORDER BY versions LIMIT 1",
         records_of(current), db_.quote(table.schema), db_.quote(table.name), db_.quote(current), kUnited,
         i > 0 ? ""
-              : fmt::format(" AND versions::json -> 1 ->> 'at' IS NOT DISTINCT FROM {}",
+              : fmt::format(" AND EXISTS (SELECT FROM json_array_elements(versions::json) v WHERE v ->> 'at' IS NOT "
+                            "DISTINCT FROM {})",
                             at.is_null() ? "NULL" : db_.quote(at.get<std::string>()))));
     MBSYNC_TRY(row);
     if (row->empty() && made_now == records_.end()) {
