@@ -100,8 +100,8 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
       return done;
     }
     task.repair = is_refused(db_, done.error());
-    if (header.full) {
-      return task.repair ? attempts(task) : done;
+    if (header.full && !task.repair) {
+      return done;
     }
   }
   task.skip_held = true;
@@ -435,13 +435,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   if (task.repair) {
     auto unsolved = repair.run();
     MBSYNC_TRY(unsolved);
-    if (!unsolved->empty() && !task.skip_held) {
-      const auto& row = unsolved->front();
-      return Error{ErrorKind::kConflict,
-                   fmt::format("row {} of table {}: {}", row.key, schema_.find(row.tab)->display(), row.reason),
-                   "nothing was changed; a node that joins needs every row: change or remove one of the two, on either "
-                   "machine, and it goes on by itself"};
-    }
     blocked.keys = std::move(*unsolved);
     if (!blocked.empty()) {
       return report;
@@ -464,6 +457,11 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   auto refused = references.check_deletions(task.skip_held);
   MBSYNC_TRY(refused);
   block(*refused);
+  if (blocked.empty() && role_.replica) {
+    auto outside = references.check_outsiders(task.skip_held);
+    MBSYNC_TRY(outside);
+    block(*outside);
+  }
   if (!blocked.empty()) {
     return report;
   }
@@ -555,7 +553,7 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
   const auto remove = [&](bool first) -> Result<void> {
     for (auto entry = order.rbegin(); entry != order.rend() && blocked.empty(); ++entry) {
       const auto& staged = **entry;
-      if (!(staged.may_delete || task.repair) || first != (role_.replica || !is_referenced(*staged.table))) {
+      if (!staged.may_delete || first != (role_.replica || !is_referenced(*staged.table))) {
         continue;
       }
       auto done = guarded(task, staged, blocked, [&](const std::string& only) { return writer.remove(staged, only); });

@@ -139,7 +139,7 @@ class Judge {
         auto row = read(line);
         MBSYNC_TRY(row);
         if (row->held) {
-          set_aside(*row);
+          MBSYNC_TRY(set_aside(*row));
           ++counts_.set_aside;
         } else {
           MBSYNC_TRY(judge(*row));
@@ -389,8 +389,13 @@ class Judge {
 
   // The application holds the row. Its writes here stay as they are stored; what the peer has besides is stored with
   // its values, since the row does not show them (CONFLICTS.md C10).
-  void set_aside(const Row& row) {
-    const auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+  Result<void> set_aside(const Row& row) {
+    auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+    if (context_.header.full) {
+      const auto waits = base_that_waits(row, merged);
+      MBSYNC_TRY(waits);
+      merged.writes.insert(merged.writes.end(), waits->begin(), waits->end());
+    }
     for (const auto& entry : merged.writes) {
       const auto mine = row.kept.find(entry.dot);
       const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
@@ -401,6 +406,36 @@ class Judge {
       }
     }
     add_counters(row, join(row.my_counters, row.their_counters));
+    return {};
+  }
+
+  // A newcomer cannot write this row of the fleet yet. Where the fleet has forgotten who wrote it, a write that all
+  // have seen stands for it: whatever comes after it takes its place, and nobody is told of it. Own edits have to be
+  // put on top of the row (CONFLICTS.md C9), so they must wait with all else.
+  Result<std::vector<Write>> base_that_waits(const Row& row, RowState& merged) const {
+    const auto edited = [&](const Write& write) {
+      return !context_.header.seen.covers(write.dot) && write.at != kTimeUnknown;
+    };
+    if (std::any_of(merged.writes.begin(), merged.writes.end(), edited)) {
+      return Error{ErrorKind::kConflict,
+                   fmt::format("row {} of table {} cannot be written now, and was edited here before this node joined",
+                               row.key, table_.display()),
+                   "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
+                   "either machine, and it goes on by itself"};
+    }
+    std::erase_if(merged.writes, [&](const Write& write) { return !context_.header.seen.covers(write.dot); });
+    if (!merged.writes.empty() || !row.their_row) {
+      return std::vector<Write>{};
+    }
+    const auto& counters = context_.header.seen.counters();
+    const auto sender = counters.find(context_.header.sender.id);
+    const auto& [origin, counter] = sender == counters.end() ? *counters.begin() : *sender;
+    Write base{Dot{origin, counter}, kTimeUnknown, {}, false, *row.their_row};
+    base.columns.insert(kRowMark);
+    for (const auto number : numbers_) {
+      base.columns.insert(number);
+    }
+    return std::vector<Write>{std::move(base)};
   }
 
   void add_counters(const Row& row, const Counters& counters) {

@@ -161,6 +161,63 @@ Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
   return held;
 }
 
+Result<ReferenceCheck::Keys> ReferenceCheck::check_outsiders(bool skip_held) {
+  Keys held;
+  for (const auto& child : schema_.refused) {
+    for (const auto& reference : child.foreign_keys) {
+      const auto* parent = schema_.find(reference.schema, reference.table);
+      const auto* stage = stage_of(parent);
+      if (stage == nullptr || !stage->may_delete) {
+        continue;
+      }
+      if (reference.on_delete != 'a' && reference.on_delete != 'r') {
+        if (auto done = follow_deletions(child, reference, *parent); !done) {
+          return done.error().in(fmt::format("table {}, which does not take part", child.display()));
+        }
+        continue;
+      }
+      const auto found = db_.exec(fmt::format(
+          "SELECT DISTINCT s.m_key FROM {} s JOIN {} p ON {} JOIN {} t ON {} WHERE s.m_deleted AND NOT s.m_held",
+          stage->name, parent->quoted(), TableSql(*parent).key_match("p", "s.m_key"), child.quoted(),
+          equal_columns(reference, parent, of("t"), of("p"))));
+      MBSYNC_TRY(found);
+      for (const auto& row : *found) {
+        const auto reason = fmt::format(
+            "row {} of table {} is to be deleted, and table {}, which does not take part, refers to it here "
+            "(constraint \"{}\"); remove what refers to it",
+            row[0].c_str(), parent->display(), child.display(), reference.name);
+        if (!skip_held) {
+          return Error{ErrorKind::kConflict, reason, "nothing was changed"};
+        }
+        held.push_back(Held{parent->id, row[0].c_str(), reason});
+      }
+    }
+  }
+  return held;
+}
+
+// As the constraint would, with all that hangs on the rows of that table: it is the application's own, and its triggers
+// know nothing of mbsync.
+Result<void> ReferenceCheck::follow_deletions(const RefusedTable& child, const ForeignKey& reference,
+                                              const Table& parent) {
+  const auto from = fmt::format("{} s, {} p WHERE s.m_deleted AND NOT s.m_held AND {} AND {}", stage_of(&parent)->name,
+                                parent.quoted(), TableSql(parent).key_match("p", "s.m_key"),
+                                equal_columns(reference, &parent, of("t"), of("p")));
+  std::string statement;
+  if (reference.on_delete == 'c') {
+    statement = fmt::format("DELETE FROM {} t USING {}", child.quoted(), from);
+  } else {
+    std::string assignments;
+    for (const auto& name : reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns) {
+      assignments += fmt::format("{}{} = {}", assignments.empty() ? "" : ", ", PgConnection::quote_name(name),
+                                 reference.on_delete == 'd' ? "DEFAULT" : "NULL");
+    }
+    statement = fmt::format("UPDATE {} t SET {} FROM {}", child.quoted(), assignments, from);
+  }
+  return db_.run(fmt::format(
+      "SET LOCAL session_replication_role = origin; {}; SET LOCAL session_replication_role = replica", statement));
+}
+
 Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
   Keys held;
   for (const auto& [child, reference, parent] : edges()) {

@@ -34,6 +34,10 @@ class ReferenceCheck {
   /// itself. Rows to be deleted are locked, so nobody can refer to them any more. Without `skip_held`, `conflict`.
   Result<Keys> check_deletions(bool skip_held);
 
+  /// The same for tables that do not take part, whose foreign keys nobody enforces while constraints are bypassed: what
+  /// they say for ON DELETE is done to their rows; where they say that the row must stay, its deletion is returned.
+  Result<Keys> check_outsiders(bool skip_held);
+
   /// After rows are written: locks what they refer to against deletion, as the constraint would. `conflict` if it does
   /// not exist. With `skip_held` nothing is waited for and nothing fails: the rows are returned that refer to what the
   /// application is about to delete, or to what does not exist.
@@ -47,6 +51,7 @@ class ReferenceCheck {
   };
   [[nodiscard]] std::vector<Edge> edges() const;
   [[nodiscard]] const StagedTable* stage_of(const Table* table) const;
+  Result<void> follow_deletions(const RefusedTable& child, const ForeignKey& reference, const Table& parent);
   Result<bool> hold(const StagedTable& staged, const std::string& condition, Keys& held);
 
   PgConnection& db_;

@@ -66,8 +66,9 @@ Result<void> prepare_repair(PgConnection& db) {
 
 Result<void> add_stages(PgConnection& db, const Schema& schema, Repair::Staged& staged) {
   std::set<int> wanted;
-  for (const auto& [id, entry] : staged) {
+  for (auto& [id, entry] : staged) {
     wanted.insert(id);
+    entry.may_delete = true;  // for what is mended
   }
   for (bool grown = true; grown;) {
     grown = false;

@@ -228,6 +228,14 @@ bool to_bool(const pqxx::field& field) {
 
 }  // namespace
 
+std::string RefusedTable::quoted() const {
+  return PgConnection::quote_name(schema) + "." + PgConnection::quote_name(name);
+}
+
+std::string RefusedTable::display() const {
+  return schema + "." + name;
+}
+
 std::string Table::quoted() const {
   return fmt::format("{}.{}", PgConnection::quote_name(schema), PgConnection::quote_name(name));
 }
@@ -432,7 +440,7 @@ Result<Schema> read_schema(PgConnection& db) {
     table.has_toast = to_bool(row["has_toast"]);
     table.has_insert_rule = to_bool(row["insert_rule"]);
     const auto refuse = [&](std::string reason) {
-      schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason)});
+      schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason), table.foreign_keys});
     };
     if (to_bool(row["inherits"])) {
       refuse("uses table inheritance, where a key holds for one table only; use declarative partitioning instead");

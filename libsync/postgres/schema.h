@@ -107,7 +107,10 @@ struct Table {
 struct RefusedTable {
   std::string schema;
   std::string name;
-  std::string reason;  ///< with what to do about it
+  std::string reason;                         ///< with what to do about it
+  std::vector<ForeignKey> foreign_keys{};     ///< hold all the same
+  [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
+  [[nodiscard]] std::string display() const;  ///< schema.table for people
   bool operator==(const RefusedTable&) const = default;
 };
 

@@ -618,3 +618,73 @@ TEST_CASE("keep_both: also of rows from before a column came (C15)", "[keep_both
   }
   CHECK(pair.a.rows("log") == pair.b.rows("log"));
 }
+
+TEST_CASE("references: of tables that do not take part hold as well (C20)", "[references]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY);"
+      "CREATE TABLE log (item int REFERENCES item, t text);"
+      "CREATE TABLE gone (item int REFERENCES item ON DELETE CASCADE, t text UNIQUE);"
+      "CREATE TABLE deeper (t text REFERENCES gone (t) ON DELETE CASCADE);"
+      "CREATE TABLE loose (item int REFERENCES item ON DELETE SET NULL, t text)");
+  pair.a.execute("INSERT INTO item VALUES (1), (2), (3), (4)");
+  pair.exchange();
+  pair.b.execute(
+      "INSERT INTO log VALUES (1, 'x'); INSERT INTO gone VALUES (2, 'x'), (4, 'y'); INSERT INTO deeper VALUES ('x'), "
+      "('y'); INSERT INTO loose VALUES (3, 'x')");
+  pair.a.execute("DELETE FROM item WHERE id < 4; INSERT INTO other VALUES (1)");
+  const auto pulled = pair.b.try_pull(pair.a);
+  REQUIRE(pulled);
+  REQUIRE(pulled->parked.size() == 1);
+  CHECK_THAT(pulled->parked[0], Catch::Contains("public.log, which does not take part, refers to it here"));
+  CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM item") == "1 4");
+  CHECK(pair.b.scalar("SELECT count(*) FROM other") == "1");
+  CHECK(pair.b.scalar("SELECT string_agg(t, ' ') FROM gone") == "y");
+  CHECK(pair.b.scalar("SELECT string_agg(t, ' ') FROM deeper") == "y");
+  CHECK(pair.b.scalar("SELECT count(*) FROM loose WHERE item IS NULL") == "1");
+  pair.b.execute("DELETE FROM log");
+  try_parked_again(pair.b);
+  check_both(pair, "item", "(4)");
+}
+
+TEST_CASE("newcomer: a row that its database refuses waits, and all others are there (C9, C21)", "[newcomer]") {
+  const std::string schema =
+      "CREATE TABLE item (id int PRIMARY KEY, price int); CREATE TABLE line (id int PRIMARY KEY, item int REFERENCES "
+      "item)";
+  Three three(schema);
+  three.a.execute(
+      "INSERT INTO item VALUES (1, 1), (2, -2), (3, -3), (4, 4), (5, -5); INSERT INTO line VALUES (1, 1), (2, 2)");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
+  newcomer.execute("INSERT INTO item VALUES (3, 30)");
+  newcomer.prepare();
+  const auto joined = newcomer.try_pull(three.a);
+  REQUIRE(joined);
+  CHECK(newcomer.scalar("SELECT string_agg(id || ':' || price, ' ' ORDER BY id) FROM item") == "1:1 3:30 4:4");
+  CHECK(newcomer.scalar("SELECT string_agg(id::text, ' ') FROM line") == "1");
+  CHECK(newcomer.scalar("SELECT string_agg(key, ' ' ORDER BY key) FROM mbsync.parked") == "2 3 5");
+  // It takes part like any other; what is written to a row that waits takes its place.
+  newcomer.execute("INSERT INTO item VALUES (6, 6)");
+  three.b.execute("UPDATE item SET price = 20 WHERE id = 2; DELETE FROM item WHERE id = 5");
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  CHECK(newcomer.scalar("SELECT string_agg(id || ':' || price, ' ' ORDER BY id) FROM item") == "1:1 2:20 3:30 4:4 6:6");
+  try_parked_again(newcomer);
+  CHECK(newcomer.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM line") == "1 2");
+  CHECK(three.c.scalar("SELECT string_agg(id || ':' || price, ' ' ORDER BY id) FROM item") == "1:1 2:20 3:-3 4:4 6:6");
+  newcomer.execute("ALTER TABLE item DROP CONSTRAINT item_price_check");
+  try_parked_again(newcomer);
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT string_agg(id || ':' || price, ' ' ORDER BY id) FROM item") == "1:1 2:20 3:-3 4:4 6:6");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.change WHERE unseen") == "0");
+    REQUIRE(node->store().forget_stable());
+  }
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    REQUIRE(node->store().forget_stable());
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
+  }
+}
