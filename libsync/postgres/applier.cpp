@@ -86,7 +86,6 @@ Result<void> prepare_apply(PgConnection& db) {
   MBSYNC_TRY(prepare_sealing(db));
   MBSYNC_TRY(prepare_merge(db));
   MBSYNC_TRY(prepare_repair(db));
-  MBSYNC_TRY(prepare_make_way(db));
   return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\", reason text");
 }
 
@@ -154,7 +153,7 @@ Result<ApplyReport> Applier::settle(Staged& staged) {
 Result<ApplyReport> Applier::attempts(Task task) {
   MBSYNC_TRY(db_.clear_temporary_table("held"));
   if (task.repair) {
-    MBSYNC_TRY(add_stages(db_, schema_, task.staged));
+    MBSYNC_TRY(get_ready_to_repair(task));
   }
   for (int number = 1;; ++number) {
     Blocked blocked;
@@ -169,11 +168,16 @@ Result<ApplyReport> Applier::attempts(Task task) {
     if (refused && !task.repair) {
       // Before a row is parked, it is looked at whether a rule can make it stand.
       task.repair = true;
-      MBSYNC_TRY(add_stages(db_, schema_, task.staged));
+      MBSYNC_TRY(get_ready_to_repair(task));
       continue;
     }
     MBSYNC_TRY(hold(task, blocked));
   }
+}
+
+Result<void> Applier::get_ready_to_repair(const Task& task) {
+  MBSYNC_TRY(add_stages(db_, schema_, task.staged));
+  return role_.replica ? Result<void>() : prepare_make_way(db_);
 }
 
 // For the next attempt; the staging tables are as they were before the last one.

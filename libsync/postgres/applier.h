@@ -74,6 +74,7 @@ class Applier {
   };
 
   Result<ApplyReport> attempts(Task task);
+  Result<void> get_ready_to_repair(const Task& task);
   Result<ApplyReport> attempt(const Task& task, Blocked& blocked);
   Result<ApplyReport> run(const Task& task, Blocked& blocked);
   Result<void> begin(const Task& task);

@@ -336,30 +336,34 @@ Result<void> MakeWay::mark_anew() {
   return {};
 }
 
+// Whether a row that is to stand refers to what the row `p` of the parent has now.
+std::string MakeWay::will_refer(const Edge& edge) const {
+  const auto& child = *edge.child;
+  const auto& stage = stage_of(child)->name;
+  const auto standing = equal_columns(*edge.reference, edge.parent, of("t"), of("p"));
+  if (!are_staged(child, edge.reference->columns)) {
+    return fmt::format("EXISTS (SELECT FROM {} t WHERE {})", child.quoted(), standing);
+  }
+  return fmt::format(
+      "(EXISTS (SELECT FROM {0} cs WHERE cs.m_deleted IS NOT TRUE AND NOT cs.m_held AND {1}) OR EXISTS (SELECT FROM "
+      "{2} "
+      "t WHERE {3} AND NOT EXISTS (SELECT FROM {0} cs WHERE NOT cs.m_held AND {4})))",
+      stage, equal_columns(*edge.reference, edge.parent, staged_of("cs", child), of("p")), child.quoted(), standing,
+      TableSql(child).key_match("t", "cs.m_key"));
+}
+
 // Whether deleting would do something to rows that are to stay, since they refer to what is inserted in its place.
 Result<bool> MakeWay::takes_others_along() {
   for (const auto& edge : edges()) {
     if (edge.reference->on_delete == 'a') {
       continue;  // looks whether somebody else has the value by now
     }
-    const auto& children = *stage_of(*edge.child);
-    const auto& parents = *stage_of(*edge.parent);
-    const auto unstaged =
-        fmt::format("EXISTS (SELECT FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} cs WHERE NOT cs.m_held AND {}))",
-                    edge.child->quoted(), equal_columns(*edge.reference, edge.parent, of("t"), of("p")), children.name,
-                    TableSql(*edge.child).key_match("t", "cs.m_key"));
-    const auto staged =
-        are_staged(*edge.child, edge.reference->columns)
-            ? fmt::format("EXISTS (SELECT FROM {} cs WHERE cs.m_deleted IS NOT TRUE AND NOT cs.m_held AND {})",
-                          children.name,
-                          equal_columns(*edge.reference, edge.parent, staged_of("cs", *edge.child), of("p")))
-            : fmt::format("EXISTS (SELECT FROM {} t WHERE {})", edge.child->quoted(),
-                          equal_columns(*edge.reference, edge.parent, of("t"), of("p")));
-    const auto any = db_.exec(fmt::format(
-        "SELECT EXISTS (SELECT FROM pg_temp.together g JOIN {} s ON s.m_key = g.key JOIN {} p ON {} WHERE g.tab = {} "
-        "AND {} AND ({} OR {}))",
-        parents.name, edge.parent->quoted(), TableSql(*edge.parent).key_match("p", "s.m_key"), edge.parent->id, kGoes,
-        unstaged, staged));
+    const auto& parent = *edge.parent;
+    const auto any = db_.exec(
+        fmt::format("SELECT EXISTS (SELECT FROM pg_temp.together g JOIN {} s ON s.m_key = g.key JOIN {} p ON {} WHERE "
+                    "g.tab = {} AND {} AND {})",
+                    stage_of(parent)->name, parent.quoted(), TableSql(parent).key_match("p", "s.m_key"), parent.id,
+                    kGoes, will_refer(edge)));
     MBSYNC_TRY(any);
     if ((*any)[0][0].as<bool>()) {
       return true;

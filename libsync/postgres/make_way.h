@@ -52,6 +52,7 @@ class MakeWay {
   Result<bool> takes_others_along();
   Result<bool> takes_strangers_along(const Table& table);
   Result<std::string> statement();
+  [[nodiscard]] std::string will_refer(const Edge& edge) const;
   [[nodiscard]] std::string pairs(const Tight& tight) const;
   [[nodiscard]] const StagedTable* stage_of(const Table& table) const;
   [[nodiscard]] std::vector<Edge> edges() const;
@@ -63,7 +64,7 @@ class MakeWay {
   bool wrote_ = false;
 };
 
-/// Makes the session's temporary table of it. Once a session, outside a transaction.
+/// Makes the session's temporary table of it, or empties it. Before run(), outside a transaction.
 Result<void> prepare_make_way(PgConnection& db);
 
 }  // namespace mbsync

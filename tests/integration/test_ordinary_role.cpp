@@ -327,3 +327,46 @@ TEST_CASE("ordinary role: where nothing helps, the reason names the right that d
   shared_cluster().execute("postgres", "ALTER ROLE ordinary NOSUPERUSER");
   CHECK(Pair::rows(pair.a, "item") == Pair::rows(pair.b, "item"));
 }
+
+TEST_CASE("ordinary role: what refers to a value, not to the key, follows it and is not lost (C19, C20)",
+          "[ordinary]") {
+  const std::string action = GENERATE(std::string("ON UPDATE CASCADE ON DELETE CASCADE"),
+                                      std::string("ON UPDATE CASCADE ON DELETE RESTRICT"), std::string());
+  CAPTURE(action);
+  Ordinary pair(
+      "CREATE TABLE item (id int PRIMARY KEY, sku text NOT NULL UNIQUE); CREATE TABLE line (id int PRIMARY "
+      "KEY, sku text REFERENCES item (sku) " +
+      action + ")");
+  pair.a.execute(
+      "INSERT INTO item VALUES (1, 'P'), (2, 'Q'), (3, 'R'); INSERT INTO line VALUES (1, 'P'), (2, 'Q'), (3, 'R'), (4, "
+      "NULL)");
+  pair.exchange();
+  const std::string swap =
+      "UPDATE item SET sku = 'S' WHERE id = 1; UPDATE item SET sku = 'P' WHERE id = 2; UPDATE item SET sku = 'Q' WHERE "
+      "id = 1";
+  // Without an action, lines keep their value, and are another item's.
+  pair.arrives(action.empty() ? "UPDATE line SET sku = NULL; " + swap +
+                                    "; UPDATE line SET sku = 'P' WHERE id = 1; "
+                                    "UPDATE line SET sku = 'Q' WHERE id = 2; UPDATE line SET sku = 'R' WHERE id = 3"
+                              : swap,
+               "item");
+  pair.check_alike({"line"});
+  CHECK(
+      pair.b.scalar("SELECT string_agg(l.id || ':' || i.id, ' ' ORDER BY l.id) FROM line l JOIN item i USING (sku)") ==
+      (action.empty() ? "1:2 2:1 3:3" : "1:1 2:2 3:3"));
+  pair.check_forgotten();
+}
+
+TEST_CASE("ordinary role: rows of a table that does not take part do not go with what they refer to (C19)",
+          "[ordinary]") {
+  Ordinary pair(
+      "CREATE TABLE item (id int PRIMARY KEY, on_ boolean NOT NULL UNIQUE); CREATE TABLE line (item int NOT NULL "
+      "REFERENCES item ON DELETE CASCADE)");
+  pair.a.execute("INSERT INTO item VALUES (1, true), (2, false)");
+  pair.exchange();
+  pair.b.execute("INSERT INTO line VALUES (1), (2)");
+  pair.a.execute("BEGIN; DELETE FROM item; INSERT INTO item VALUES (1, false), (2, true); COMMIT");
+  pair.b.pull(pair.a);
+  CHECK(pair.b.scalar("SELECT count(*) FROM line") == "2");
+  CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.parked") == "2");
+}
