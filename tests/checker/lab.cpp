@@ -86,6 +86,8 @@ Lab::Lab(mbsync::test::TempCluster& cluster, const std::string& name) : cluster_
         "SET bytea_output = 'hex'");
     start(node);
     prepare_questions(*node.application);
+    node.application->execute(kCreateFunction);
+    function_hash_ = node.application->scalar(fmt::format("SELECT mbsync.function_md5('{}(jsonb)')", kFunction));
     // Ids in the order of the nodes, so that the model can tell whose write wins when times are equal.
     node.application->execute(fmt::format("UPDATE mbsync.node SET id = {} WHERE is_self", node_id(i)));
     start(node);
@@ -266,7 +268,7 @@ void Lab::publish(std::size_t node, std::size_t policy) {
   const auto serial = static_cast<std::int64_t>(policy) << 32;
   nodes_[node].application->execute(fmt::format(
       "INSERT INTO mbsync.policy VALUES ({}, $policy${}$policy$, 'the checker', 'epoch') ON CONFLICT DO NOTHING",
-      serial, document_of(kPolicies[policy])));
+      serial, document_of(kPolicies[policy], function_hash_)));
   ++counts_.published;
 }
 

@@ -123,6 +123,7 @@ class Lab {
   mbsync::test::TempCluster& cluster_;
   std::vector<Node> nodes_;
   std::optional<Schema> schema_;
+  std::string function_hash_;
   Counts counts_;
 };
 

@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <algorithm>
+#include <sstream>
 #include <tuple>
 
 namespace mbsync::checker {
@@ -8,6 +9,52 @@ namespace {
 
 bool earlier(const Write* a, const Write* b) {
   return std::tie(a->at, a->node) < std::tie(b->at, b->node);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+bool begins_with(const std::vector<std::string>& lines, const std::vector<std::string>& beginning) {
+  return lines.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), lines.begin());
+}
+
+// C13: what all begin with, and then what each has behind it, unless another one has that and more.
+Value appended(const std::vector<const Write*>& siblings, std::size_t column) {
+  std::vector<std::vector<std::string>> texts;
+  for (const auto* write : siblings) {
+    if (write->values[column] && !write->values[column]->empty()) {
+      texts.push_back(lines_of(*write->values[column]));
+    }
+  }
+  std::vector<std::string> all;
+  while (!texts.empty() && std::all_of(texts.begin(), texts.end(), [&](const auto& text) {
+    return !text.empty() && text.front() == texts.front().front();
+  })) {
+    all.push_back(texts.front().front());
+    for (auto& text : texts) {
+      text.erase(text.begin());
+    }
+  }
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    bool elsewhere = false;
+    for (std::size_t k = 0; k < texts.size(); ++k) {
+      elsewhere = elsewhere || (begins_with(texts[k], texts[i]) && (texts[k].size() > texts[i].size() || k < i));
+    }
+    if (!elsewhere) {
+      all.insert(all.end(), texts[i].begin(), texts[i].end());
+    }
+  }
+  std::string text;
+  for (const auto& line : all) {
+    text += (text.empty() ? "" : "\n") + line;
+  }
+  return text;
 }
 
 }  // namespace
@@ -31,22 +78,30 @@ const std::vector<Policy> kPolicies{
      .whole_rows = true,
      .ranks = {1, 2, 1}},
     {.columns = Policy::Choice::kLast, .marker = Policy::Choice::kFirst, .whole_rows = true, .delete_wins = true},
+    {.marker = Policy::Choice::kAppend},
+    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kFunction, .delete_wins = true},
+    {.marker = Policy::Choice::kLeast, .whole_rows = true},
 };
 
-std::string document_of(const Policy& policy) {
+std::string document_of(const Policy& policy, const std::string& hash) {
   const auto word = [](Policy::Choice choice) {
-    constexpr const char* kWords[] = {"last-writer-wins", "first-writer-wins", "node-priority", "prefer-non-null",
-                                      "max"};
-    return std::string(kWords[static_cast<std::size_t>(choice)]);
+    constexpr const char* kWords[] = {
+        "last-writer-wins", "first-writer-wins", "node-priority", "prefer-non-null", "max", "min", "append"};
+    return choice == Policy::Choice::kFunction
+               ? std::string("{ rule = \"function\", function = \"") + kFunction + "\" }"
+               : std::string("\"") + kWords[static_cast<std::size_t>(choice)] + "\"";
   };
   std::string text = "[nodes]\n";
   for (std::size_t node = 0; node < policy.ranks.size(); ++node) {
     text += "\"000000000000000" + std::to_string(node + 1) + "\" = " + std::to_string(policy.ranks[node]) + "\n";
   }
-  text += "[[table]]\nname = \"*\"\nrule = \"" + word(policy.columns) + "\"\nmerge = \"" +
+  text += "[[table]]\nname = \"*\"\nrule = " + word(policy.columns) + "\nmerge = \"" +
           (policy.whole_rows ? "row" : "field") + "\"\ndelete = \"" +
-          (policy.delete_wins ? "delete-wins" : "update-wins") + "\"\n[table.columns]\nmarker = \"" +
-          word(policy.marker) + "\"\n";
+          (policy.delete_wins ? "delete-wins" : "update-wins") +
+          "\"\n[table.columns]\nmarker = " + word(policy.marker) + "\n";
+  if (policy.marker == Policy::Choice::kFunction) {
+    text += std::string("[functions]\n\"") + kFunction + "\" = \"" + hash + "\"\n";
+  }
   return text;
 }
 
@@ -163,8 +218,8 @@ Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t 
 
 bool Model::may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const {
   const auto rule = choice(policy, table, column);
-  return kPolicies[policy].whole_rows && column >= shapes_[table].keys && rule != Policy::Choice::kPreferNonNull &&
-         rule != Policy::Choice::kGreatest;
+  return kPolicies[policy].whole_rows && column >= shapes_[table].keys &&
+         (rule == Policy::Choice::kLast || rule == Policy::Choice::kFirst || rule == Policy::Choice::kRank);
 }
 
 bool Model::in_group(std::size_t policy, std::size_t table, std::size_t column) const {
@@ -176,7 +231,7 @@ bool Model::in_group(std::size_t policy, std::size_t table, std::size_t column) 
 }
 
 // C11 to C13.
-const Value& Model::judge(std::size_t table, std::size_t column, Live siblings) const {
+Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
   const auto newest = std::max_element(siblings.begin(), siblings.end(),
                                        [](const Write* a, const Write* b) { return a->policy < b->policy; });
   const auto policy = (*newest)->policy;
@@ -205,9 +260,32 @@ const Value& Model::judge(std::size_t table, std::size_t column, Live siblings) 
       return true;
     });
   }
+  std::sort(siblings.begin(), siblings.end(), earlier);
+  const bool alike = std::all_of(siblings.begin(), siblings.end(), [&](const Write* write) {
+    return write->values[column] == siblings.front()->values[column];
+  });
   switch (rule) {
     case Policy::Choice::kLast:
       break;
+    case Policy::Choice::kAppend:
+      if (!alike) {
+        return appended(siblings, column);
+      }
+      break;
+    case Policy::Choice::kFunction:
+      if (!alike && siblings.size() == 2) {
+        return siblings[0]->values[column].value_or("-") + "+" + siblings[1]->values[column].value_or("-");
+      }
+      break;
+    case Policy::Choice::kLeast: {
+      Value least;
+      for (const auto* write : siblings) {
+        const auto& value = write->values[column];
+        least = value && (!least || *value < *least) ? value : least;
+      }
+      keep([&](const Write* write) { return write->values[column] == least; });
+      break;
+    }
     case Policy::Choice::kFirst:
       return first_writer(siblings)->values[column];
     case Policy::Choice::kRank: {

@@ -50,7 +50,7 @@ const Write* first_writer(const std::vector<const Write*>& siblings);
 
 /// What a policy says of all tables (C11 to C14); the first of kPolicies is what holds without any.
 struct Policy {
-  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest };
+  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest, kLeast, kAppend, kFunction };
   Choice columns = Choice::kLast;
   Choice marker = Choice::kLast;  ///< of the column that names the transaction, a text
   bool whole_rows = false;
@@ -58,8 +58,18 @@ struct Policy {
   std::vector<int> ranks{};  ///< by node
 };
 extern const std::vector<Policy> kPolicies;
-/// The same as a document of libsync/policy/POLICY.md; node i has the id i + 1.
-std::string document_of(const Policy& policy);
+/// The same as a document of libsync/policy/POLICY.md; node i has the id i + 1. `hash`: mbsync.function_md5() of
+/// kFunction.
+std::string document_of(const Policy& policy, const std::string& hash);
+
+/// The function of Choice::kFunction, in SQL: all values in the order of time; of more than two siblings it wants to
+/// know nothing.
+inline constexpr const char* kFunction = "public.decide";
+inline constexpr const char* kCreateFunction =
+    "CREATE FUNCTION public.decide(siblings jsonb) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN IF "
+    "jsonb_array_length(siblings) > 2 THEN RAISE EXCEPTION 'too many'; END IF; RETURN concat(coalesce(siblings -> 0 "
+    "->> "
+    "'value', '-'), '+', coalesce(siblings -> 1 ->> 'value', '-')); END $$";
 
 /// What holds under the first policy.
 struct Rules {
@@ -133,7 +143,7 @@ class Model {
   /// Whether a column stays together with others under a policy.
   [[nodiscard]] bool may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const;
   [[nodiscard]] bool in_group(std::size_t policy, std::size_t table, std::size_t column) const;
-  [[nodiscard]] const Value& judge(std::size_t table, std::size_t column, Live siblings) const;
+  [[nodiscard]] Value judge(std::size_t table, std::size_t column, Live siblings) const;
   [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
 
   Rows first_;  ///< what was there before any write

@@ -177,6 +177,14 @@ TEST_CASE("policy text: every fault names its line and what is allowed") {
   CHECK_THAT(fault("[nodes]\na = ]\n"), StartsWith("p.toml:2:") && Contains("a value is missing"));
   CHECK_THAT(fault("[nodes]\n[#]\n"), StartsWith("p.toml:2:") && Contains("no name follows"));
   CHECK_THAT(fault(std::string("#\0", 2)), Contains("control character"));
+  std::string deep = "defaults";
+  std::string header = "[a";
+  for (int i = 0; i < 100'000; ++i) {
+    deep += ".a";
+    header += ".a";
+  }
+  CHECK_THAT(fault(deep + " = 1\n"), StartsWith("p.toml:1: this is not TOML: a name has too many parts"));
+  CHECK_THAT(fault("\n" + header + "]\n"), StartsWith("p.toml:2: this is not TOML: a name has too many parts"));
   CHECK_THAT(fault(std::string(kPolicyBytesMax + 1, '#')), Contains("at most"));
 }
 
@@ -201,4 +209,10 @@ TEST_CASE("policy text: versions rise, and equal documents published at once hav
   CHECK(second > first);
   CHECK(policy_serial(second) == 2);
   CHECK(policy_serial(next_policy_version(second, "")) == 3);
+}
+
+TEST_CASE("policy text: what editors put in front of it is no part of it", "[policy]") {
+  const auto reading = read_policy_text("\xEF\xBB\xBF[defaults]\nmerge = \"row\"\n");
+  CHECK(reading.faults.empty());
+  CHECK(reading.policy.defaults.merge == MergeUnit::kRow);
 }
