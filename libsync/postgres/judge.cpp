@@ -1,0 +1,352 @@
+#include "judge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "change_sql.h"
+#include "column_range.h"
+#include "copy_text.h"
+#include "record_text.h"
+
+namespace mbsync {
+namespace {
+
+// How many rows are judged at a time: enough to hide the round trip, few enough to stay small in memory.
+constexpr int kBatchRows = 200;
+// Rows whose writes keep more than this beside them are judged one at a time: kept records are read whole.
+constexpr std::int64_t kKeptBytesMax = 64 << 10;
+
+std::string format_values(const Values& values, std::size_t width) {
+  std::vector<Value> fields(width - 1);
+  for (const auto& [number, value] : values) {
+    if (number > 0 && number < width) {
+      fields[number - 1] = value;
+    }
+  }
+  return format_record(fields);
+}
+
+}  // namespace
+
+void CopyBuffer::add(const std::vector<Value>& fields) {
+  append_copy_line(text_, fields);
+}
+
+Result<void> CopyBuffer::flush(PgConnection& db) {
+  if (text_.empty()) {
+    return {};
+  }
+  MBSYNC_TRY(db.copy_in_begin(command_));
+  MBSYNC_TRY(db.copy_in(text_));
+  MBSYNC_TRY(db.copy_in_end());
+  text_.clear();
+  return {};
+}
+
+Judge::Judge(PgConnection& db, const StagedTable& staged, const MergeContext& context, bool counted)
+    : db_(db),
+      counted_(counted),
+      staged_(staged),
+      table_(*staged.table),
+      sql_(*staged.table),
+      context_(context),
+      book_(db, table_, context.rules, stand_ins_),
+      computed_(context.rules.computed_columns(table_)),
+      ordered_enums_(context.rules.ordered_enums(table_)),
+      rows_(fmt::format("COPY {} (m_key, m_deleted, m_slow, {}) FROM STDIN", staged.name, staged_columns())),
+      changes_("COPY pg_temp.new_change FROM STDIN"),
+      counters_("COPY pg_temp.new_counter FROM STDIN"),
+      conflicts_("COPY pg_temp.new_conflict FROM STDIN") {
+  for (const auto& column : table_.columns) {
+    numbers_.push_back(column.number);
+  }
+}
+
+Result<MergeCounts> Judge::run(std::int64_t rows) {
+  MBSYNC_TRY(run(fmt::format("<= {}", kKeptBytesMax), kBatchRows));
+  if (counts_.merged + counts_.set_aside < rows) {
+    MBSYNC_TRY(run(fmt::format("> {}", kKeptBytesMax), 1));
+  }
+  return counts_;
+}
+
+Result<void> Judge::run(const std::string& kept_bytes, int batch_rows) {
+  MBSYNC_TRY(db_.exec(fmt::format("DECLARE judged NO SCROLL CURSOR FOR {}", query(kept_bytes))));
+  while (true) {
+    const auto batch = db_.exec(fmt::format("FETCH {} FROM judged", batch_rows));
+    MBSYNC_TRY(batch);
+    if (batch->empty()) {
+      break;
+    }
+    for (const auto& line : *batch) {
+      auto row = read(line);
+      MBSYNC_TRY(row);
+      if (row->held) {
+        MBSYNC_TRY(set_aside(*row));
+        ++counts_.set_aside;
+      } else {
+        MBSYNC_TRY(judge(*row));
+        ++counts_.merged;
+        if (const auto trouble = book_.trouble(); !trouble) {
+          if (trouble.error().kind != ErrorKind::kConflict) {
+            return trouble;
+          }
+          counts_.refused.emplace_back(row->key, trouble.error().message);
+        }
+      }
+    }
+    MBSYNC_TRY(rows_.flush(db_));
+    MBSYNC_TRY(changes_.flush(db_));
+    MBSYNC_TRY(counters_.flush(db_));
+    MBSYNC_TRY(conflicts_.flush(db_));
+    for (const auto& statement : exchange_) {
+      MBSYNC_TRY(db_.exec(statement));
+    }
+    exchange_.clear();
+  }
+  return db_.run("CLOSE judged");
+}
+
+Result<void> Judge::set_aside(const JudgedRow& row) {
+  auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+  if (context_.header.full) {
+    const auto waits = base_that_waits(row, merged);
+    MBSYNC_TRY(waits);
+    merged.writes.insert(merged.writes.end(), waits->begin(), waits->end());
+  }
+  for (const auto& entry : merged.writes) {
+    const auto mine = row.kept.find(entry.dot);
+    const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
+    if (unseen) {
+      add_change(row, entry, true, {});
+    } else {
+      add_change(row, entry, mine->second, row.kept_sums.at(entry.dot), false);
+    }
+  }
+  add_counters(row, join(row.my_counters, row.their_counters));
+  return {};
+}
+
+Result<std::vector<Write>> Judge::base_that_waits(const JudgedRow& row, RowState& merged) const {
+  const auto edited = [&](const Write& write) {
+    return !context_.header.seen.covers(write.dot) && write.at != kTimeUnknown;
+  };
+  if (std::any_of(merged.writes.begin(), merged.writes.end(), edited)) {
+    return Error{ErrorKind::kConflict,
+                 fmt::format("row {} of table {} cannot be written now, and was edited here before this node joined",
+                             row.key, table_.display()),
+                 "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
+                 "either machine, and it goes on by itself"};
+  }
+  std::erase_if(merged.writes, [&](const Write& write) { return !context_.header.seen.covers(write.dot); });
+  if (!merged.writes.empty() || !row.their_row) {
+    return std::vector<Write>{};
+  }
+  const auto& counters = context_.header.seen.counters();
+  const auto sender = counters.find(context_.header.sender.id);
+  const auto& [origin, counter] = sender == counters.end() ? *counters.begin() : *sender;
+  Write base{Dot{origin, counter}, kTimeUnknown, {}, false, *row.their_row};
+  base.columns.insert(kRowMark);
+  for (const auto number : numbers_) {
+    base.columns.insert(number);
+  }
+  return std::vector<Write>{std::move(base)};
+}
+
+void Judge::add_counters(const JudgedRow& row, const Counters& counters) {
+  for (const auto& [number, origins] : counters) {
+    for (const auto& [origin, contribution] : origins) {
+      counters_.add({std::to_string(table_.id), row.key, std::to_string(number), std::to_string(origin.value),
+                     std::to_string(contribution.counter), contribution.total.to_string(),
+                     contribution.shown.to_string()});
+    }
+  }
+}
+
+Result<void> Judge::judge(JudgedRow& row) {
+  // Where neither side shows the row, a write that was kept beside it may bring it back; a column that has come since
+  // is NULL then.
+  Values nulls;
+  for (const auto number : numbers_) {
+    nulls.emplace(number, Value());
+  }
+  auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+  auto counters = join(row.my_counters, row.their_counters);
+  // A newcomer's row that the fleet does not have is news, and shows what it shows.
+  const bool news = context_.header.full && !row.their_row;
+  const auto totals = total_of(news ? row.my_counters : counters);
+  for (auto& entry : merged.writes) {
+    add_sums(entry.values, totals);
+  }
+  for (auto* side : {&row.my_base, &row.their_row}) {
+    if (side->has_value()) {
+      add_sums(**side, totals);
+    }
+  }
+  for (auto& [number, origins] : counters) {
+    for (auto& [origin, contribution] : origins) {
+      contribution.shown = contribution.total;
+    }
+  }
+  add_counters(row, counters);
+  // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
+  if (context_.header.full) {
+    RowState own;
+    RowState fleet;
+    for (const auto& entry : merged.writes) {
+      (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
+    }
+    // The sender's row does not show what the application holds up there.
+    const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
+    auto base = settle_on_base(own, row.my_base, fleet,
+                               theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt, book_);
+    std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
+    ApartKeys apart;
+    if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
+      MBSYNC_TRY(set_apart(row, *made, apart));
+      if (row_is_refused(row)) {
+        return {};
+      }
+      rule = "keep-both";
+      base.base_won = true;
+      base.state = fleet;
+      base.values = theirs.values;
+      base.conflicts.clear();
+      for (const auto& [number, value] : theirs.values) {
+        if (made->values.at(number) != value) {
+          base.conflicts.push_back(number);
+        }
+      }
+    }
+    add_base_conflict(row, base, rule, apart);
+    Outcome outcome;
+    outcome.exists = base.values.has_value();
+    outcome.values = base.values.value_or(Values{});
+    write(row, base.state, outcome, totals);
+    return {};
+  }
+  if (has_unknown_label(row, merged)) {
+    return {};
+  }
+  const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
+  ApartKeys apart;
+  for (const auto& dot : outcome.apart) {
+    MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
+  }
+  add_conflicts(row, merged, outcome, apart);
+  write(row, merged, outcome, totals);
+  return {};
+}
+
+bool Judge::has_unknown_label(const JudgedRow& row, const RowState& state) {
+  for (const auto number : ordered_enums_.numbers()) {
+    const auto& labels = table_.columns[index_of(number)].value_type.labels;
+    const auto holds = [&](const Write& write) { return !write.deleted && write.columns.contains(number); };
+    if (std::count_if(state.writes.begin(), state.writes.end(), holds) < 2) {
+      continue;
+    }
+    for (const auto& entry : state.writes) {
+      const auto value = holds(entry) ? mbsync::value_of(entry, number) : Value();
+      if (value && std::find(labels.begin(), labels.end(), *value) == labels.end()) {
+        counts_.refused.emplace_back(
+            row.key, fmt::format("column {}: \"{}\" is no label of its type here", column_name(number), *value));
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+bool Judge::row_is_refused(const JudgedRow& row) const {
+  return !counts_.refused.empty() && counts_.refused.back().first == row.key;
+}
+
+void Judge::add_change(const JudgedRow& row, const Write& entry, Value kept, Value sums, bool unseen) {
+  changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
+                std::to_string(entry.dot.counter),
+                entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
+                entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"), std::move(kept),
+                std::string(unseen ? "t" : "f"), std::to_string(entry.policy), std::move(sums)});
+}
+
+void Judge::add_change(const JudgedRow& row, const Write& entry, bool unseen, const Sums& totals) {
+  Values values = entry.values;
+  for (auto& [number, value] : values) {
+    if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
+      value = text->second;
+    } else if (stand_ins_.is_one(value)) {
+      const auto source = source_of(row, number, *value);
+      exchange_.push_back(fmt::format(
+          "UPDATE pg_temp.new_change c SET kept = replace(c.kept, {}, '\"' || replace(replace(concat({}), '\\', "
+          "'\\\\'), '\"', '\"\"') || '\"') FROM {} WHERE c.tab = {} AND c.key = {} AND c.origin = {} AND c.counter = "
+          "{}",
+          db_.quote(*value), source.value, source.from, table_.id, db_.quote(row.key), entry.dot.origin.value,
+          entry.dot.counter));
+    }
+  }
+  std::map<ColumnNumber, std::string> included;
+  for (const auto& [number, sum] : totals) {
+    if (values.contains(number)) {
+      included.emplace(number, sum.to_string());
+    }
+  }
+  add_change(row, entry, format_values(values, table_.width), sums_text(included), unseen);
+}
+
+std::size_t Judge::index_of(ColumnNumber number) const {
+  return static_cast<std::size_t>(std::find(numbers_.begin(), numbers_.end(), number) - numbers_.begin());
+}
+
+void Judge::write(const JudgedRow& row, const RowState& state, const Outcome& outcome, const Sums& totals) {
+  for (const auto& entry : state.writes) {
+    const bool keep = must_keep_values(entry, outcome);
+    if (keep) {
+      add_change(row, entry, false, totals);
+    } else {
+      add_change(row, entry, Value(), Value(), false);
+    }
+  }
+  for (const auto number : computed_.numbers()) {
+    const auto value = outcome.values.find(number);
+    const auto reason = value == outcome.values.end() || !value->second
+                            ? std::string()
+                            : misfit(table_.columns[index_of(number)], *value->second);
+    if (!reason.empty()) {
+      counts_.refused.emplace_back(row.key, fmt::format("column {}: {}", column_name(number), reason));
+      return;
+    }
+  }
+  const bool unchanged = outcome.exists ? row.my_row && *row.my_row == outcome.values : !row.my_row;
+  if (unchanged) {
+    return;
+  }
+  std::vector<Value> fields{row.key, std::string(outcome.exists ? "f" : "t"), std::string("f")};
+  for (const auto number : numbers_) {
+    const auto place = outcome.values.find(number);
+    auto value = place == outcome.values.end() ? Value() : place->second;
+    if (const auto text = row.texts.find(value.value_or("")); text != row.texts.end()) {
+      value = text->second;
+    } else if (stand_ins_.is_one(value)) {
+      const auto source = source_of(row, number, *value);
+      const bool as_text = table_.columns[index_of(number)].user_type;
+      exchange_.push_back(fmt::format(
+          "UPDATE {} s SET v{} = {} FROM {} WHERE NOT s.m_slow AND s.m_key = {}", staged_.name, index_of(number) + 1,
+          as_text ? fmt::format("concat({})", source.value) : source.value, source.from, db_.quote(row.key)));
+      value.reset();
+    }
+    fields.push_back(std::move(value));
+  }
+  rows_.add(fields);
+}
+
+std::string Judge::column_name(ColumnNumber number) const {
+  for (const auto& column : table_.columns) {
+    if (column.number == number) {
+      return column.name;
+    }
+  }
+  return "";
+}
+
+}  // namespace mbsync
