@@ -323,7 +323,7 @@ TEST_CASE("changed columns: a row waits for a label that is missing here (C13, C
   shop.check_forgotten();
 }
 
-TEST_CASE("changed columns: labels get another order (C11, C13)", "[changed]") {
+TEST_CASE("changed columns: a label gets another name (C11, C13)", "[changed]") {
   Pair shop("CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE item (id int PRIMARY KEY, m mood)");
   shop.exchange();
   publish_to({&shop.a, &shop.b}, rules_for("m = 'max'\n"));
