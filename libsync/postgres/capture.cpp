@@ -60,6 +60,27 @@ std::string function_sql(const std::string& name, std::uint32_t settings, const 
       settings_clause(settings), dollar_quoted(body, "capture"));
 }
 
+// A cascade that comes back to the table it started from adds to the rows of the same statement: the row under its new
+// key is then among the old rows as well, and looks as if it had been there before. More of a key went in than came
+// out.
+std::string came_by_cascade(const Table& table) {
+  const bool may = std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
+    return reference.schema == table.schema && reference.table == table.name &&
+           std::any_of(table.key.begin(), table.key.end(), [&](std::size_t index) {
+             return std::find(reference.referenced.begin(), reference.referenced.end(), table.columns[index].name) !=
+                    reference.referenced.end();
+           });
+  });
+  const TableSql sql(table);
+  return !may
+             ? std::string()
+             : fmt::format(
+                   ";\n    INSERT INTO mbsync.capture (tab, op, key, at) SELECT {}, 'I', k.key, clock_timestamp() FROM "
+                   "(SELECT {} AS key, 1 AS more FROM new_rows n UNION ALL SELECT {}, -1 FROM old_rows o) k GROUP BY "
+                   "k.key HAVING sum(k.more) BETWEEN 1 AND count(*) - 1",
+                   table.id, sql.key_text("n"), sql.key_text("o"));
+}
+
 std::string functions_sql(const Table& table, const ColumnSet& sums) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
@@ -83,13 +104,14 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
                   "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
                   "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
                   "CASE WHEN NOT {1} THEN {5} END{11} "
-                  "FROM {9} o FULL JOIN {8} n ON {6}",
+                  "FROM {9} o FULL JOIN {8} n ON {6}{12}",
                   table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n", sums),
                   sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows"),
                   sql.rows_of("old_rows"), sums.empty() ? "" : ", sums",
                   sums.empty() ? ""
                                : fmt::format(", CASE WHEN {} AND {} THEN {} END", sql.present("n"), sql.present("o"),
-                                             sql.differences("o", "n", sums))),
+                                             sql.differences("o", "n", sums)),
+                  came_by_cascade(table)),
       raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
   all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "

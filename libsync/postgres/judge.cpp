@@ -88,7 +88,7 @@ Result<void> Judge::run(const std::string& kept_bytes, int batch_rows) {
       } else {
         MBSYNC_TRY(judge(*row));
         ++counts_.merged;
-        if (const auto trouble = book_.trouble(); !trouble) {
+        if (auto trouble = book_.trouble(); !trouble) {
           if (trouble.error().kind != ErrorKind::kConflict) {
             return trouble;
           }

@@ -409,13 +409,13 @@ Result<bool> Repair::mend(const Edge& edge) {
     }
     const auto unchecked = find_unchecked(edge, key);
     MBSYNC_TRY(unchecked);
-    if (*unchecked) {
-      const auto& columns = edge.reference->columns;
-      const bool may_be_null = edge.reference->on_delete_columns.empty() &&
-                               std::none_of(columns.begin(), columns.end(),
-                                            [&](const std::string& name) { return edge.child->find(name)->not_null; });
-      MBSYNC_TRY(may_be_null ? set_columns(edge, key, **unchecked, false, kNoSuchRow)
-                             : remove(edge, key, **unchecked, kNoSuchRow));
+    const auto& columns = edge.reference->columns;
+    const bool may_be_null = edge.reference->on_delete_columns.empty() &&
+                             std::none_of(columns.begin(), columns.end(),
+                                          [&](const std::string& name) { return edge.child->find(name)->not_null; });
+    if (*unchecked && (may_be_null || (*unchecked)->by_deletions)) {
+      MBSYNC_TRY(may_be_null ? set_columns(edge, key, (*unchecked)->cause, false, kNoSuchRow)
+                             : remove(edge, key, (*unchecked)->cause, kNoSuchRow));
       changed = true;
       continue;
     }
@@ -427,23 +427,30 @@ Result<bool> Repair::mend(const Edge& edge) {
 
 // A reference that is known from a deletion's image alone may never have been checked: where the constraint is checked
 // at the end of a transaction, a row may be given one that leads nowhere and be deleted again. If somebody else's write
-// brings the row back, the image counts (CONFLICTS.md C6). Then this is the deletion.
-Result<std::optional<Repair::Deletion>> Repair::find_unchecked(const Edge& edge, const std::string& child_key) {
+// brings the row back, the image counts (CONFLICTS.md C6). Then this is the deletion. Nor has anybody checked a
+// reference of several columns that come from different writes.
+Result<std::optional<Repair::Unchecked>> Repair::find_unchecked(const Edge& edge, const std::string& child_key) {
   std::string mask(edge.child->width, '0');
   for (const auto& column : edge.reference->columns) {
     mask[edge.child->find(column)->number] = '1';
   }
   const auto writes = db_.exec(fmt::format(
-      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER () FROM mbsync.change c WHERE c.tab = {} AND "
+      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER (), count(*) OVER () FROM mbsync.change c WHERE c.tab "
+      "= "
+      "{} AND "
       "{} AND position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
       micros_of("c.at"), edge.child->id, has_key("c", db_.quote(child_key)), mask));
   MBSYNC_TRY(writes);
-  if (writes->empty() || !(*writes)[0][3].as<bool>()) {
-    return std::optional<Deletion>();
+  const bool by_deletions = !writes->empty() && (*writes)[0][3].as<bool>();
+  const bool by_several =
+      !writes->empty() && edge.reference->columns.size() > 1 && (*writes)[0][4].as<std::int64_t>() > 1;
+  if (!by_deletions && !by_several) {
+    return std::optional<Unchecked>();
   }
   const auto& row = (*writes)[0];
-  return std::optional<Deletion>(Deletion{to_string(NodeId{row[0].as<std::int64_t>()}), row[1].as<std::int64_t>(),
-                                          time_of(row[2]), child_key, ""});
+  return std::optional<Unchecked>({Deletion{to_string(NodeId{row[0].as<std::int64_t>()}), row[1].as<std::int64_t>(),
+                                            time_of(row[2]), child_key, ""},
+                                   by_deletions});
 }
 
 // Rows of the application's that refer to what is about to go or to change its value, and are not staged themselves.

@@ -56,6 +56,10 @@ class Repair {
     std::string key;
     std::string image;  ///< record text over the parent's column numbers
   };
+  struct Unchecked {
+    Deletion cause;
+    bool by_deletions;  ///< nothing but deletions says what the row refers to
+  };
   struct Claim {
     std::string key;
     ConflictVersion version;
@@ -90,7 +94,7 @@ class Repair {
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
-  Result<std::optional<Deletion>> find_unchecked(const Edge& edge, const std::string& child_key);
+  Result<std::optional<Unchecked>> find_unchecked(const Edge& edge, const std::string& child_key);
   Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
                       const std::string& rule);
   Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default,

@@ -688,3 +688,17 @@ TEST_CASE("newcomer: a row that its database refuses waits, and all others are t
     CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
   }
 }
+
+TEST_CASE("capture: a key that changes with a reference of the row to itself takes all columns along (C2)",
+          "[capture]") {
+  Pair pair("CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node ON UPDATE CASCADE, name text, note text);");
+  pair.a.execute("INSERT INTO node VALUES (1, 1, 'a', 'x'), (3, 1, 'b', 'y'), (5, NULL, 'c', 'z')");
+  pair.exchange();
+  pair.a.execute("UPDATE node SET id = 2 WHERE id = 1");
+  pair.exchange();
+  check_both(pair, "node", "(2,2,a,x) (3,2,b,y) (5,,c,z)");
+  pair.a.execute("UPDATE node SET id = id + 10");
+  pair.b.execute("UPDATE node SET name = 'd' WHERE id = 5");
+  pair.exchange();
+  check_both(pair, "node", "(5,,d,z) (12,12,a,x) (13,12,b,y) (15,,c,z)");
+}
