@@ -8,6 +8,7 @@
 
 #include "reference_sql.h"
 #include "table_sql.h"
+#include "unique_meaning.h"
 #include "unique_sql.h"
 
 namespace mbsync {
@@ -20,11 +21,6 @@ constexpr std::chrono::milliseconds kOneByOneMax{3000};
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-bool refers(const Table& table, const std::string& column) {
-  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(),
-                     [&](const ForeignKey& reference) { return contains(reference.columns, column); });
 }
 
 // A value that no row has nor wants, for the row `t` that is number h.n among those with the key h.k. Empty for a type
@@ -40,8 +36,7 @@ std::vector<std::string> unused_values(const StagedTable& staged, std::size_t in
   const auto first = utmost("min", "least");
   const bool array = column.type.ends_with(']');
   if (column.value_type.kind == ValueKind::kText && !array) {
-    const auto open = column.type.find('(');
-    const int room = open == std::string::npos ? 0 : std::stoi(column.type.substr(open + 1));
+    const int room = room_of(column);
     constexpr int kSuffix = 33;
     const auto own = room == 0 ? fmt::format("t.{}::text", name)
                                : fmt::format("left(t.{}::text, {})", name, std::max(0, room - kSuffix));
@@ -67,7 +62,7 @@ std::vector<std::string> ways_aside(const StagedTable& staged, const UniqueKey& 
   std::vector<std::string> ways;
   std::vector<std::string> others;
   for (const auto& name : unique.columns) {
-    const auto index = static_cast<std::size_t>(table.find(name) - table.columns.data());
+    const auto index = table.index_of(name);
     const auto& column = table.columns[index];
     const auto quoted = PgConnection::quote_name(name);
     if (column.identity_always || std::find(table.key.begin(), table.key.end(), index) != table.key.end()) {
@@ -122,15 +117,10 @@ const StagedTable* MakeWay::stage_of(const Table& table) const {
 }
 
 std::vector<MakeWay::Edge> MakeWay::edges() const {
-  std::vector<Edge> all;
-  for (const auto* entry : order_) {
-    for (const auto& reference : entry->table->foreign_keys) {
-      const auto* parent = schema_.find(reference.schema, reference.table);
-      if (parent != nullptr && stage_of(*parent) != nullptr) {
-        all.push_back(Edge{entry->table, &reference, parent});
-      }
-    }
-  }
+  auto all = edges_of(schema_);
+  std::erase_if(all, [&](const Edge& edge) {
+    return edge.parent == nullptr || stage_of(*edge.child) == nullptr || stage_of(*edge.parent) == nullptr;
+  });
   return all;
 }
 

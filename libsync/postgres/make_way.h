@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "reference_sql.h"
 #include "schema.h"
 #include "staged_table.h"
 
@@ -29,11 +30,7 @@ class MakeWay {
     const StagedTable* staged;
     const UniqueKey* unique;
   };
-  struct Edge {
-    const Table* child;
-    const ForeignKey* reference;
-    const Table* parent;
-  };
+  using Edge = ReferenceEdge;
   struct Place {
     int tab;
     std::string key;

@@ -24,19 +24,6 @@ Error violation(const Table& table, const ForeignKey& reference, std::string_vie
 
 }  // namespace
 
-std::vector<ReferenceCheck::Edge> ReferenceCheck::edges() const {
-  std::vector<Edge> all;
-  for (const auto& child : schema_.tables) {
-    for (const auto& reference : child.foreign_keys) {
-      const auto parent = std::find_if(schema_.tables.begin(), schema_.tables.end(), [&](const Table& table) {
-        return table.schema == reference.schema && table.name == reference.table;
-      });
-      all.push_back(Edge{&child, &reference, parent == schema_.tables.end() ? nullptr : &*parent});
-    }
-  }
-  return all;
-}
-
 const StagedTable* ReferenceCheck::stage_of(const Table* table) const {
   const auto place = table == nullptr ? staged_.end() : staged_.find(table->id);
   return place == staged_.end() ? nullptr : &place->second;
@@ -61,7 +48,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::find_dependents() {
     unseen.insert(row[0].as<int>());
   }
   Keys held;
-  const auto all = edges();
+  const auto all = edges_of(schema_);
   for (bool again = true; again;) {
     again = false;
     for (const auto& [child, reference, parent] : all) {
@@ -113,7 +100,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::find_dependents() {
 
 Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
   Keys held;
-  for (const auto& [child, reference, parent] : edges()) {
+  for (const auto& [child, reference, parent] : edges_of(schema_)) {
     const auto* parent_stage = stage_of(parent);
     if (parent_stage == nullptr) {
       continue;
@@ -122,7 +109,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
     std::string goes = "s.m_deleted";
     if (are_staged(*parent, reference->referenced)) {
       for (const auto& name : reference->referenced) {
-        const auto place = static_cast<std::size_t>(parent->find(name) - parent->columns.data());
+        const auto place = parent->index_of(name);
         if (std::find(parent->key.begin(), parent->key.end(), place) == parent->key.end()) {
           goes += fmt::format(" OR p.{} IS DISTINCT FROM {}", PgConnection::quote_name(name),
                               staged_of("s", *parent)(name));
@@ -220,7 +207,7 @@ Result<void> ReferenceCheck::follow_deletions(const RefusedTable& child, const F
 
 Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
   Keys held;
-  for (const auto& [child, reference, parent] : edges()) {
+  for (const auto& [child, reference, parent] : edges_of(schema_)) {
     const auto* stage = stage_of(child);
     if (stage == nullptr) {
       continue;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "reference_sql.h"
 #include "staged_table.h"
 
 namespace mbsync {
@@ -44,12 +45,6 @@ class ReferenceCheck {
   Result<Keys> lock_referenced(bool skip_held);
 
  private:
-  struct Edge {
-    const Table* child;
-    const ForeignKey* reference;
-    const Table* parent;  ///< nullptr if the parent does not take part
-  };
-  [[nodiscard]] std::vector<Edge> edges() const;
   [[nodiscard]] const StagedTable* stage_of(const Table* table) const;
   Result<void> follow_deletions(const RefusedTable& child, const ForeignKey& reference, const Table& parent);
   Result<bool> hold(const StagedTable& staged, const std::string& condition, Keys& held);

@@ -8,6 +8,22 @@
 
 namespace mbsync {
 
+std::vector<ReferenceEdge> edges_of(const Schema& schema) {
+  std::vector<ReferenceEdge> all;
+  for (const auto& child : schema.tables) {
+    for (const auto& reference : child.foreign_keys) {
+      all.push_back(ReferenceEdge{&child, &reference, schema.find(reference.schema, reference.table)});
+    }
+  }
+  return all;
+}
+
+bool refers(const Table& table, const std::string& column) {
+  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
+    return std::find(reference.columns.begin(), reference.columns.end(), column) != reference.columns.end();
+  });
+}
+
 NameColumn of(std::string_view row) {
   return [row = std::string(row)](const std::string& column) {
     return fmt::format("{}.{}", row, PgConnection::quote_name(column));

@@ -10,6 +10,17 @@
 
 namespace mbsync {
 
+/// A foreign key of a table that takes part.
+struct ReferenceEdge {
+  const Table* child;
+  const ForeignKey* reference;
+  const Table* parent;  ///< nullptr if that one does not take part
+};
+std::vector<ReferenceEdge> edges_of(const Schema& schema);
+
+/// Whether a foreign key of the table has this column.
+bool refers(const Table& table, const std::string& column);
+
 /// From a column's name to an expression for its value.
 using NameColumn = std::function<std::string(const std::string&)>;
 

@@ -44,10 +44,6 @@ std::vector<std::string> key_names(const Table& table) {
   return names;
 }
 
-std::size_t index_of(const Table& table, const std::string& column) {
-  return static_cast<std::size_t>(table.find(column) - table.columns.data());
-}
-
 }  // namespace
 
 std::string changed_flags(const Table& table, const std::vector<std::string>& columns) {
@@ -94,16 +90,11 @@ Result<void> add_stages(PgConnection& db, const Schema& schema, Repair::Staged& 
 }
 
 std::vector<Repair::Edge> Repair::edges() const {
-  std::vector<Edge> all;
-  for (const auto& child : schema_.tables) {
-    for (const auto& reference : child.foreign_keys) {
-      const auto* parent = schema_.find(reference.schema, reference.table);
-      if (parent != nullptr && staged_.contains(child.id) && staged_.contains(parent->id) &&
-          are_staged(child, reference.columns) && are_staged(*parent, reference.referenced)) {
-        all.push_back(Edge{&child, &reference, parent});
-      }
-    }
-  }
+  auto all = edges_of(schema_);
+  std::erase_if(all, [&](const Edge& edge) {
+    return edge.parent == nullptr || !staged_.contains(edge.child->id) || !staged_.contains(edge.parent->id) ||
+           !are_staged(*edge.child, edge.reference->columns) || !are_staged(*edge.parent, edge.reference->referenced);
+  });
   return all;
 }
 
@@ -353,7 +344,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
         continue;
       }
       rule = "unique-suffix";
-      const auto own = fmt::format("v{}", index_of(table, name) + 1);
+      const auto own = fmt::format("v{}", table.index_of(name) + 1);
       value = fmt::format("{} || '~' || left(md5(m_key), {})",
                           room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
     } else if (way.kind == WayOut::Kind::kFlag) {
@@ -371,7 +362,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   }
   ++suffixes_[{table.id, loser.key, column}];
   MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} SET v{} = {} WHERE m_key = {}", stage(table).name,
-                                  index_of(table, column) + 1, value, db_.quote(loser.key))));
+                                  table.index_of(column) + 1, value, db_.quote(loser.key))));
   const auto after = staged_values(table, loser.key);
   MBSYNC_TRY(after);
   ConflictRecord entry;
@@ -612,7 +603,7 @@ Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
   const auto& parent = *edge.parent;
   std::string assignments;
   for (std::size_t i = 0; i < edge.reference->columns.size(); ++i) {
-    const auto place = index_of(child, edge.reference->columns[i]);
+    const auto place = child.index_of(edge.reference->columns[i]);
     const auto value = staged_of("ps", parent)(edge.reference->referenced[i]);
     assignments += fmt::format("{}v{} = {}{}", i == 0 ? "" : ", ", place + 1, value,
                                child.columns[place].user_type ? "::text" : "");
@@ -757,7 +748,7 @@ Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key,
     const auto& column = *child.find(name);
     const bool has_default = to_default && !column.default_value.empty();
     const auto value = has_default ? fmt::format("({})::{}", column.default_value, column.type) : std::string("NULL");
-    assignments += fmt::format("{}v{} = {}{}", assignments.empty() ? "" : ", ", index_of(child, name) + 1, value,
+    assignments += fmt::format("{}v{} = {}{}", assignments.empty() ? "" : ", ", child.index_of(name) + 1, value,
                                has_default && column.user_type ? "::text" : "");
     version->values[name] = before.at(name);
   }

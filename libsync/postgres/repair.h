@@ -44,11 +44,7 @@ class Repair {
   Result<std::int64_t> capture();
 
  private:
-  struct Edge {
-    const Table* child;
-    const ForeignKey* reference;
-    const Table* parent;
-  };
+  using Edge = ReferenceEdge;
   struct Deletion {
     std::string node;
     std::int64_t counter = 0;

@@ -18,10 +18,6 @@ using Json = nlohmann::json;
 constexpr int kChainMax = 100;
 constexpr const char* kUnited = "unique-merge";
 
-std::size_t index_of(const Table& table, const std::string& column) {
-  return static_cast<std::size_t>(table.find(column) - table.columns.data());
-}
-
 // Columns that stay together are taken over together (CONFLICTS.md C12).
 bool whole_group_is_null(const Table& table, std::size_t place, const Json& values, const TableRules* rules) {
   if (rules == nullptr) {
@@ -214,7 +210,7 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
   const auto& reference = *edge.reference;
   const auto parent = staged_of("ps", *edge.parent);
   const bool in_key = std::any_of(reference.columns.begin(), reference.columns.end(), [&](const std::string& name) {
-    return std::find(child.key.begin(), child.key.end(), index_of(child, name)) != child.key.end();
+    return std::find(child.key.begin(), child.key.end(), child.index_of(name)) != child.key.end();
   });
   const auto value = [&](const std::string& referring, const std::string& referenced) {
     const auto& column = *child.find(referring);
@@ -231,7 +227,7 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
   if (!in_key) {
     std::string assignments;
     for (std::size_t i = 0; i < reference.columns.size(); ++i) {
-      assignments += fmt::format("{}v{} = {}", i == 0 ? "" : ", ", index_of(child, reference.columns[i]) + 1,
+      assignments += fmt::format("{}v{} = {}", i == 0 ? "" : ", ", child.index_of(reference.columns[i]) + 1,
                                  value(reference.columns[i], reference.referenced[i]));
     }
     MBSYNC_TRY(

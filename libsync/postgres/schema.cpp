@@ -244,6 +244,10 @@ std::string Table::display() const {
   return fmt::format("{}.{}", schema, name);
 }
 
+std::size_t Table::index_of(std::string_view column) const {
+  return static_cast<std::size_t>(find(column) - columns.data());
+}
+
 const Column* Table::find(std::string_view column) const {
   for (const auto& candidate : columns) {
     if (candidate.name == column) {

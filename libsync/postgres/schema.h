@@ -100,6 +100,7 @@ struct Table {
   [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
   [[nodiscard]] std::string display() const;  ///< schema.table for people
   [[nodiscard]] const Column* find(std::string_view column) const;
+  [[nodiscard]] std::size_t index_of(std::string_view column) const;  ///< of one that is there
   bool operator==(const Table&) const = default;
 };
 

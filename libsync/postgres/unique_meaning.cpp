@@ -5,17 +5,13 @@
 #include <algorithm>
 
 #include "connection.h"
+#include "reference_sql.h"
 
 namespace mbsync {
 namespace {
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-bool refers(const Table& table, const std::string& column) {
-  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(),
-                     [&](const ForeignKey& reference) { return contains(reference.columns, column); });
 }
 
 bool is_key(const Table& table, const std::string& column) {

@@ -49,7 +49,7 @@ struct Ordinary {
       CHECK(Pair::rows(a, table) == Pair::rows(b, table));
     }
     for (auto* node : {&a, &b}) {
-      CHECK(node->scalar("SELECT string_agg(key || ': ' || reason, '; ') FROM mbsync.parked") == "");
+      CHECK(node->scalar("SELECT string_agg(key || ': ' || reason, '; ') FROM mbsync.parked").empty());
     }
   }
 
@@ -108,7 +108,9 @@ std::string value_of(const Shape& shape, const std::string& number) {
 }  // namespace
 
 TEST_CASE("ordinary role: rows exchange their values, in pairs, circles and chains (C19)", "[ordinary]") {
-  const auto& [shape, children] = GENERATE(from_range(shapes_and_children()));
+  const auto chosen = GENERATE(from_range(shapes_and_children()));
+  const auto& shape = chosen.first;
+  const auto& children = chosen.second;
   CAPTURE(shape.column, children);
   Ordinary pair(
       fmt::format("CREATE TABLE item (id int PRIMARY KEY, v {} UNIQUE, note text); CREATE TABLE line (id int PRIMARY "
