@@ -9,6 +9,7 @@
 #include "glob.h"
 #include "policy_facts.h"
 #include "policy_meaning.h"
+#include "reference_sql.h"
 #include "unique_meaning.h"
 
 namespace mbsync {
@@ -421,11 +422,9 @@ class Checking {
   }
 
   const Table* referring_table(const Table& table) const {
-    for (const auto& child : facts_.schema.tables) {
-      for (const auto& reference : child.foreign_keys) {
-        if (reference.schema == table.schema && reference.table == table.name) {
-          return &child;
-        }
+    for (const auto& edge : edges_of(facts_.schema)) {
+      if (edge.parent == &table) {
+        return edge.child;
       }
     }
     return nullptr;

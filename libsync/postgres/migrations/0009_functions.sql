@@ -1,5 +1,8 @@
 -- Functions that decide conflicts (libsync/core/CONFLICTS.md C13).
 
+-- capture.op: also T, a row that mbsync touches, so that it is there to stay; `cols` names no column, and nothing but the
+-- row mark is written (C19).
+
 -- By what is in it, a function is known on all nodes. It is written out in the same way whatever the search path of the
 -- session is; `function` is "schema.name(jsonb)", quoted where it must be. NULL where it does not exist.
 CREATE FUNCTION mbsync.function_md5(function text) RETURNS text
