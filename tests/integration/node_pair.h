@@ -38,4 +38,22 @@ struct Pair {
   void check_forgotten();
 };
 
+/// The same with three.
+struct Three {
+  PgNode a;
+  PgNode b;
+  PgNode c;
+
+  explicit Three(const std::string& schema)
+      : a(shared_cluster(), fresh_database_name(), schema),
+        b(shared_cluster(), fresh_database_name(), schema),
+        c(shared_cluster(), fresh_database_name(), schema) {
+    for (auto* node : {&a, &b, &c}) {
+      node->prepare();
+    }
+    exchange();
+  }
+  void exchange() { test::exchange({&a, &b, &c}, 3); }
+};
+
 }  // namespace mbsync::test

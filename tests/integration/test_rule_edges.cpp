@@ -15,24 +15,6 @@ using namespace mbsync::test;
 
 namespace {
 
-struct Three {
-  PgNode a;
-  PgNode b;
-  PgNode c;
-
-  explicit Three(const std::string& schema)
-      : a(shared_cluster(), fresh_database_name(), schema),
-        b(shared_cluster(), fresh_database_name(), schema),
-        c(shared_cluster(), fresh_database_name(), schema) {
-    for (auto* node : {&a, &b, &c}) {
-      node->prepare();
-    }
-    exchange();
-  }
-  void exchange() { test::exchange({&a, &b, &c}, 3); }
-  void publish(const std::string& document) { publish_to({&a, &b, &c}, document); }
-};
-
 void check_both(Pair& pair, const std::string& table, const std::string& text) {
   for (auto* node : {&pair.a, &pair.b}) {
     CHECK(node->scalar(fmt::format("SELECT string_agg(ROW(t.*)::text, ' ' ORDER BY t) FROM {} t", table)) == text);
@@ -269,7 +251,7 @@ TEST_CASE("unite: what was added to either row is in the one that stays, also wh
       "REFERENCES product, qty int NOT NULL DEFAULT 0)");
   three.a.execute("INSERT INTO product VALUES (1)");
   three.exchange();
-  three.publish(rule_for("stock", "qty = 'sum'"));
+  publish_to({&three.a, &three.b, &three.c}, rule_for("stock", "qty = 'sum'"));
   three.a.execute("INSERT INTO stock VALUES (10, 1, 0)");
   three.b.execute("INSERT INTO stock VALUES (20, 1, 0)");
   REQUIRE(three.a.store().seal_pending());
@@ -310,99 +292,6 @@ TEST_CASE("unite: a key that is used again later is another row (C19, C20)", "[u
   pair.b.execute("INSERT INTO item VALUES (1, 'b')");
   pair.exchange();
   check_both(pair, "item", "(1,)");
-}
-
-TEST_CASE("keep_both: every row is there, however few keys there are (C15)", "[keep_both]") {
-  Pair pair("CREATE TABLE log (id smallint PRIMARY KEY, entry text)");
-  pair.exchange();
-  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
-  pair.a.execute("INSERT INTO log SELECT i, 'a' || i FROM generate_series(1, 400) i");
-  pair.b.execute("INSERT INTO log SELECT i, 'b' || i FROM generate_series(1, 400) i");
-  pair.a.pull(pair.b);
-  pair.b.pull(pair.a);
-  pair.exchange();
-  for (auto* node : {&pair.a, &pair.b}) {
-    CHECK(node->scalar("SELECT count(*) || ' ' || count(DISTINCT entry) FROM log") == "800 800");
-  }
-  CHECK(pair.a.rows("log") == pair.b.rows("log"));
-  // The record says under which key the other one is.
-  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict c, jsonb_array_elements(c.versions) v JOIN log l ON l.id = "
-                      "(v ->> 'key')::smallint AND l.entry = v -> 'values' ->> 'entry'") == "400");
-}
-
-TEST_CASE("keep_both: both apply it at the same time, and the other key is the same one (C15)", "[keep_both]") {
-  Pair pair("CREATE TABLE log (id smallint PRIMARY KEY, entry text)");
-  pair.exchange();
-  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
-  pair.a.execute("INSERT INTO log SELECT i, 'a' || i FROM generate_series(1, 400) i");
-  pair.b.execute("INSERT INTO log SELECT i, 'b' || i FROM generate_series(1, 400) i");
-  // Each has the other's answer before it applies its own.
-  auto at_a = pair.a.store().open_pull("b");
-  auto at_b = pair.b.store().open_pull("a");
-  REQUIRE(at_a);
-  REQUIRE(at_b);
-  const auto asked_by_a = (*at_a)->ask(std::chrono::milliseconds{0});
-  const auto asked_by_b = (*at_b)->ask(std::chrono::milliseconds{0});
-  REQUIRE(asked_by_a);
-  REQUIRE(asked_by_b);
-  REQUIRE(pair.b.store().answer(*asked_by_a, (*at_a)->sink()));
-  REQUIRE(pair.a.store().answer(*asked_by_b, (*at_b)->sink()));
-  REQUIRE((*at_a)->apply());
-  REQUIRE((*at_b)->apply());
-  CHECK(pair.a.rows("log") == pair.b.rows("log"));
-  pair.exchange();
-  CHECK(pair.a.scalar("SELECT count(*) || ' ' || count(DISTINCT entry) FROM log") == "800 800");
-  CHECK(pair.a.rows("log") == pair.b.rows("log"));
-}
-
-TEST_CASE("keep_both: a text key with a limit gets another that fits (C15)", "[keep_both]") {
-  const auto key = GENERATE(as<std::string>(), "ABCDEF", "ABCDEFGHIJ");
-  Three three("CREATE TABLE log (id varchar(10) PRIMARY KEY, entry text)");
-  three.publish("[[table]]\nname = 'log'\nkeep_both = true\n");
-  three.a.execute(fmt::format("INSERT INTO log VALUES ('{}', 'of a')", key));
-  three.b.execute(fmt::format("INSERT INTO log VALUES ('{}', 'of b')", key));
-  three.a.pull(three.b);
-  three.c.pull(three.a);
-  three.exchange();
-  const auto other = three.c.scalar("SELECT id FROM log WHERE entry = 'of b'");
-  CHECK(other.starts_with("A~"));
-  CHECK(other.size() == 10);
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    CHECK(node->scalar("SELECT string_agg(id || entry, ' ' ORDER BY entry) FROM log") ==
-          fmt::format("{}of a {}of b", key, other));
-  }
-  three.b.execute("DELETE FROM log WHERE entry = 'of b'");
-  three.exchange();
-  CHECK(three.c.scalar("SELECT string_agg(entry, ' ') FROM log") == "of a");
-}
-
-TEST_CASE("keep_both: too short a key is none for it, and the check says so (C15)", "[keep_both]") {
-  Pair pair("CREATE TABLE log (id varchar(9) PRIMARY KEY, entry text)");
-  auto desk = PolicyDesk::open(*parse_database_url(pair.a.url()));
-  REQUIRE(desk);
-  const auto check = (*desk)->check("[[table]]\nname = 'log'\nkeep_both = true\n");
-  REQUIRE(check);
-  REQUIRE(check->faults.size() == 1);
-  CHECK_THAT(check->faults[0].message, Catch::Contains("public.log has a key of type character varying(9)"));
-}
-
-TEST_CASE("keep_both: a newcomer's row is kept beside the fleet's (C9, C15)", "[keep_both]") {
-  const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, entry text)";
-  Three three(schema);
-  three.publish("[[table]]\nname = 'log'\nkeep_both = true\n");
-  three.a.execute("INSERT INTO log VALUES (1, 'of the fleet'), (2, 'same')");
-  three.exchange();
-  PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
-  newcomer.prepare();
-  newcomer.execute("INSERT INTO log VALUES (1, 'of the newcomer'), (2, 'same')");
-  newcomer.pull(three.a);
-  REQUIRE(newcomer.store().refresh());
-  exchange({&three.a, &three.b, &three.c, &newcomer});
-  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
-    CHECK(node->scalar("SELECT string_agg(entry, ', ' ORDER BY entry) FROM log") ==
-          "of the fleet, of the newcomer, same");
-    CHECK(node->scalar("SELECT entry FROM log WHERE id = 1") == "of the fleet");
-  }
 }
 
 TEST_CASE("references: what the application holds two tables away lets that wait, and the rest arrive (C10, C20)",
@@ -480,7 +369,7 @@ TEST_CASE("policy: what is published can be read back, however it was written", 
 TEST_CASE("counters: a newcomer has the shares of keys that are not in use (C9, C16)", "[counters]") {
   const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, stock int NOT NULL DEFAULT 0)";
   Three three(schema);
-  three.publish(rule_for("item", "stock = 'sum'"));
+  publish_to({&three.a, &three.b, &three.c}, rule_for("item", "stock = 'sum'"));
   three.a.execute("INSERT INTO item VALUES (1, 100), (2, 100)");
   three.exchange();
   three.a.execute("UPDATE item SET stock = stock - 5");
@@ -599,24 +488,6 @@ TEST_CASE("rules: a function that one database cannot run lets the row wait ther
   try_parked_again(pair.b);
   pair.exchange();
   check_both(pair, "item", "(1,A)");
-}
-
-TEST_CASE("keep_both: also of rows from before a column came (C15)", "[keep_both]") {
-  Pair pair("CREATE TABLE log (id int PRIMARY KEY, entry text)");
-  pair.exchange();
-  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
-  pair.a.execute("INSERT INTO log VALUES (1, 'a')");
-  pair.b.execute("INSERT INTO log VALUES (1, 'b')");
-  for (auto* node : {&pair.a, &pair.b}) {
-    REQUIRE(node->store().seal_pending());
-    node->execute("ALTER TABLE log ADD COLUMN g text NOT NULL DEFAULT 'new'");
-    REQUIRE(node->store().refresh());
-  }
-  pair.exchange();
-  for (auto* node : {&pair.a, &pair.b}) {
-    CHECK(node->scalar("SELECT string_agg(entry || g, ' ' ORDER BY entry) FROM log") == "anew bnew");
-  }
-  CHECK(pair.a.rows("log") == pair.b.rows("log"));
 }
 
 TEST_CASE("references: of tables that do not take part hold as well (C20)", "[references]") {
