@@ -14,12 +14,30 @@ std::vector<ColumnNumber> columns_of(const Values& row) {
   return result;
 }
 
-std::vector<ColumnNumber> differing(const Values& base, const Values& other) {
-  std::vector<ColumnNumber> result;
-  for (const auto& [column, value] : base) {
-    const auto found = other.find(column);
-    if (found == other.end() || found->second != value) {
-      result.push_back(column);
+ColumnSet columns_of(const RowState& state) {
+  ColumnSet columns;
+  for (const Write& write : state.writes) {
+    columns = columns.unite(write.columns);
+  }
+  return columns;
+}
+
+Value value_of(const Values& row, ColumnNumber column) {
+  const auto found = row.find(column);
+  return found == row.end() ? Value() : found->second;
+}
+
+/// `row`: of this database, before, with the writes that `mine` has of it. Of columns that nobody here has written, it
+/// has nothing to say.
+std::vector<BaseConflict> differing(const Values& base, const std::optional<Values>& row, const RowState& mine,
+                                    const Values& outcome) {
+  const ColumnSet written = columns_of(mine);
+  std::vector<BaseConflict> result;
+  for (const auto& [column, value] : outcome) {
+    if (value_of(base, column) != value) {
+      result.push_back({column, false});
+    } else if (row && written.contains(column) && value_of(*row, column) != value) {
+      result.push_back({column, true});
     }
   }
   return result;
@@ -27,10 +45,7 @@ std::vector<ColumnNumber> differing(const Values& base, const Values& other) {
 
 /// `own` on top of `fleet`, as if it had been written with knowledge of it.
 RowState put_on_top(RowState fleet, const RowState& own) {
-  ColumnSet taken;
-  for (const Write& write : own.writes) {
-    taken = taken.unite(write.columns);
-  }
+  const ColumnSet taken = columns_of(own);
   for (Write& write : fleet.writes) {
     write.columns = write.columns.minus(taken);
   }
@@ -56,9 +71,8 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
   result.state = put_on_top(fleet, own);
   if (own.writes.empty()) {
     result.values = base;
-    if (!mine.writes.empty() && base.has_value() && row.has_value()) {
-      result.conflicts = differing(*base, *row);
-      result.base_won = !result.conflicts.empty();
+    if (base.has_value()) {
+      result.conflicts = differing(*base, row, mine, *base);
     }
     return result;
   }
@@ -72,10 +86,12 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
   }
   if (!base.has_value()) {
     if (outcome.exists && !fleet.writes.empty()) {
-      result.conflicts = {kRowMark};
+      result.conflicts = {{kRowMark, false}};
     }
+  } else if (outcome.exists) {
+    result.conflicts = differing(*base, row, mine, outcome.values);
   } else {
-    result.conflicts = outcome.exists ? differing(*base, outcome.values) : std::vector<ColumnNumber>{kRowMark};
+    result.conflicts = {{kRowMark, false}};
   }
   return result;
 }

@@ -12,11 +12,17 @@
 
 namespace mbsync {
 
+/// A column (or the row mark) in which what one side showed is not what the row shows now.
+struct BaseConflict {
+  ColumnNumber column = 0;
+  bool base_won = false;  ///< else the own side did
+  bool operator==(const BaseConflict&) const = default;
+};
+
 struct BaseOutcome {
   RowState state;                       ///< what stays live here
   std::optional<Values> values;         ///< the row as it is to be; nothing: it does not exist
-  std::vector<ColumnNumber> conflicts;  ///< columns (or the row mark) in which base and own differ
-  bool base_won = false;                ///< of those conflicts: the base's values are in the row, else the own
+  std::vector<BaseConflict> conflicts;  ///< the row mark alone, or columns in order
 };
 
 /// `mine` holds only writes that the fleet has not seen (join with the peer's vector first); `row` is the own row.

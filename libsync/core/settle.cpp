@@ -166,6 +166,24 @@ Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, 
   return outcome;
 }
 
+RowState without_apart(const RowState& state, const Outcome& outcome) {
+  const auto is_apart = [&](const Write& write) {
+    return std::find(outcome.apart.begin(), outcome.apart.end(), write.dot) != outcome.apart.end();
+  };
+  ColumnSet held;
+  for (const Write& write : state.writes) {
+    held = is_apart(write) ? held : held.unite(write.columns);
+  }
+  RowState left = state;
+  for (Write& write : left.writes) {
+    if (is_apart(write)) {
+      write.columns = write.columns.minus(held);
+    }
+  }
+  left.normalise();
+  return left;
+}
+
 bool must_keep_values(const Write& write, const Outcome& outcome) {
   if (write.deleted || !outcome.exists) {
     return true;

@@ -38,6 +38,10 @@ struct Outcome {
 Outcome settle(const RowState& state, const std::vector<ColumnNumber>& columns, const std::optional<Values>& mine,
                const std::optional<Values>& theirs, const Rulebook& book = built_in_rules());
 
+/// The row's writes once those of `outcome.apart` are rows of their own: they have no part in it any more, but in
+/// columns that no other write holds. Else the next write of the row would make them siblings of it again.
+RowState without_apart(const RowState& state, const Outcome& outcome);
+
 /// Whether a write's values must be stored beside the row, or can be read from the row whenever they are asked for.
 /// They must if the write deleted the row, if the row does not exist, or if one of the values is not what the row
 /// shows.

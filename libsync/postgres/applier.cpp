@@ -364,14 +364,15 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
 
   const auto news = task.staged.find(schema_.internal("policy")->id);
-  MBSYNC_TRY(schema_.rules->read(db_, news == task.staged.end() ? nullptr : &news->second));
+  const auto in_force = schema_.rules->read(db_, news == task.staged.end() ? nullptr : &news->second);
+  MBSYNC_TRY(in_force);
   const auto stale = labels_have_changed(task);
   MBSYNC_TRY(stale);
   if (*stale) {
     report.outdated = report.schema_outdated = true;
     return report;
   }
-  const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules};
+  const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules, *in_force};
   std::set<NodeId> others;  // members besides the two
   for (const auto& list : {fleet->members, header.members}) {
     for (const auto& member : list) {
@@ -396,7 +397,8 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
 
   MBSYNC_TRY(db_.clear_temporary_table("repaired"));
-  bool apart = false;  // rows of mbsync's own were made
+  bool mended = task.repair;  // writes of mbsync's own are made
+  Repair repair(db_, schema_, task.staged, task.skip_held);
   for (auto* entry : order) {
     const auto where = entry->table->display();
     const auto counts = merge_rows(db_, *entry, context);
@@ -407,7 +409,10 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.conflicts += counts->conflicts;
     report.set_aside += counts->set_aside;
     report.missing += counts->missing;
-    apart = apart || counts->apart > 0;
+    mended = mended || counts->repaired;
+    for (const auto& [key, of] : counts->apart) {
+      repair.made(*entry->table, key, of);
+    }
     entry->may_delete = entry->may_delete || counts->merged > 0;
     for (const auto& [key, reason] : counts->refused) {
       blocked.keys.push_back(ReferenceCheck::Held{entry->table->id, key, reason});
@@ -435,7 +440,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
-  Repair repair(db_, schema_, task.staged, task.skip_held);
   if (task.repair) {
     auto unsolved = repair.run();
     MBSYNC_TRY(unsolved);
@@ -483,7 +487,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     return report;
   }
   MBSYNC_TRY(check_nobody_was_faster(order));
-  if (task.repair || apart) {
+  if (mended) {
     // What was made here is sealed at once, so that no report covers what it follows from and leaves it out (C18).
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
     const auto captured = repair.capture();

@@ -199,27 +199,24 @@ Result<void> Judge::judge(JudgedRow& row) {
     }
     // The sender's row does not show what the application holds up there.
     const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
-    auto base = settle_on_base(own, row.my_base, fleet,
-                               theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt, book_);
-    std::string rule = base.base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
+    const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
+    auto base = settle_on_base(own, row.my_base, fleet, below, book_);
     ApartKeys apart;
     if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
       MBSYNC_TRY(set_apart(row, *made, apart));
       if (row_is_refused(row)) {
         return {};
       }
-      rule = "keep-both";
-      base.base_won = true;
       base.state = fleet;
       base.values = theirs.values;
       base.conflicts.clear();
       for (const auto& [number, value] : theirs.values) {
         if (made->values.at(number) != value) {
-          base.conflicts.push_back(number);
+          base.conflicts.push_back({number, true});
         }
       }
     }
-    add_base_conflict(row, base, rule, apart);
+    add_base_conflict(row, below, base, apart);
     Outcome outcome;
     outcome.exists = base.values.has_value();
     outcome.values = base.values.value_or(Values{});
@@ -235,7 +232,7 @@ Result<void> Judge::judge(JudgedRow& row) {
     MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
   }
   add_conflicts(row, merged, outcome, apart);
-  write(row, merged, outcome, totals);
+  write(row, without_apart(merged, outcome), outcome, totals);
   return {};
 }
 

@@ -152,7 +152,8 @@ class Judge {
   // Everything that the row's writes do not agree on is one conflict.
   void add_conflicts(const JudgedRow& row, const RowState& state, const Outcome& outcome, const ApartKeys& apart);
 
-  void add_base_conflict(const JudgedRow& row, const BaseOutcome& base, const std::string& rule,
+  // `fleet` is the row that lies below the own one.
+  void add_base_conflict(const JudgedRow& row, const std::optional<Values>& fleet, const BaseOutcome& base,
                          const ApartKeys& apart);
 
   PgConnection& db_;

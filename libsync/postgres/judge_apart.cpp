@@ -6,12 +6,13 @@
 #include <cstdint>
 
 #include "change_sql.h"
+#include "repair.h"
 #include "unique_meaning.h"
 
 namespace mbsync {
 
 std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row) const {
-  const auto* rules = context_.rules.find(context_.rules.latest(), table_);
+  const auto* rules = context_.rules.find(context_.in_force, table_);
   if (rules == nullptr || rules->row.keep_both.empty() || !row.my_base) {
     return std::nullopt;
   }
@@ -28,6 +29,13 @@ std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row)
 
 Result<void> Judge::set_apart(const JudgedRow& row, const Write& made, ApartKeys& apart) {
   const auto node = to_string(made.dot.origin);
+  // The row that stays is written as well, so that all hear what has no part in it any more (without_apart()).
+  if (!context_.header.full) {
+    exchange_.push_back(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, 'T', {}, '{}', {}, '{}', {})", table_.id,
+                                    db_.quote(row.key), changed_flags(table_, {}), made.at.micros, node,
+                                    made.dot.counter));
+    counts_.repaired = true;
+  }
   const auto given = db_.exec(fmt::format(
       "SELECT v ->> 'key' FROM mbsync.conflict_record r, jsonb_array_elements(r.versions) v WHERE r.schema_name = {} "
       "AND r.table_name = {} AND {} AND v ->> 'node' = '{}' AND v ->> 'counter' = '{}' AND v ? 'key'",
@@ -120,7 +128,8 @@ void Judge::make_apart(const JudgedRow& row, const Write& made, const std::strin
                   "pg_temp.repaired VALUES ({}, 'I', {}, NULL, {}, '{}', {})",
                   staged_.name, columns, db_.quote(fresh), values, table_.id, db_.quote(fresh), made.at.micros,
                   to_string(made.dot.origin), made.dot.counter));
-  ++counts_.apart;
+  counts_.repaired = true;
+  counts_.apart.emplace_back(fresh, row.key);
 }
 
 }  // namespace mbsync

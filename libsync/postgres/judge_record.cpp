@@ -119,7 +119,7 @@ void Judge::add_conflicts(const JudgedRow& row, const RowState& state, const Out
   add(record);
 }
 
-void Judge::add_base_conflict(const JudgedRow& row, const BaseOutcome& base, const std::string& rule,
+void Judge::add_base_conflict(const JudgedRow& row, const std::optional<Values>& fleet, const BaseOutcome& base,
                               const ApartKeys& apart) {
   if (base.conflicts.empty() || table_.internal) {
     return;
@@ -127,26 +127,36 @@ void Judge::add_base_conflict(const JudgedRow& row, const BaseOutcome& base, con
   auto record = new_record("newcomer", row);
   const auto self = to_string(context_.self.id);
   record.exists = base.values.has_value();
-  record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !row.their_row, {}, Json::object()});
+  record.versions.push_back(ConflictVersion{"fleet", 0, kTimeUnknown, !fleet, {}, Json::object()});
   record.versions.push_back(
       ConflictVersion{self, 0, kTimeUnknown, !row.my_row, apart.empty() ? "" : apart.begin()->second, Json::object()});
   const auto signature = record.signature();
-  const std::size_t winner = base.base_won ? 0 : 1;
-  for (const auto column : base.conflicts) {
+  const std::optional<Values>* const sides[] = {&fleet, &row.my_row};
+  const auto keep = [&](std::size_t side, ColumnNumber column) {
+    if (!sides[side]->has_value()) {
+      return;
+    }
+    if (const auto value = (*sides[side])->find(column); value != (*sides[side])->end()) {
+      record.versions[side].values[column_name(column)] = value_of(row, column, value->second, signature);
+    }
+  };
+  for (const auto& [column, base_won] : base.conflicts) {
+    const auto rule = !apart.empty() ? "keep-both" : base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
+    const std::size_t winner = base_won ? 0 : 1;
     if (column == kRowMark) {
       record.existence_rule = rule;
       record.existence_version = winner;
-      continue;
+    } else {
+      record.columns.push_back(ConflictColumn{column_name(column), rule, winner, {}, {}});
     }
-    record.columns.push_back(ConflictColumn{column_name(column), rule, winner, {}, {}});
-  }
-  const std::optional<Values>* const sides[] = {&row.their_row, &row.my_row};
-  for (std::size_t i = 0; i < 2; ++i) {
-    for (const auto column : base.conflicts) {
-      if (sides[i]->has_value() && column != kRowMark) {
-        if (const auto value = (*sides[i])->find(column); value != (*sides[i])->end()) {
-          record.versions[i].values[column_name(column)] = value_of(row, column, value->second, signature);
-        }
+    // Where a row is gone, all that it was is of interest.
+    for (std::size_t side = 0; side < 2; ++side) {
+      if (column != kRowMark) {
+        keep(side, column);
+        continue;
+      }
+      for (const auto number : numbers_) {
+        keep(side, number);
       }
     }
   }

@@ -14,6 +14,7 @@ struct MergeContext {
   VersionVector asked_seen;  ///< what this node had when it asked
   VersionVector mine_seen;   ///< what it has now, after sealing
   RuleBook& rules;           ///< knows all versions that are here or in the answer
+  PolicyVersion in_force;    ///< the highest of those
 };
 
 struct MergeCounts {
@@ -21,10 +22,12 @@ struct MergeCounts {
   std::int64_t conflicts = 0;
   std::int64_t missing = 0;    ///< unsent writes here whose row is gone, and their values with it
   std::int64_t set_aside = 0;  ///< rows whose writes are stored beside them, since the application holds them
-  std::int64_t apart = 0;      ///< rows that were made anew, since two had one key (pg_temp.repaired, CONFLICTS.md C15)
+  bool repaired = false;       ///< something was written to pg_temp.repaired (CONFLICTS.md C15)
   /// Rows that cannot be judged, or whose computed values do not fit into their columns, by key, and why: the attempt
   /// has to be made again without them.
   std::vector<std::pair<std::string, std::string>> refused = {};
+  /// Rows that were made anew, since two had one key: the key that they got and the one that they had.
+  std::vector<std::pair<std::string, std::string>> apart = {};
 };
 
 /// Makes the session's temporary tables that merging writes into. Once a session, outside a transaction.

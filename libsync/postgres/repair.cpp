@@ -176,10 +176,12 @@ Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& uniq
   for (const auto& column : unique.columns) {
     mask[table.find(column)->number] = '1';
   }
+  // A row that has just been made (C15) has no write yet, but will have this one.
   const auto write = db_.exec(fmt::format(
-      "SELECT c.origin, c.counter, {} FROM mbsync.change c WHERE c.tab = {} AND {} AND "
-      "position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.deleted, c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
-      micros_of("c.at"), table.id, has_key("c", db_.quote(key)), mask));
+      "SELECT c.origin, c.counter, {0}, c.deleted FROM mbsync.change c WHERE c.tab = {1} AND {2} AND position(B'1' IN "
+      "c.cols & B'{3}') > 0 UNION ALL SELECT ('x' || r.node)::bit(64)::bigint, r.counter, r.at_us, false FROM "
+      "pg_temp.repaired r WHERE r.tab = {1} AND r.key = {4} AND r.op = 'I' ORDER BY 4, 3 DESC, 1 DESC, 2 DESC LIMIT 1",
+      micros_of("c.at"), table.id, has_key("c", db_.quote(key)), mask, db_.quote(key)));
   MBSYNC_TRY(write);
   auto values = staged_values(table, key);
   MBSYNC_TRY(values);
@@ -244,6 +246,10 @@ Result<bool> Repair::stage_row(const Table& table, const std::string& key, const
 // made it necessary.
 void Repair::set_aside(const RowKey& row, const std::string& reason) {
   unsolved_.push_back(cause_of(ReferenceCheck::Held{row.first, row.second, reason}));
+}
+
+void Repair::made(const Table& table, const std::string& key, const std::string& of) {
+  brought_in_[{table.id, key}] = {table.id, of};
 }
 
 ReferenceCheck::Held Repair::cause_of(ReferenceCheck::Held row) const {
@@ -859,7 +865,9 @@ Result<std::int64_t> Repair::capture() {
         "INSERT INTO mbsync.capture (tab, op, key, cols, at, image) SELECT r.tab, r.op, r.key, r.cols, coalesce("
         "'epoch'::timestamptz + r.at_us * interval '1 microsecond', '-infinity'), CASE WHEN r.op = 'D' THEN "
         "ROW({})::text "
-        "END FROM pg_temp.repaired r JOIN {} s ON s.m_key = r.key WHERE r.tab = {}",
+        "END FROM pg_temp.repaired r LEFT JOIN {} s ON s.m_key = r.key WHERE r.tab = {} AND (s.m_key IS NOT NULL OR "
+        "r.op = "
+        "'T')",
         fmt::join(image, ", "), entry.name, id));
     MBSYNC_TRY(captured);
     rows += static_cast<std::int64_t>(captured->affected_rows());

@@ -36,6 +36,9 @@ class Repair {
   /// be broken by the staged rows.
   Result<bool> breaks_deferred_key();
 
+  /// A row of `table` that was made of another one's writes while rows were judged (CONFLICTS.md C15).
+  void made(const Table& table, const std::string& key, const std::string& of);
+
   /// What has to be set aside so that this row, which may have been brought in, is not touched: the staged row because
   /// of which it was, or itself.
   [[nodiscard]] ReferenceCheck::Held cause_of(ReferenceCheck::Held row) const;

@@ -19,7 +19,7 @@ std::string quoted_name(const std::string& function) {
 
 }  // namespace
 
-Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
+Result<PolicyVersion> RuleBook::read(PgConnection& db, const StagedTable* staged) {
   std::string from = "SELECT version, document FROM mbsync.policy";
   if (staged != nullptr) {
     const auto place = [&](std::string_view name) {
@@ -35,10 +35,16 @@ Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
       known += fmt::format(", {}", version);
     }
   }
-  const auto rows = db.exec(fmt::format("SELECT version, document FROM ({}) p WHERE version NOT IN ({})", from, known));
+  const auto rows =
+      db.exec(fmt::format("SELECT version, CASE WHEN version NOT IN ({}) THEN document END FROM ({}) p", known, from));
   MBSYNC_TRY(rows);
+  auto latest = kBuiltInPolicy;
   for (const auto& row : *rows) {
     const auto version = row[0].as<PolicyVersion>();
+    latest = std::max(latest, version);
+    if (row[1].is_null()) {
+      continue;
+    }
     auto reading = read_policy_text(row[1].c_str(), kStoredPolicyBytesMax);
     if (!reading.faults.empty()) {
       return policy_error(reading.faults.front(), fmt::format("policy {}", policy_serial(version)),
@@ -47,7 +53,7 @@ Result<void> RuleBook::read(PgConnection& db, const StagedTable* staged) {
     const std::lock_guard lock(mutex_);
     policies_.emplace(version, std::move(reading.policy));
   }
-  return {};
+  return latest;
 }
 
 bool RuleBook::empty() const {
@@ -76,11 +82,6 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
     rules.row.keep_both = {};
   }
   return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
-}
-
-PolicyVersion RuleBook::latest() const {
-  const std::lock_guard lock(mutex_);
-  return policies_.empty() ? kBuiltInPolicy : policies_.rbegin()->first;
 }
 
 bool RuleBook::keeps_both(const Table& table) {

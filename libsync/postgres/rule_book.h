@@ -19,8 +19,8 @@ struct StagedTable;
 class RuleBook {
  public:
   /// Reads the versions that it does not know yet: those in mbsync.policy and, if given, those that an answer brings.
-  /// `corrupt` for a document that cannot be read.
-  Result<void> read(PgConnection& db, const StagedTable* staged = nullptr);
+  /// Returns the highest of all these. `corrupt` for a document that cannot be read.
+  Result<PolicyVersion> read(PgConnection& db, const StagedTable* staged = nullptr);
 
   /// What `version` says of `table`; good as long as this object is. nullptr if the version is not known here.
   const TableRules* find(PolicyVersion version, const Table& table);
@@ -34,8 +34,6 @@ class RuleBook {
   bool keeps_both(const Table& table);
   /// What some known version decides otherwise in the table that it is now than in the one that it was.
   RuleDifference changed(const TableShape& before, const TableShape& now);
-  /// The highest version that is known.
-  [[nodiscard]] PolicyVersion latest() const;
   /// Whether any version but the built-in one is known.
   [[nodiscard]] bool empty() const;
 

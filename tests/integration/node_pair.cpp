@@ -60,4 +60,9 @@ void Pair::check_forgotten() {
   CHECK(b.scalar("SELECT count(*) FROM mbsync.change") == "0");
 }
 
+void try_parked_again(PgNode& node) {
+  node.execute("UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(node.store().settle_unseen());
+}
+
 }  // namespace mbsync::test

@@ -56,4 +56,7 @@ struct Three {
   void exchange() { test::exchange({&a, &b, &c}, 3); }
 };
 
+/// Rows that the database refused are tried again, as if the time had come.
+void try_parked_again(PgNode& node);
+
 }  // namespace mbsync::test

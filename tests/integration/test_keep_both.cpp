@@ -54,6 +54,49 @@ TEST_CASE("keep_both: both apply it at the same time, and the other key is the s
   CHECK(pair.a.rows("log") == pair.b.rows("log"));
 }
 
+TEST_CASE("keep_both: what is written to the row that stays does not bring the other one back into it (C15)",
+          "[keep_both]") {
+  Three three("CREATE TABLE log (id int PRIMARY KEY, entry text UNIQUE, note text)");
+  publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  // The clash of the unique values comes with it: the row that was first keeps its own.
+  three.a.execute("INSERT INTO log VALUES (1, 'x', 'of a')");
+  three.b.execute("INSERT INTO log VALUES (1, 'x', 'of b')");
+  three.a.pull(three.b);
+  CHECK(three.a.scalar("SELECT concat(entry, ' ', note) FROM log WHERE id = 1") == "x of a");
+  three.a.execute("UPDATE log SET entry = 'y' WHERE id = 1");
+  three.c.pull(three.a);
+  three.b.pull(three.c);
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT string_agg(note || ':' || left(entry, 2), ' ' ORDER BY note) FROM log") ==
+          "of a:y of b:x~");
+    CHECK(node->scalar("SELECT concat(entry, ' ', note) FROM log WHERE id = 1") == "y of a");
+  }
+}
+
+TEST_CASE("keep_both: a row that its database refuses under its new key waits, and all others arrive (C15, C21)",
+          "[keep_both]") {
+  const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, note text)";
+  PgNode a(shared_cluster(), fresh_database_name(), schema);
+  PgNode b(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE log ADD CHECK (note <> 'refused')");
+  a.prepare();
+  b.prepare();
+  exchange({&a, &b}, 2);
+  publish_to({&a, &b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  b.execute("INSERT INTO log VALUES (1, 'of b')");
+  a.execute("INSERT INTO log VALUES (1, 'refused'), (2, 'other')");
+  b.pull(a);
+  CHECK(b.scalar("SELECT string_agg(note, ', ' ORDER BY id) FROM log") == "of b, other");
+  CHECK(b.scalar("SELECT string_agg(key, ' ') FROM mbsync.parked") == "1");
+  exchange({&a, &b}, 2);
+  CHECK(a.scalar("SELECT string_agg(note, ' ' ORDER BY note) FROM log") == "of b other refused");
+  b.execute("ALTER TABLE log DROP CONSTRAINT log_note_check");
+  try_parked_again(b);
+  exchange({&a, &b}, 2);
+  CHECK(a.rows("log") == b.rows("log"));
+  CHECK(b.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+}
+
 TEST_CASE("keep_both: a text key with a limit gets another that fits (C15)", "[keep_both]") {
   const auto key = GENERATE(as<std::string>(), "ABCDEF", "ABCDEFGHIJ");
   Three three("CREATE TABLE log (id varchar(10) PRIMARY KEY, entry text)");

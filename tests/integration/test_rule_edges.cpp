@@ -22,11 +22,6 @@ void check_both(Pair& pair, const std::string& table, const std::string& text) {
   }
 }
 
-void try_parked_again(PgNode& node) {
-  node.execute("UPDATE mbsync.parked SET next_try = now()");
-  REQUIRE(node.store().settle_unseen());
-}
-
 std::string rule_for(const std::string& table, const std::string& columns) {
   return fmt::format("[[table]]\nname = '{}'\n[table.columns]\n{}\n", table, columns);
 }
@@ -515,6 +510,34 @@ TEST_CASE("references: of tables that do not take part hold as well (C20)", "[re
   pair.b.execute("DELETE FROM log");
   try_parked_again(pair.b);
   check_both(pair, "item", "(4)");
+}
+
+TEST_CASE("newcomer: what either side had and nobody shows any more is on record (C9)", "[newcomer]") {
+  const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, x int, y int, z text)";
+  Pair pair(schema);
+  pair.a.execute("INSERT INTO item VALUES (1, 1, 2, 'z'), (2, 20, 21, 'gone')");
+  pair.exchange();
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
+  newcomer.execute("INSERT INTO item VALUES (1, 5, 6, 'z'), (2, 22, 21, 'other')");
+  newcomer.prepare();
+  newcomer.execute("UPDATE item SET y = 7 WHERE id = 1; DELETE FROM item WHERE id = 2");
+  exchange({&newcomer, &pair.a, &pair.b}, 3);
+  for (auto* node : {&pair.a, &pair.b, &newcomer}) {
+    CHECK(node->rows("item") == "(1,1,7,z)");
+    const auto value = [&](const std::string& key, const std::string& column) {
+      return node->scalar(fmt::format(
+          "SELECT string_agg(concat(v -> 'values' ->> '{1}', CASE WHEN v ->> 'node' = 'fleet' THEN ' of the fleet' "
+          "END, "
+          "', ', CASE WHEN v ->> 'node' = 'fleet' THEN outcome -> 'columns' -> '{1}' ->> 'rule' END), '; ' ORDER BY n) "
+          "FROM mbsync.conflict_record, jsonb_array_elements(versions) WITH ORDINALITY e(v, n) WHERE kind = 'newcomer' "
+          "AND key = '{0}' AND v -> 'values' ? '{1}'",
+          key, column));
+    };
+    CHECK(value("1", "x") == "1 of the fleet, fleet-before-newcomer; 5, ");
+    CHECK(value("1", "y") == "2 of the fleet, edit-on-top-of-fleet; 7, ");
+    CHECK(value("1", "z").empty());
+    CHECK(value("2", "z") == "gone of the fleet, ");
+  }
 }
 
 TEST_CASE("newcomer: a row that its database refuses waits, and all others are there (C9, C21)", "[newcomer]") {

@@ -10,7 +10,7 @@ constexpr std::int64_t kOld = kTimeUnknown.micros;
 const Values kBase{{1, "fleet"}, {2, "same"}};
 const Values kOwn{{1, "own"}, {2, "same"}};
 
-using Columns = std::vector<ColumnNumber>;
+using Conflicts = std::vector<BaseConflict>;
 
 }  // namespace
 
@@ -20,7 +20,6 @@ TEST_CASE("base row: without own writes the fleet's row is taken, and that is no
     CHECK(outcome.values == kBase);
     CHECK(outcome.state == RowState{});
     CHECK(outcome.conflicts.empty());
-    CHECK_FALSE(outcome.base_won);
   }
 }
 
@@ -28,15 +27,13 @@ TEST_CASE("base row: a row from before mbsync gives way, and what differs is a c
   const BaseOutcome outcome = settle_on_base(state({write(dot(1, 1), kOld, kOwn)}), kOwn, kBase);
   CHECK(outcome.values == kBase);
   CHECK(outcome.state == RowState{});
-  CHECK(outcome.conflicts == Columns{1});
-  CHECK(outcome.base_won);
+  CHECK(outcome.conflicts == Conflicts{{1, true}});
 }
 
 TEST_CASE("base row: a row from before mbsync that is the same is no conflict (C9)") {
   const BaseOutcome outcome = settle_on_base(state({write(dot(1, 1), kOld, kBase)}), kBase, kBase);
   CHECK(outcome.values == kBase);
   CHECK(outcome.conflicts.empty());
-  CHECK_FALSE(outcome.base_won);
 }
 
 TEST_CASE("base row: a real edit stands on top of the fleet's row, in its columns only (C9)") {
@@ -44,8 +41,7 @@ TEST_CASE("base row: a real edit stands on top of the fleet's row, in its column
   const BaseOutcome outcome = settle_on_base(mine, Values{{1, "own"}, {2, "edit"}}, kBase);
   CHECK(outcome.values == Values{{1, "fleet"}, {2, "edit"}});
   CHECK(outcome.state == state({write(dot(1, 2), 10, {{2, "edit"}})}));
-  CHECK(outcome.conflicts == Columns{2});
-  CHECK_FALSE(outcome.base_won);
+  CHECK(outcome.conflicts == Conflicts{{1, true}, {2, false}});
 }
 
 TEST_CASE("base row: a real edit to the fleet's value is no conflict and stays live (C9)") {
@@ -68,8 +64,7 @@ TEST_CASE("base row: a real delete deletes the fleet's row (C9)") {
   const BaseOutcome outcome = settle_on_base(mine, std::nullopt, kBase);
   CHECK(outcome.values == std::nullopt);
   CHECK(outcome.state == mine);
-  CHECK(outcome.conflicts == Columns{kRowMark});
-  CHECK_FALSE(outcome.base_won);
+  CHECK(outcome.conflicts == Conflicts{{kRowMark, false}});
 }
 
 TEST_CASE("base row: live writes of the fleet stay where the own row gives way (C9)") {
@@ -77,8 +72,7 @@ TEST_CASE("base row: live writes of the fleet stay where the own row gives way (
   const BaseOutcome outcome = settle_on_base(state({write(dot(1, 1), kOld, kOwn)}), kOwn, fleet, kBase);
   CHECK(outcome.values == kBase);
   CHECK(outcome.state == fleet);
-  CHECK(outcome.conflicts == Columns{1});
-  CHECK(outcome.base_won);
+  CHECK(outcome.conflicts == Conflicts{{1, true}});
 }
 
 TEST_CASE("base row: a real edit comes out the same whether the fleet's writes are forgotten or not (C8, C9)") {
@@ -101,7 +95,7 @@ TEST_CASE("base row: a row that the fleet has deleted is news to it again (C9)")
   const BaseOutcome live = settle_on_base(mine, kOwn, state({tombstone(dot(5, 1), 99, kBase)}), std::nullopt);
   CHECK(live.values == kOwn);
   CHECK(live.state == mine);
-  CHECK(live.conflicts == Columns{kRowMark});
+  CHECK(live.conflicts == Conflicts{{kRowMark, false}});
   const BaseOutcome unwritten = settle_on_base({}, kOwn, RowState{}, std::nullopt);
   CHECK(unwritten.values == std::nullopt);
 }

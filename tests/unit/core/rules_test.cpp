@@ -488,6 +488,15 @@ TEST_CASE("rules: rows that were made under one key stand apart, the first keeps
   CHECK(outcome.conflicts[0].kept_both);
   CHECK(outcome.conflicts[0].winner == dot(2, 1));
   CHECK(outcome.conflicts[0].losers == std::vector<Dot>{dot(1, 1)});
+  // Of what stays under the key, the other one has no part any more; not in what is written next either.
+  const auto state = RowState{{one, two}};
+  const auto left = without_apart(state, judge({one, two}, book, {1, 2}));
+  CHECK(left == RowState{{two}});
+  const auto more = under(kPolicy, write(dot(1, 1), 20, {{1, "k"}, {2, "one"}, {3, "only there"}}));
+  const auto rest = without_apart(RowState{{more, two}}, judge({more, two}, book, {1, 2, 3}));
+  REQUIRE(rest.find(dot(1, 1)) != nullptr);
+  CHECK(rest.find(dot(1, 1))->columns.contains(3));
+  CHECK_FALSE(rest.find(dot(1, 1))->columns.contains(2));
   // What is not whole any more is part of the row; so is what changed a row that was there, or came from before mbsync.
   const auto part = under(kPolicy, write(dot(1, 1), 20, {{1, "k"}}));
   const auto update = under(kPolicy, write(dot(1, 2), 40, {{2, "three"}}));
