@@ -36,9 +36,10 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 47},  {StepKind::kPublish, 3}, {StepKind::kPull, 27}, {StepKind::kAsk, 5},
-      {StepKind::kDeliver, 5}, {StepKind::kSeal, 2},    {StepKind::kCut, 1},   {StepKind::kForget, 7},
-      {StepKind::kCrash, 1},   {StepKind::kClock, 2}};
+      {StepKind::kWrite, 41},  {StepKind::kPublish, 5}, {StepKind::kPull, 24}, {StepKind::kAsk, 5},
+      {StepKind::kDeliver, 4}, {StepKind::kSeal, 2},    {StepKind::kCut, 1},   {StepKind::kForget, 5},
+      {StepKind::kCrash, 1},   {StepKind::kClock, 2},   {StepKind::kHold, 3},  {StepKind::kRelease, 2},
+      {StepKind::kRefuse, 2},  {StepKind::kAccept, 1},  {StepKind::kSettle, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
@@ -63,6 +64,10 @@ History make_history(std::uint64_t seed, const Schema& schema) {
   history.nodes = kNodes[rng.below(std::size(kNodes))];
   if (rng.below(4) != 0) {
     history.first_rows = schema.first_rows(rng);
+  }
+  if (rng.below(5) == 0) {
+    history.newcomer = true;
+    history.own_rows = schema.first_rows(rng);
   }
   // Where times collide, all clocks are right and tick rarely.
   const bool collide = rng.below(5) == 0;
@@ -90,6 +95,17 @@ History make_history(std::uint64_t seed, const Schema& schema) {
     }
     if (step.kind == StepKind::kCut) {
       step.delay = static_cast<std::int64_t>(rng.below(8000));
+    }
+    if (step.kind == StepKind::kHold) {
+      step.statements = schema.row_statements(rng, fmt::format("s{}", number));
+    }
+    if (step.kind == StepKind::kRelease) {
+      step.commit = rng.below(5) != 0;
+    }
+    if (step.kind == StepKind::kRefuse) {
+      for (int i = 0; i < 3; ++i) {
+        step.digits += static_cast<char>('0' + rng.below(10));
+      }
     }
     if (step.kind == StepKind::kWrite) {
       const auto count = 1 + (rng.below(2) == 0 ? rng.below(4) : 0);
@@ -130,6 +146,16 @@ std::string describe(const Step& step) {
       return fmt::format("crash of {}", node);
     case StepKind::kPublish:
       return fmt::format("policy {} is published on {}", step.policy, node);
+    case StepKind::kHold:
+      return fmt::format("open transaction on {}: {}", node, fmt::join(step.statements, "; "));
+    case StepKind::kRelease:
+      return fmt::format("{} of the open transaction on {}", step.commit ? "COMMIT" : "ROLLBACK", node);
+    case StepKind::kRefuse:
+      return fmt::format("{} refuses rows whose marker ends with one of {}", node, step.digits);
+    case StepKind::kAccept:
+      return fmt::format("{} takes all rows again", node);
+    case StepKind::kSettle:
+      return fmt::format("what waits on {} is tried again", node);
     case StepKind::kClock:
       return fmt::format("the clock of {} is now off by {} s", node, static_cast<double>(step.skew) / kSecond);
   }
@@ -144,7 +170,14 @@ std::string describe(const History& history) {
   }
   text += "\n";
   for (const auto& sql : history.first_rows) {
-    text += fmt::format("      everywhere at first: {}\n", sql);
+    text += fmt::format("      {} at first: {}\n",
+                        !history.newcomer    ? "everywhere"
+                        : history.nodes == 2 ? "on a"
+                                             : "everywhere but on the newcomer",
+                        sql);
+  }
+  for (const auto& sql : history.own_rows) {
+    text += fmt::format("      on {}, which has not met the others, at first: {}\n", node_name(history.nodes - 1), sql);
   }
   for (const auto& step : history.steps) {
     text += fmt::format("  {:2}  {}\n", step.number, describe(step));

@@ -23,9 +23,14 @@ enum class StepKind {
   kCut,      ///< a pull whose connection to the database is lost while it is applied
   kSeal,
   kForget,
-  kCrash,   ///< the program on `node` ends, answers on their way to it are lost, and starts again
-  kClock,   ///< the clock of `node` is set
-  kPublish  ///< a policy is published on `node`
+  kCrash,    ///< the program on `node` ends, answers on their way to it are lost, and starts again
+  kClock,    ///< the clock of `node` is set
+  kPublish,  ///< a policy is published on `node`
+  kHold,     ///< a transaction on `node` that stays open ...
+  kRelease,  ///< ... until now
+  kRefuse,   ///< `node` refuses some rows from now on ...
+  kAccept,   ///< ... until now
+  kSettle    ///< what waits on `node` is tried again
 };
 
 struct Step {
@@ -34,6 +39,8 @@ struct Step {
   std::size_t node = 0;
   std::size_t other = 0;
   std::vector<std::string> statements{};  ///< of a transaction
+  bool commit = true;                     ///< of kRelease; else it is rolled back
+  std::string digits{};                   ///< of kRefuse: rows whose marker ends with one of these
   std::int64_t at = 0;                    ///< of a write: microseconds since 1970 by a right clock
   std::int64_t delay = 0;                 ///< of kCut: microseconds
   std::size_t policy = 0;                 ///< of kPublish
@@ -44,7 +51,10 @@ struct History {
   std::uint64_t seed = 0;
   std::size_t nodes = 2;
   std::vector<std::string> first_rows{};  ///< statements; the rows are on all nodes
-  std::vector<std::int64_t> skews{};      ///< of the clocks, at first
+  /// A node, the last one, that has not met the others. Of two, neither has.
+  bool newcomer = false;
+  std::vector<std::string> own_rows{};  ///< of the newcomer, from before mbsync
+  std::vector<std::int64_t> skews{};    ///< of the clocks, at first
   std::vector<Step> steps{};
 };
 

@@ -44,6 +44,13 @@ void prepare_questions(SqlSession& session) {
       Schema::kNull));
 }
 
+// Rows that a database takes at one time and not at another. A schema of its own, since schemas come and go in public;
+// and no key, so mbsync leaves the table alone.
+constexpr const char* kCreateRefusal =
+    "CREATE SCHEMA lab; CREATE TABLE lab.refused (digit text); "
+    "CREATE FUNCTION lab.accepts(marker text) RETURNS bool STABLE LANGUAGE sql AS "
+    "'SELECT NOT EXISTS (SELECT FROM lab.refused r WHERE r.digit = right($1, 1))'";
+
 std::int64_t node_id(std::size_t node) {
   return static_cast<std::int64_t>(node) + 1;
 }
@@ -59,6 +66,9 @@ void Counts::add(const Counts& other) {
   published += other.published;
   cut += other.cut;
   cut_late += other.cut_late;
+  held += other.held;
+  waited += other.waited;
+  joined += other.joined;
   for (const auto& [what, count] : other.conflicts) {
     conflicts[what] += count;
   }
@@ -66,9 +76,9 @@ void Counts::add(const Counts& other) {
 
 std::string Counts::text() const {
   auto all = fmt::format(
-      "{} transactions and {} that were refused, {} pulls and {} out of date, {} crashes, {} connections cut ({} too "
-      "late), {} policies; conflicts:",
-      taken, refused, pulls, outdated, crashes, cut, cut_late, published);
+      "{} transactions and {} that were refused, {} pulls and {} that came to nothing, {} crashes, {} connections cut "
+      "({} too late), {} policies, {} transactions that stayed open, {} rows that waited, {} newcomers; conflicts:",
+      taken, refused, pulls, outdated, crashes, cut, cut_late, published, held, waited, joined);
   for (const auto& [what, count] : conflicts) {
     all += fmt::format(" {} {}", count, what);
   }
@@ -80,19 +90,27 @@ Lab::Lab(mbsync::test::TempCluster& cluster, const std::string& name) : cluster_
     Node node;
     node.database = fmt::format("{}_{}", name, static_cast<char>('a' + i));
     cluster_.create_database(node.database);
-    node.application = std::make_unique<SqlSession>(cluster_.socket_url(node.database));
-    node.application->execute(
-        "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; "
-        "SET bytea_output = 'hex'");
+    node.application = application_session(node);
+    node.holder = application_session(node);
     start(node);
     prepare_questions(*node.application);
     node.application->execute(kCreateFunction);
+    node.application->execute(kCreateRefusal);
     function_hash_ = node.application->scalar(fmt::format("SELECT mbsync.function_md5('{}(jsonb)')", kFunction));
     // Ids in the order of the nodes, so that the model can tell whose write wins when times are equal.
     node.application->execute(fmt::format("UPDATE mbsync.node SET id = {} WHERE is_self", node_id(i)));
     start(node);
     nodes_.push_back(std::move(node));
   }
+}
+
+std::unique_ptr<SqlSession> Lab::application_session(const Node& node) {
+  auto session = std::make_unique<SqlSession>(cluster_.socket_url(node.database));
+  // It gives up at once on rows that the node's other transaction holds: nobody else will end that.
+  session->execute(
+      "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; "
+      "SET bytea_output = 'hex'; SET lock_timeout = '20ms'");
+  return session;
 }
 
 void Lab::start(Node& node) {
@@ -118,40 +136,49 @@ void Lab::start(Node& node) {
 
 void Lab::use(const Schema& schema) {
   if (schema_) {
-    reset(nodes_.size(), {});
+    reset(nodes_.size(), {}, false, {});
   }
   for (auto& node : nodes_) {
     if (schema_) {
       node.application->execute("DEALLOCATE rows; DEALLOCATE broken; " + schema_->drop());
+      node.holder->execute("DEALLOCATE rows");
     }
     node.pulls.clear();  // their temporary tables are those of the last schema
     node.application->execute(schema.create());
     must(node.store->refresh(), "refresh");
     node.application->execute(
         fmt::format("PREPARE rows AS {}; PREPARE broken AS {}", schema.read(), schema.broken_constraints()));
+    node.holder->execute(fmt::format("PREPARE rows AS {}", schema.read()));
   }
   schema_ = schema;
 }
 
-void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
-  std::string members;
-  std::string vectors;
-  std::string reports;
-  // Every node has made one write that everybody had and forgot, so that nobody is a newcomer.
-  for (std::size_t i = 0; i < nodes; ++i) {
-    members += fmt::format("{}({}, '{}')", i == 0 ? "" : ", ", node_id(i), nodes_[i].database);
-    vectors += fmt::format("{}({}, 1, 1)", i == 0 ? "" : ", ", node_id(i));
-    for (std::size_t k = 0; k < nodes; ++k) {
-      reports += fmt::format("{}({}, {}, 1)", reports.empty() ? "" : ", ", node_id(i), node_id(k));
+void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows, bool newcomer,
+                const std::vector<std::string>& own_rows) {
+  const std::size_t fleet = !newcomer ? nodes : nodes == 2 ? 0 : nodes - 1;
+  std::vector<std::string> members;
+  std::vector<std::string> vectors;
+  std::vector<std::string> reports;
+  // Every node of the fleet has made one write that everybody had and forgot, so that nobody is a newcomer.
+  for (std::size_t i = 0; i < fleet; ++i) {
+    members.push_back(fmt::format("({}, '{}')", node_id(i), nodes_[i].database));
+    vectors.push_back(fmt::format("({}, 1, 1)", node_id(i)));
+    for (std::size_t k = 0; k < fleet; ++k) {
+      reports.push_back(fmt::format("({}, {}, 1)", node_id(i), node_id(k)));
     }
   }
-  const auto sql = fmt::format(
+  const auto clear = fmt::format(
       "BEGIN; SET LOCAL session_replication_role = replica; {}"
-      "DELETE FROM mbsync.capture; DELETE FROM mbsync.change; DELETE FROM mbsync.conflict_record; DELETE FROM "
-      "mbsync.parked; DELETE FROM mbsync.policy; DELETE FROM mbsync.version_vector; DELETE FROM mbsync.report; DELETE "
-      "FROM mbsync.node WHERE NOT is_self; INSERT INTO mbsync.node (id, name) VALUES {} ON CONFLICT DO NOTHING; INSERT "
-      "INTO mbsync.version_vector VALUES {}; INSERT INTO mbsync.report VALUES {}; COMMIT",
-      schema_ ? schema_->clear() : "", members, vectors, reports);
+      "DELETE FROM mbsync.capture; DELETE FROM mbsync.change; DELETE FROM mbsync.counter; DELETE FROM "
+      "mbsync.conflict_record; DELETE FROM mbsync.parked; DELETE FROM mbsync.policy; DELETE FROM "
+      "mbsync.version_vector; "
+      "DELETE FROM mbsync.report; DELETE FROM mbsync.node WHERE NOT is_self; DELETE FROM lab.refused; ",
+      schema_ ? schema_->clear() : "");
+  const auto meet = fleet == 0 ? ""
+                               : fmt::format(
+                                     "INSERT INTO mbsync.node (id, name) VALUES {} ON CONFLICT DO NOTHING; INSERT INTO "
+                                     "mbsync.version_vector VALUES {}; INSERT INTO mbsync.report VALUES {}; ",
+                                     fmt::join(members, ", "), fmt::join(vectors, ", "), fmt::join(reports, ", "));
   std::string taken;
   for (std::size_t i = 0; i < nodes; ++i) {
     auto& node = nodes_[i];
@@ -159,8 +186,13 @@ void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
       node.pulls.erase(other);
     }
     node.answered.clear();
-    node.application->execute(sql);
-    if (i == 0) {
+    node.holder->execute("ROLLBACK");
+    node.holds = false;
+    node.application->execute(clear + (i < fleet ? meet : "") + "COMMIT");
+    renew_capture(i);
+    if (i >= fleet) {
+      make_own_rows(node, i + 1 == nodes ? own_rows : first_rows);
+    } else if (i == 0) {
       for (const auto& insert : first_rows) {
         try {
           node.application->execute(insert);
@@ -172,14 +204,48 @@ void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows) {
     } else if (!taken.empty()) {
       node.application->execute(taken);
     }
-    node.application->execute("DELETE FROM mbsync.capture");
+    if (i < fleet) {
+      node.application->execute("DELETE FROM mbsync.capture");
+    }
     must(node.store->seal_pending(), "seal");  // the store looks at its vectors again
   }
 }
 
-bool Lab::write(std::size_t number, const std::vector<std::string>& statements, std::int64_t at,
-                std::vector<Rows>& rows_after) {
-  auto& session = *nodes_[number].application;
+void Lab::make_own_rows(Node& node, const std::vector<std::string>& rows) {
+  for (const auto& insert : rows) {
+    try {
+      node.application->execute(insert);
+    } catch (const SqlError&) {
+      continue;  // breaks a constraint
+    }
+  }
+  node.application->execute("UPDATE mbsync.capture SET at = '-infinity'");
+}
+
+std::set<std::size_t> Lab::renew_capture(std::size_t node) {
+  std::set<std::size_t> waiting;
+  if (schema_ && schema_->has_counters() && must(nodes_[node].store->poll(), "poll").stale) {
+    for (const auto& name : must(nodes_[node].store->refresh(), "refresh").waiting) {
+      waiting.insert(table_number(name.substr(name.find('.') + 1)));
+    }
+  }
+  return waiting;
+}
+
+void Lab::check_refusal(const SqlError& error) {
+  // Class 23: a constraint. Class 21: one statement meets a row twice. 27000: a cascade meets it twice. 55006: TRUNCATE
+  // of a table whose constraints are still to be checked. 55P03: the node's other transaction holds the row. The
+  // application must never see anything else.
+  const auto& state = error.sqlstate;
+  if (!state.starts_with("23") && !state.starts_with("21") && state != "27000" && state != "55006" &&
+      state != "55P03") {
+    throw Failure(fmt::format("the application's write fails: {} ({})", error.what(), state));
+  }
+  ++counts_.refused;
+}
+
+bool Lab::execute(SqlSession& session, const std::vector<std::string>& statements, std::int64_t at,
+                  std::vector<Rows>& rows_after) {
   try {
     session.execute("BEGIN");
     for (const auto& statement : statements) {
@@ -189,20 +255,55 @@ bool Lab::write(std::size_t number, const std::vector<std::string>& statements, 
           "BETWEEN now() AND now() + interval '1 hour'; EXECUTE rows",
           statement, at++))));
     }
-    session.execute("COMMIT");
   } catch (const SqlError& error) {
     session.execute("ROLLBACK");
-    // Class 23: a constraint. Class 21: one statement meets a row twice. 27000: a cascade meets it twice. 55006:
-    // TRUNCATE of a table whose constraints are still to be checked. The application must never see anything else.
-    const auto& state = error.sqlstate;
-    if (!state.starts_with("23") && !state.starts_with("21") && state != "27000" && state != "55006") {
-      throw Failure(fmt::format("the application's write fails: {} ({})", error.what(), state));
-    }
-    ++counts_.refused;
+    check_refusal(error);
+    return false;
+  }
+  return true;
+}
+
+bool Lab::write(std::size_t number, const std::vector<std::string>& statements, std::int64_t at,
+                std::vector<Rows>& rows_after) {
+  auto& session = *nodes_[number].application;
+  if (!execute(session, statements, at, rows_after)) {
+    return false;
+  }
+  try {
+    session.execute("COMMIT");
+  } catch (const SqlError& error) {
+    check_refusal(error);
     return false;
   }
   ++counts_.taken;
   return true;
+}
+
+bool Lab::hold(std::size_t node, const std::vector<std::string>& statements, std::int64_t at,
+               std::vector<Rows>& rows_after) {
+  nodes_[node].holds = execute(*nodes_[node].holder, statements, at, rows_after);
+  counts_.held += nodes_[node].holds ? 1 : 0;
+  return nodes_[node].holds;
+}
+
+bool Lab::release(std::size_t node, bool commit) {
+  nodes_[node].holds = false;
+  try {
+    nodes_[node].holder->execute(commit ? "COMMIT" : "ROLLBACK");
+  } catch (const SqlError& error) {
+    check_refusal(error);
+    return false;
+  }
+  counts_.taken += commit ? 1 : 0;
+  return commit;
+}
+
+void Lab::refuse(std::size_t node, const std::string& digits) {
+  std::string sql = "DELETE FROM lab.refused";
+  for (const auto digit : digits) {
+    sql += fmt::format("; INSERT INTO lab.refused VALUES ('{}')", digit);
+  }
+  nodes_[node].application->execute(sql);
 }
 
 void Lab::ask(std::size_t node, std::size_t other) {
@@ -222,10 +323,18 @@ bool Lab::has_answer(std::size_t node, std::size_t other) const {
 
 bool Lab::deliver(std::size_t node, std::size_t other) {
   // Until it is applied, what the peer was known to hold when it was asked is kept in mind.
-  const auto outcome = must(nodes_[node].pulls.at(other)->apply(), "apply");
-  nodes_[node].answered.erase(other);
-  ++(outcome.ask_again ? counts_.outdated : counts_.pulls);
-  return !outcome.ask_again;
+  const auto outcome = nodes_[node].pulls.at(other)->apply();
+  const bool held = !outcome && nodes_[node].holds && outcome.error().kind == ErrorKind::kTransient;
+  if (!held && !outcome) {
+    throw Failure("apply: " + outcome.error().text());
+  }
+  if (!held) {
+    nodes_[node].answered.erase(other);
+  }
+  const bool applied = !held && !outcome->ask_again;
+  ++(applied ? counts_.pulls : counts_.outdated);
+  counts_.waited += applied ? static_cast<std::uint64_t>(outcome->set_aside) : 0;
+  return applied;
 }
 
 bool Lab::deliver_and_cut(std::size_t node, std::size_t other, std::chrono::microseconds after) {

@@ -54,6 +54,9 @@ struct Counts {
   std::uint64_t published = 0;                       ///< policies
   std::uint64_t cut = 0;                             ///< pulls whose connection was lost
   std::uint64_t cut_late = 0;                        ///< of these, after all was done
+  std::uint64_t held = 0;                            ///< transactions that stayed open for some steps
+  std::uint64_t waited = 0;                          ///< rows that had to wait: held, or refused by the database
+  std::uint64_t joined = 0;                          ///< newcomers
   std::map<std::string, std::uint64_t> conflicts{};  ///< on record in the end, by kind and rule
 
   void add(const Counts& other);
@@ -69,16 +72,26 @@ class Lab {
   /// From now on the databases have this schema.
   void use(const Schema& schema);
   /// As if `nodes` nodes had always known each other, and had no writes but what is in `first_rows`, which all have and
-  /// nobody remembers the origin of. Statements that are not taken are left out.
-  void reset(std::size_t nodes, const std::vector<std::string>& first_rows);
+  /// nobody remembers the origin of. Statements that are not taken are left out. With a `newcomer` the last node is one
+  /// that has never met the others, and has `own_rows` from before mbsync; of two, neither has met the other, and
+  /// the first one has `first_rows` in the same way.
+  void reset(std::size_t nodes, const std::vector<std::string>& first_rows, bool newcomer,
+             const std::vector<std::string>& own_rows);
 
   /// One transaction. False if the database did not take it. `rows_after` gets the rows after each statement.
   /// What is captured is given `at`, one microsecond later with each statement, in place of the real time.
   bool write(std::size_t node, const std::vector<std::string>& statements, std::int64_t at,
              std::vector<Rows>& rows_after);
+  /// The same, but the transaction stays open until release(). One a node.
+  bool hold(std::size_t node, const std::vector<std::string>& statements, std::int64_t at,
+            std::vector<Rows>& rows_after);
+  /// False if it was rolled back.
+  bool release(std::size_t node, bool commit);
+  /// From now on the database takes no rows of some tables (Table::refuses) whose marker ends with one of these digits.
+  void refuse(std::size_t node, const std::string& digits);
   void ask(std::size_t node, std::size_t other);
   [[nodiscard]] bool has_answer(std::size_t node, std::size_t other) const;
-  /// False if the answer was out of date, and nothing was done.
+  /// False if nothing was done: the answer was out of date, or has to wait as a whole for rows that are held.
   bool deliver(std::size_t node, std::size_t other);
   /// The same, but the connection is cut a moment after it has begun. Whether that was before or after COMMIT, the
   /// database tells.
@@ -89,6 +102,8 @@ class Lab {
   void publish(std::size_t node, std::size_t policy);
   /// Tries again what was set aside.
   void settle(std::size_t node);
+  /// Has capture do what the policy says by now. Returns the tables where it still does what it did.
+  std::set<std::size_t> renew_capture(std::size_t node);
   void crash(std::size_t node);
   /// Statements that neither triggers nor constraints see.
   void sabotage(std::size_t node, const std::string& sql);
@@ -102,6 +117,7 @@ class Lab {
   /// The whole record in one text, for comparison.
   std::string record_text(std::size_t node);
   void count_conflicts(std::size_t node);
+  void count_newcomer() { ++counts_.joined; }
   [[nodiscard]] const Counts& counts() const { return counts_; }
   std::int64_t live_writes(std::size_t node);
   bool has_captures(std::size_t node);
@@ -112,11 +128,22 @@ class Lab {
     std::string database;
     std::unique_ptr<PgStore> store;
     std::unique_ptr<mbsync::test::SqlSession> application;
+    std::unique_ptr<mbsync::test::SqlSession>
+        holder;          ///< the application's as well; with a transaction that stays open
+    bool holds = false;  ///< it has one
     std::map<std::size_t, std::unique_ptr<PullSession>> pulls;
     std::set<std::size_t> answered;  ///< pulls that have an answer which is not applied
   };
 
   void start(Node& node);
+  std::unique_ptr<mbsync::test::SqlSession> application_session(const Node& node);
+  /// False, and rolled back, if the database takes a statement not.
+  bool execute(mbsync::test::SqlSession& session, const std::vector<std::string>& statements, std::int64_t at,
+               std::vector<Rows>& rows_after);
+  /// What an application may meet; anything else is a failure.
+  void check_refusal(const mbsync::test::SqlError& error);
+  /// Rows that a database has before mbsync comes to it.
+  void make_own_rows(Node& node, const std::vector<std::string>& rows);
   Rows to_rows(const mbsync::test::SqlRows& result) const;
   [[nodiscard]] std::size_t table_number(const std::string& name) const;
 

@@ -57,6 +57,28 @@ Value appended(const std::vector<const Write*>& siblings, std::size_t column) {
   return text;
 }
 
+// C13: the elements of all, in the order of time, each as often as the one that has it most often. Elements are words.
+Value united(const std::vector<const Write*>& siblings, std::size_t column) {
+  std::vector<std::string> all;
+  for (const auto* write : siblings) {
+    std::vector<std::string> lacking = all;
+    std::istringstream in(write->values[column] ? write->values[column]->substr(1, write->values[column]->size() - 2)
+                                                : "");
+    for (std::string element; std::getline(in, element, ',');) {
+      if (const auto known = std::find(lacking.begin(), lacking.end(), element); known != lacking.end()) {
+        lacking.erase(known);
+      } else {
+        all.push_back(element);
+      }
+    }
+  }
+  std::string text;
+  for (const auto& element : all) {
+    text += (text.empty() ? "" : ",") + element;
+  }
+  return "{" + text + "}";
+}
+
 }  // namespace
 
 const Write* last_writer(const std::vector<const Write*>& siblings) {
@@ -69,18 +91,20 @@ const Write* first_writer(const std::vector<const Write*>& siblings) {
 
 const std::vector<Policy> kPolicies{
     {},
-    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kGreatest},
-    {.columns = Policy::Choice::kPreferNonNull, .marker = Policy::Choice::kFirst, .delete_wins = true},
-    {.whole_rows = true, .ranks = {}},
+    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kGreatest, .unite_tags = true, .count = true},
+    {.columns = Policy::Choice::kPreferNonNull, .marker = Policy::Choice::kFirst, .count = true, .delete_wins = true},
+    {.unite_tags = true, .count = true, .whole_rows = true},
     {.columns = Policy::Choice::kRank, .marker = Policy::Choice::kRank, .delete_wins = true, .ranks = {3, 1, 2, 1, 2}},
     {.columns = Policy::Choice::kPreferNonNull,
      .marker = Policy::Choice::kRank,
+     .count = true,
      .whole_rows = true,
      .ranks = {1, 2, 1}},
     {.columns = Policy::Choice::kLast, .marker = Policy::Choice::kFirst, .whole_rows = true, .delete_wins = true},
-    {.marker = Policy::Choice::kAppend},
-    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kFunction, .delete_wins = true},
+    {.marker = Policy::Choice::kAppend, .unite_tags = true, .unite_rows = true},
+    {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kFunction, .count = true, .delete_wins = true},
     {.marker = Policy::Choice::kLeast, .whole_rows = true},
+    {.count = true, .keep_both = true},
 };
 
 std::string document_of(const Policy& policy, const std::string& hash) {
@@ -97,8 +121,10 @@ std::string document_of(const Policy& policy, const std::string& hash) {
   }
   text += "[[table]]\nname = \"*\"\nrule = " + word(policy.columns) + "\nmerge = \"" +
           (policy.whole_rows ? "row" : "field") + "\"\ndelete = \"" +
-          (policy.delete_wins ? "delete-wins" : "update-wins") +
-          "\"\n[table.columns]\nmarker = " + word(policy.marker) + "\n";
+          (policy.delete_wins ? "delete-wins" : "update-wins") + "\"\nunique = \"" +
+          (policy.unite_rows ? "merge" : "auto") + "\"\n" + (policy.keep_both ? "keep_both = true\n" : "") +
+          "[table.columns]\nmarker = " + word(policy.marker) + "\n" + (policy.unite_tags ? "tags = \"union\"\n" : "") +
+          (policy.count ? "stock = \"sum\"\n" : "");
   if (policy.marker == Policy::Choice::kFunction) {
     text += std::string("[functions]\n\"") + kFunction + "\" = \"" + hash + "\"\n";
   }
@@ -113,57 +139,108 @@ Model::Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shape
   }
 }
 
-void Model::change(std::size_t node, std::int64_t at, const Rows& after) {
+void Model::begin_alone(std::size_t node, Rows rows, bool joins) {
   auto& own = nodes_[node];
-  const auto touched = [&](const RowId& row, bool was_there) -> Pending& {
-    auto [entry, fresh] = own.pending.try_emplace(row);
-    if (fresh) {
-      entry->second.was_there = was_there;
-      entry->second.at = at;
-    }
-    entry->second.at = std::max(entry->second.at, at);
-    return entry->second;
-  };
+  own.rows.clear();
+  change(node, kTimeUnknown, differences(node, {}, rows));
+  seal(node);
+  own.joins = joins;
+}
+
+void Model::count(std::size_t node, std::size_t table, bool counted) {
+  if (counted) {
+    nodes_[node].counted.insert(table);
+  } else {
+    nodes_[node].counted.erase(table);
+  }
+}
+
+std::vector<Model::Difference> Model::differences(std::size_t node, const Rows& before, const Rows& after) const {
+  std::vector<Difference> all;
   for (const auto& [row, values] : after) {
-    const auto before = own.rows.find(row);
-    const bool was_there = before != own.rows.end();
-    if (was_there && before->second == values) {
+    const auto old = before.find(row);
+    const bool was_there = old != before.end();
+    if (was_there && old->second == values) {
       continue;
     }
-    auto& pending = touched(row, was_there);
-    pending.deleted = false;
-    pending.values = values;
+    Difference one{row, was_there, true, values};
     for (std::size_t column = 0; column < values.size(); ++column) {
-      if (!was_there || before->second[column] != values[column]) {
-        pending.columns.insert(column);
+      if (!was_there) {
+        one.columns.insert(column);
+      } else if (old->second[column] == values[column]) {
+        continue;
+      } else if (role(row.table, column) == ColumnRole::kCounter && nodes_[node].counted.contains(row.table)) {
+        one.added[column] = std::stoll(*values[column]) - std::stoll(*old->second[column]);
+      } else {
+        one.columns.insert(column);
       }
     }
+    all.push_back(std::move(one));
   }
-  for (const auto& [row, values] : own.rows) {
-    if (after.contains(row)) {
+  for (const auto& [row, values] : before) {
+    if (!after.contains(row)) {
+      Difference one{row, true, false, values};
+      for (std::size_t column = 0; column < values.size(); ++column) {
+        one.columns.insert(column);
+      }
+      all.push_back(std::move(one));
+    }
+  }
+  return all;
+}
+
+void Model::change(std::size_t node, std::int64_t at, const std::vector<Difference>& differences) {
+  auto& own = nodes_[node];
+  for (const auto& one : differences) {
+    auto [entry, fresh] = own.pending.try_emplace(one.row);
+    auto& pending = entry->second;
+    if (fresh) {
+      pending.was_there = one.was_there;
+      pending.at = at;
+    }
+    pending.at = std::max(pending.at, at);
+    pending.columns.insert(one.columns.begin(), one.columns.end());
+    for (const auto& [column, number] : one.added) {
+      pending.added[column] += number;
+    }
+    pending.deleted = !one.is_there;
+    if (one.is_there) {
+      pending.values = one.values;
+      own.rows[one.row] = one.values;
       continue;
     }
-    auto& pending = touched(row, true);
-    pending.deleted = true;
     if (pending.image.empty() || at >= pending.deleted_at) {
-      pending.image = values;
+      pending.image = one.values;
       pending.deleted_at = at;
     }
-    for (std::size_t column = 0; column < values.size(); ++column) {
-      pending.columns.insert(column);
+    own.rows.erase(one.row);
+  }
+}
+
+std::int64_t Model::added(const Live& writes, std::size_t column) {
+  std::int64_t sum = 0;
+  for (const auto* write : writes) {
+    const auto number = write->added.find(column);
+    sum += number == write->added.end() ? 0 : number->second;
+  }
+  return sum;
+}
+
+void Model::add(const RowId& row, Values& values, const Live& writes, std::int64_t sign) const {
+  for (std::size_t column = 0; column < values.size(); ++column) {
+    if (role(row.table, column) == ColumnRole::kCounter && values[column]) {
+      values[column] = std::to_string(std::stoll(*values[column]) + sign * added(writes, column));
     }
   }
-  own.rows = after;
 }
 
 void Model::seal(std::size_t node) {
   auto& own = nodes_[node];
-  const auto seen = own.knowledge;
+  const auto known = own.knowledge;
   for (auto& [row, pending] : own.pending) {
     if (pending.deleted && !pending.was_there) {
       continue;  // came and went, and nobody has ever heard of it
     }
-    own.knowledge.insert(writes_.size());
     const auto together = [&, row = row](std::size_t column) { return in_group(own.policy, row.table, column); };
     if (!pending.deleted && std::any_of(pending.columns.begin(), pending.columns.end(), together)) {
       for (std::size_t column = 0; column < pending.values.size(); ++column) {
@@ -172,22 +249,117 @@ void Model::seal(std::size_t node) {
         }
       }
     }
-    writes_.push_back(Write{writes_.size(), row, node, pending.at, std::move(pending.columns), pending.deleted,
-                            pending.deleted ? std::move(pending.image) : std::move(pending.values), seen, own.policy});
+    Write write;
+    write.id = writes_.size();
+    write.row = row;
+    write.node = node;
+    write.at = pending.at;
+    write.columns = std::move(pending.columns);
+    write.added = std::move(pending.added);
+    write.deleted = pending.deleted;
+    write.values = pending.deleted ? std::move(pending.image) : std::move(pending.values);
+    write.seen = known;
+    for (const auto id : own.unseen[row]) {
+      write.seen.erase(id);
+    }
+    write.policy = own.policy;
+    Live shown{&write};
+    for (const auto id : write.seen) {
+      if (writes_[id].row == row) {
+        shown.push_back(&writes_[id]);
+      }
+    }
+    add(row, write.values, shown, -1);
+    if (own.unseen[row].empty()) {
+      own.unseen.erase(row);
+    }
+    own.knowledge.insert(write.id);
+    writes_.push_back(std::move(write));
   }
   own.pending.clear();
+}
+
+bool Model::has_deleted(std::size_t node, const RowId& row) const {
+  const auto& known = nodes_[node].knowledge;
+  return std::any_of(known.begin(), known.end(),
+                     [&](WriteId id) { return writes_[id].row == row && writes_[id].deleted; });
 }
 
 void Model::publish(std::size_t node, std::size_t policy) {
   nodes_[node].policy = std::max(nodes_[node].policy, policy);
 }
 
-void Model::learn(std::size_t node, const Knowledge& writes, std::size_t policy) {
+void Model::learn(std::size_t node, const Knowledge& writes, std::size_t policy, const std::set<RowId>& waiting) {
   seal(node);
   publish(node, policy);
   auto& own = nodes_[node];
-  own.knowledge.insert(writes.begin(), writes.end());
-  own.rows = settle(own.knowledge);
+  if (own.joins) {
+    put_on_top(own, writes);
+    own.joins = false;
+  }
+  for (const auto id : writes) {
+    if (own.knowledge.insert(id).second && waiting.contains(writes_[id].row)) {
+      own.unseen[writes_[id].row].insert(id);
+    }
+  }
+  show_settled(own, waiting);
+}
+
+void Model::settle_waiting(std::size_t node, const std::set<RowId>& waiting) {
+  seal(node);
+  show_settled(nodes_[node], waiting);
+}
+
+void Model::show_settled(Node& node, const std::set<RowId>& waiting) {
+  auto rows = settle(node.knowledge);
+  for (const auto& row : waiting) {
+    rows.erase(row);
+    if (const auto old = node.rows.find(row); old != node.rows.end()) {
+      rows.insert(*old);
+    }
+  }
+  node.rows = std::move(rows);
+  std::erase_if(node.unseen, [&](const auto& entry) { return !waiting.contains(entry.first); });
+}
+
+// C9.
+void Model::put_on_top(Node& newcomer, const Knowledge& fleet) {
+  const auto base = settle(fleet);
+  const auto before = newcomer.knowledge;
+  for (const auto& [row, writes] : by_row(before)) {
+    for (const auto* write : writes) {
+      if (write->at == kTimeUnknown && base.contains(row)) {
+        newcomer.knowledge.erase(write->id);
+      } else {
+        writes_[write->id].seen.insert(fleet.begin(), fleet.end());
+      }
+    }
+  }
+  auto all = newcomer.knowledge;
+  all.insert(fleet.begin(), fleet.end());
+  // Of counters, what had been written and not what was added to it: that all stands.
+  const auto written = [this](Rows shown, const Knowledge& knowledge) {
+    const auto writes = by_row(knowledge);
+    for (auto& [row, values] : shown) {
+      if (const auto own = writes.find(row); own != writes.end()) {
+        add(row, values, own->second, -1);
+      }
+    }
+    return shown;
+  };
+  const auto outcome = written(settle(all), all);
+  const auto keep = [&](const Rows& shown) {
+    for (const auto& [row, values] : shown) {
+      const auto now = outcome.find(row);
+      for (std::size_t column = 0; column < values.size(); ++column) {
+        if (now == outcome.end() || now->second[column] != values[column]) {
+          overruled_.push_back({row, column, values[column]});
+        }
+      }
+    }
+  };
+  keep(written(base, fleet));
+  keep(written(newcomer.rows, before));
 }
 
 std::map<RowId, Model::Live> Model::by_row(const Knowledge& knowledge) const {
@@ -213,18 +385,30 @@ Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) c
 }
 
 Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t column) const {
-  return column == shapes_[table].keys ? kPolicies[policy].marker : kPolicies[policy].columns;
+  const auto& rules = kPolicies[policy];
+  switch (role(table, column)) {
+    case ColumnRole::kMarker:
+      return rules.marker;
+    case ColumnRole::kTags:
+      return rules.unite_tags ? Policy::Choice::kUnion : rules.columns;
+    case ColumnRole::kCounter:
+      return rules.count ? Policy::Choice::kSum : rules.columns;
+    case ColumnRole::kKey:
+    case ColumnRole::kPlain:
+      break;
+  }
+  return rules.columns;
 }
 
 bool Model::may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const {
   const auto rule = choice(policy, table, column);
-  return kPolicies[policy].whole_rows && column >= shapes_[table].keys &&
+  return kPolicies[policy].whole_rows && role(table, column) != ColumnRole::kKey &&
          (rule == Policy::Choice::kLast || rule == Policy::Choice::kFirst || rule == Policy::Choice::kRank);
 }
 
 bool Model::in_group(std::size_t policy, std::size_t table, std::size_t column) const {
   std::size_t count = 0;
-  for (std::size_t other = 0; other < shapes_[table].width; ++other) {
+  for (std::size_t other = 0; other < shapes_[table].size(); ++other) {
     count += may_be_grouped(policy, table, other) ? 1 : 0;
   }
   return count > 1 && may_be_grouped(policy, table, column);
@@ -246,7 +430,7 @@ Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
   auto rule = choice(policy, table, column);
   if (in_group(policy, table, column)) {
     // The first column that does not leave it to the last writer speaks for the group.
-    for (std::size_t other = (*newest)->values.size(); other-- > shapes_[table].keys;) {
+    for (std::size_t other = (*newest)->values.size(); other-- > 0;) {
       if (in_group(policy, table, other) && choice(policy, table, other) != Policy::Choice::kLast) {
         rule = choice(policy, table, other);
       }
@@ -266,6 +450,12 @@ Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
   });
   switch (rule) {
     case Policy::Choice::kLast:
+    case Policy::Choice::kSum:
+      break;
+    case Policy::Choice::kUnion:
+      if (!alike) {
+        return united(siblings, column);
+      }
       break;
     case Policy::Choice::kAppend:
       if (!alike) {
@@ -335,8 +525,13 @@ std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) co
     if (std::any_of(siblings.begin(), siblings.end(), keeps)) {
       std::erase_if(siblings, [](const Write* write) { return write->deleted; });
     }
-    values[column] = siblings.empty() ? before->second[column] : judge(row.table, column, siblings);
+    if (!siblings.empty()) {
+      values[column] = judge(row.table, column, siblings);
+    } else if (before != first_.end()) {
+      values[column] = before->second[column];
+    }
   }
+  add(row, values, writes, 1);
   return values;
 }
 
@@ -363,7 +558,9 @@ std::vector<Loss> Model::losses(std::size_t node, const Rows& shown) const {
     }
     for (std::size_t column = 0; column < writes.front()->values.size(); ++column) {
       for (const auto* write : live(writes, column)) {
-        if (!write->deleted && (now == shown.end() || now->second[column] != write->values[column])) {
+        auto values = write->values;
+        add(row, values, writes, 1);
+        if (!write->deleted && (now == shown.end() || now->second[column] != values[column])) {
           lost.push_back({write, column});
         }
       }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,26 +36,33 @@ struct Write {
   WriteId id = 0;
   RowId row;
   std::size_t node = 0;
-  std::int64_t at = 0;            ///< microseconds; the node's clock, which may be wrong
-  std::set<std::size_t> columns;  ///< that it gave a value
-  bool deleted = false;           ///< then it has all columns, and `values` is the row as it was
-  Values values;
-  Knowledge seen;          ///< all that its node knew; what it overwrites is among this
-  std::size_t policy = 0;  ///< that its node had
+  std::int64_t at = 0;                          ///< microseconds; the node's clock, which may be wrong
+  std::set<std::size_t> columns;                ///< that it gave a value
+  std::map<std::size_t, std::int64_t> added{};  ///< to counters (C16)
+  bool deleted = false;                         ///< then it has all columns, and `values` is the row as it was
+  Values values;                                ///< of a counter: without all that had been added to it
+  Knowledge seen;                               ///< all that its node knew and showed; what it overwrites is among this
+  std::size_t policy = 0;                       ///< that its node had
 };
+/// Of rows that were there before mbsync.
+inline constexpr std::int64_t kTimeUnknown = std::numeric_limits<std::int64_t>::min();
 
 /// Which of the siblings of a column stands. They are never empty, and none knew of another.
 using Rule = std::function<const Write*(const std::vector<const Write*>& siblings)>;
 const Write* last_writer(const std::vector<const Write*>& siblings);
 const Write* first_writer(const std::vector<const Write*>& siblings);
 
-/// What a policy says of all tables (C11 to C14); the first of kPolicies is what holds without any.
+/// What a policy says of all tables (C11 to C16); the first of kPolicies is what holds without any.
 struct Policy {
-  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest, kLeast, kAppend, kFunction };
+  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest, kLeast, kAppend, kFunction, kUnion, kSum };
   Choice columns = Choice::kLast;
   Choice marker = Choice::kLast;  ///< of the column that names the transaction, a text
+  bool unite_tags = false;        ///< the rule of the array, if there is one, is union
+  bool count = false;             ///< and that of the counter is sum
   bool whole_rows = false;
   bool delete_wins = false;
+  bool keep_both = false;  ///< of this and the next one, the model knows nothing
+  bool unite_rows = false;
   std::vector<int> ranks{};  ///< by node
 };
 extern const std::vector<Policy> kPolicies;
@@ -83,28 +91,55 @@ struct Loss {
   std::optional<std::size_t> column;  ///< nothing: it deleted the row, which is there all the same
 };
 
+/// What somebody showed and nobody shows any more, when a newcomer's row met the fleet's (C9): it must be on record.
+struct Overruled {
+  RowId row;
+  std::size_t column;
+  Value value;
+};
+
+enum class ColumnRole { kKey, kPlain, kMarker, kTags, kCounter };
+using Shape = std::vector<ColumnRole>;  ///< of a table
+
 class Model {
  public:
-  /// Nodes that all have `rows` from the beginning. `shapes`: of the tables.
-  struct Shape {
-    std::size_t keys;  ///< how many columns are the key; the next one is the marker
-    std::size_t width;
-  };
+  /// Nodes that all have `rows` from the beginning, and nobody remembers whose they are. `shapes`: of the tables.
   Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shapes);
+  /// `node` has never met the others, and has `rows` from before mbsync. If it `joins` a fleet, its rows and writes go
+  /// on top of the fleet's when it hears of them (C9); else it is the equal of the only other one.
+  void begin_alone(std::size_t node, Rows rows, bool joins);
 
   /// What the application sees on a node.
   [[nodiscard]] const Rows& rows(std::size_t node) const { return nodes_[node].rows; }
+  [[nodiscard]] bool joins(std::size_t node) const { return nodes_[node].joins; }
 
-  /// A statement on `node` left the rows as `after`.
-  void change(std::size_t node, std::int64_t at, const Rows& after);
+  /// What a statement did to one row.
+  struct Difference {
+    RowId row;
+    bool was_there = false;
+    bool is_there = false;
+    Values values{};  ///< before, if it is gone
+    std::set<std::size_t> columns{};
+    std::map<std::size_t, std::int64_t> added{};
+  };
+  [[nodiscard]] std::vector<Difference> differences(std::size_t node, const Rows& before, const Rows& after) const;
+  /// A statement on `node` did this.
+  void change(std::size_t node, std::int64_t at, const std::vector<Difference>& differences);
+  /// Whether triggers of `node` take a table's counters for counters; they learn it from the policy.
+  void count(std::size_t node, std::size_t table, bool counted);
   /// The rows of `node` as they are, where mbsync itself may have changed some that it had brought.
   void show(std::size_t node, Rows rows) { nodes_[node].rows = std::move(rows); }
   /// What was changed since the last time becomes writes: from now on others can hear of it. Comes before every pull,
   /// on both sides, since what is not a write yet was made without knowledge of what comes.
   void seal(std::size_t node);
   [[nodiscard]] const Knowledge& knows(std::size_t node) const { return nodes_[node].knowledge; }
-  /// `node` hears of writes, all at once, and of a policy before them.
-  void learn(std::size_t node, const Knowledge& writes, std::size_t policy);
+  /// `node` hears of writes, all at once, and of a policy before them. What it hears of `waiting` rows is not shown
+  /// yet (C10, C21).
+  void learn(std::size_t node, const Knowledge& writes, std::size_t policy, const std::set<RowId>& waiting);
+  /// All that waits but `waiting` is shown.
+  void settle_waiting(std::size_t node, const std::set<RowId>& waiting);
+  /// Whether somebody has deleted the row, as far as a node has heard.
+  [[nodiscard]] bool has_deleted(std::size_t node, const RowId& row) const;
   /// A policy comes into force on a node; a lower one than it has does not.
   void publish(std::size_t node, std::size_t policy);
   [[nodiscard]] std::size_t policy(std::size_t node) const { return nodes_[node].policy; }
@@ -112,16 +147,19 @@ class Model {
   /// Everything that a node knows of and that `shown`, its rows, do not show. A write whose columns were all written
   /// over by somebody who knew it is none.
   [[nodiscard]] std::vector<Loss> losses(std::size_t node, const Rows& shown) const;
+  [[nodiscard]] const std::vector<Overruled>& overruled() const { return overruled_; }
 
   /// The rows that come of a set of writes.
   [[nodiscard]] Rows settle(const Knowledge& knowledge) const;
   [[nodiscard]] const Write& write(WriteId id) const { return writes_[id]; }
+  [[nodiscard]] ColumnRole role(std::size_t table, std::size_t column) const { return shapes_[table][column]; }
 
  private:
   struct Pending {
     bool was_there = false;  ///< before the first change
     std::int64_t at = 0;
     std::set<std::size_t> columns;
+    std::map<std::size_t, std::int64_t> added;
     bool deleted = false;
     Values values;
     std::int64_t deleted_at = 0;
@@ -129,7 +167,10 @@ class Model {
   };
   struct Node {
     std::size_t policy = 0;
+    bool joins = false;
+    std::set<std::size_t> counted;  ///< tables
     Knowledge knowledge;
+    std::map<RowId, Knowledge> unseen;  ///< by row that waits: what is not shown
     Rows rows;
     std::map<RowId, Pending> pending;
   };
@@ -145,12 +186,19 @@ class Model {
   [[nodiscard]] bool in_group(std::size_t policy, std::size_t table, std::size_t column) const;
   [[nodiscard]] Value judge(std::size_t table, std::size_t column, Live siblings) const;
   [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
+  /// What the writes have added to a counter.
+  static std::int64_t added(const Live& writes, std::size_t column);
+  /// Adds to the counters among `values`.
+  void add(const RowId& row, Values& values, const Live& writes, std::int64_t sign) const;
+  void put_on_top(Node& newcomer, const Knowledge& fleet);
+  void show_settled(Node& node, const std::set<RowId>& waiting);
 
   Rows first_;  ///< what was there before any write
   Rules rules_;
   std::vector<Shape> shapes_;
   std::vector<Node> nodes_;
   std::deque<Write> writes_;  ///< referred to by address, so they must not move
+  std::vector<Overruled> overruled_;
 };
 
 }  // namespace mbsync::checker

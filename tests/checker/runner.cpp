@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 #include <tuple>
+#include <utility>
 
 namespace mbsync::checker {
 namespace {
@@ -35,24 +36,47 @@ std::string text_of(const Schema& schema, const Rows& rows) {
 
 using Waiting = std::map<RowId, std::string>;
 
+std::set<RowId> rows_of(const Waiting& waiting) {
+  std::set<RowId> rows;
+  for (const auto& [row, reason] : waiting) {
+    rows.insert(row);
+  }
+  return rows;
+}
+
+bool publishes_keep_both(const History& history) {
+  return std::any_of(history.steps.begin(), history.steps.end(), [](const Step& step) {
+    return step.kind == StepKind::kPublish && kPolicies[step.policy].keep_both;
+  });
+}
+
 class Run {
  public:
   Run(Lab& lab, const Schema& schema, const History& history, const Faults& faults)
       : lab_(lab),
         schema_(schema),
         history_(history),
-        exact_(!schema.has_constraints()),
+        exact_(!schema.has_constraints() && !publishes_keep_both(history)),
         sabotage_(faults.sabotage),
-        skew_(history.skews) {
-    lab_.reset(history.nodes, history.first_rows);
-    const auto rows = lab_.rows(0);
-    std::vector<Model::Shape> shapes;
+        skew_(history.skews),
+        nodes_(history.nodes) {
+    lab_.reset(history.nodes, history.first_rows, history.newcomer, history.own_rows);
+    const bool strangers = history.newcomer && history.nodes == 2;
+    const auto rows = strangers ? Rows{} : lab_.rows(0);
+    std::vector<Shape> shapes;
     for (const auto& table : schema.tables()) {
-      shapes.push_back({table.keys, table.columns.size()});
+      shapes.push_back(table.shape());
     }
     model_.emplace(history.nodes, rows, faults.rules, std::move(shapes));
+    const auto last = history.nodes - 1;
+    if (strangers) {
+      model_->begin_alone(0, lab_.rows(0), false);
+    }
+    if (history.newcomer) {
+      model_->begin_alone(last, lab_.rows(last), !strangers);
+    }
     for (std::size_t node = 1; node < history.nodes; ++node) {
-      compare(node, lab_.rows(node), rows, "the first rows differ");
+      compare(node, lab_.rows(node), model_->rows(node), "the first rows differ");
     }
   }
 
@@ -68,6 +92,8 @@ class Run {
 
   void heal() {
     for (std::size_t node = 0; node < history_.nodes; ++node) {
+      release(node, true);
+      accept(node);
       for (std::size_t other = 0; other < history_.nodes; ++other) {
         if (node != other && lab_.has_answer(node, other)) {
           deliver(node, other);
@@ -123,6 +149,7 @@ class Run {
         } else {
           check_unchanged(step.node);
         }
+        renew_capture(step.node);
         break;
       case StepKind::kSeal:
         lab_.seal(step.node);
@@ -137,28 +164,110 @@ class Run {
       case StepKind::kPublish:
         lab_.publish(step.node, step.policy);
         model_->publish(step.node, step.policy);
+        renew_capture(step.node);
         break;
       case StepKind::kClock:
         skew_[step.node] = step.skew;
         break;
+      case StepKind::kHold:
+        hold(step);
+        break;
+      case StepKind::kRelease:
+        release(step.node, step.commit);
+        break;
+      case StepKind::kRefuse:
+        // A newcomer that the database refuses rows to does not join before it takes them.
+        if (!model_->joins(step.node)) {
+          lab_.refuse(step.node, step.digits);
+          nodes_[step.node].refused = step.digits;
+        }
+        break;
+      case StepKind::kAccept:
+        accept(step.node);
+        break;
+      case StepKind::kSettle:
+        settle(step.node);
+        break;
+    }
+  }
+
+  using Differences = std::vector<std::vector<Model::Difference>>;  ///< by statement
+
+  /// What a transaction does, from the rows after each of its statements.
+  [[nodiscard]] Differences differences(std::size_t node, const std::vector<Rows>& after) const {
+    Differences all;
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      all.push_back(model_->differences(node, i == 0 ? model_->rows(node) : after[i - 1], after[i]));
+    }
+    return all;
+  }
+
+  void change(std::size_t node, std::int64_t at, const Differences& differences) {
+    for (const auto& one : differences) {
+      model_->change(node, at++, one);
     }
   }
 
   void write(const Step& step) {
     std::vector<Rows> after;
     const auto at = step.at + skew_[step.node];
-    if (!lab_.write(step.node, step.statements, at, after)) {
+    if (lab_.write(step.node, step.statements, at, after)) {
+      change(step.node, at, differences(step.node, after));
+    }
+  }
+
+  void hold(const Step& step) {
+    auto& held = nodes_[step.node].held;
+    std::vector<Rows> after;
+    const auto at = step.at + skew_[step.node];
+    // A table's captures say of a column what it was taken for when it was written.
+    if (!held && lab_.hold(step.node, step.statements, at, after)) {
+      held = Held{at, differences(step.node, after)};
+    }
+  }
+
+  void release(std::size_t node, bool commit) {
+    if (const auto held = std::exchange(nodes_[node].held, std::nullopt); held && lab_.release(node, commit)) {
+      change(node, held->at, held->differences);
+    }
+  }
+
+  void accept(std::size_t node) {
+    if (!std::exchange(nodes_[node].refused, "").empty()) {
+      lab_.refuse(node, "");
+    }
+  }
+
+  void settle(std::size_t node) {
+    if (nodes_[node].waiting.empty()) {
       return;
     }
-    for (std::size_t i = 0; i < after.size(); ++i) {
-      model_->change(step.node, at + static_cast<std::int64_t>(i), after[i]);
+    lab_.settle(node);
+    const auto waiting = lab_.waiting(node);
+    nodes_[node].waiting = rows_of(waiting);
+    model_->settle_waiting(node, nodes_[node].waiting);
+    check_shown(node, waiting, nodes_[node].waiting, "what waited was tried again");
+  }
+
+  void renew_capture(std::size_t node) {
+    const auto policy = model_->policy(node);
+    if (std::exchange(nodes_[node].captured_by, policy) == policy) {
+      return;
+    }
+    const auto waiting = lab_.renew_capture(node);
+    for (std::size_t table = 0; table < schema_.tables().size(); ++table) {
+      if (waiting.contains(table)) {
+        nodes_[node].captured_by.reset();  // once more, next time
+      } else {
+        model_->count(node, table, kPolicies[policy].count);
+      }
     }
   }
 
   void ask(std::size_t node, std::size_t other) {
     lab_.ask(node, other);
     model_->seal(other);
-    answers_[{node, other}] = {model_->knows(other), model_->policy(other)};
+    answers_[{node, other}] = {model_->knows(other), model_->policy(other), model_->joins(other)};
   }
 
   void deliver(std::size_t node, std::size_t other) {
@@ -167,45 +276,131 @@ class Run {
     } else {
       check_unchanged(node);  // out of date
     }
+    renew_capture(node);
   }
 
   void check_unchanged(std::size_t node) { compare(node, lab_.rows(node), model_->rows(node), "nothing was applied"); }
 
   void delivered(std::size_t node, std::size_t other) {
-    if (!sabotage_.empty()) {
+    const auto& answer = answers_.at({node, other});
+    if (answer.of_newcomer) {
+      throw Failure("it was pulled from a node that has not joined yet");
+    }
+    if (!sabotage_.empty() && !nodes_[node].held) {
       lab_.sabotage(node, sabotage_);
     }
-    const auto& [writes, policy] = answers_.at({node, other});
-    model_->learn(node, writes, policy);
+    auto& own = nodes_[node];
+    const bool may_wait = !exact_ || own.held || !own.refused.empty() || !own.waiting.empty();
+    const auto waiting = may_wait ? lab_.waiting(node) : Waiting{};
+    auto fresh = rows_of(waiting);
+    std::erase_if(fresh, [&](const RowId& row) { return own.waiting.contains(row); });
+    own.waiting = rows_of(waiting);
+    const bool joins = model_->joins(node);
+    model_->learn(node, answer.writes, answer.policy, own.waiting);
+    check_shown(node, waiting, fresh, "after a pull");
+    if (joins) {
+      lab_.count_newcomer();
+      check_overruled(node);
+    }
+  }
+
+  /// The rows after mbsync has done something to them. `tried`: those of the waiting rows that could not be written
+  /// just now.
+  void check_shown(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried, const std::string& when) {
     const auto rows = lab_.rows(node);
+    check_waiting(node, waiting, tried);
     if (exact_) {
-      compare(node, rows, model_->rows(node), "after a pull");
+      compare(node, rows, model_->rows(node), when);
       return;
     }
     model_->show(node, rows);
     check_constraints(node);
-    check_all_known(node, rows);
+    check_all_known(node, rows, waiting);
+  }
+
+  /// Rows wait for a reason (C10, C21), and where the model knows it all, no others.
+  void check_waiting(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried) {
+    const auto& own = nodes_[node];
+    if (tried.empty() || own.held) {
+      return;
+    }
+    const auto expected = model_->settle(model_->knows(node));
+    for (const auto& row : tried) {
+      const auto& table = schema_.tables()[row.table];
+      const auto outcome = expected.find(row);
+      const bool refused =
+          table.refuses && outcome != expected.end() && is_refused(node, outcome->second[table.marker()]);
+      // What refers to a row that waits, waits with it.
+      const bool others_wait = !exact_ && waiting.size() > tried.size();
+      if ((own.refused.empty() && !others_wait) || (exact_ && !refused)) {
+        throw Failure(fmt::format("on {} row {} of {} waits without need: {}\n{}", node_name(node), row.key, table.name,
+                                  waiting.at(row), state()));
+      }
+    }
+  }
+
+  [[nodiscard]] bool is_refused(std::size_t node, const Value& marker) const {
+    return marker && !marker->empty() && nodes_[node].refused.find(marker->back()) != std::string::npos;
+  }
+
+  /// What either side showed before a newcomer joined is shown or on record (C9).
+  void check_overruled(std::size_t node) {
+    if (model_->overruled().empty()) {
+      return;
+    }
+    const auto record = lab_.record(node);
+    const auto rows = lab_.rows(node);
+    for (const auto& one : model_->overruled()) {
+      const auto& table = schema_.tables()[one.row.table];
+      const auto& name = table.columns[one.column].name;
+      const bool counter = model_->role(one.row.table, one.column) == ColumnRole::kCounter;
+      const auto tells = [&](const Recorded& version) {
+        const auto value = version.values.find(name);
+        return version.row == one.row && value != version.values.end() && (counter || value->second == one.value);
+      };
+      const auto shown = rows.find(one.row);
+      if (std::none_of(record.begin(), record.end(), tells) &&
+          (shown == rows.end() || shown->second[one.column] != one.value)) {
+        throw Failure(fmt::format("on {}, which has joined, {} = {} of row {} of {} is neither shown nor on record\n{}",
+                                  node_name(node), name, one.value.value_or("NULL"), one.row.key, table.name, state()));
+      }
+    }
   }
 
   /// What the node shows, what it has on record and what waits there account for every write that it has heard of.
-  void check_all_known(std::size_t node, const Rows& rows) {
+  void check_all_known(std::size_t node, const Rows& rows, const Waiting& waiting) {
     const auto record = lab_.record(node);
-    const auto waiting = lab_.waiting(node);
     if (!exact_) {
       check_others(node, rows, record, waiting);
     }
     check_nothing_lost(node, rows, record, waiting);
-    check_mending(node, record);
+    check_mending(node, rows, record, waiting);
+  }
+
+  /// Whether a version of a row lives on under another key (C15).
+  static bool is_kept_apart(const Recorded& one) {
+    return one.row != one.about && std::any_of(one.decisions.begin(), one.decisions.end(),
+                                               [](const auto& column) { return column.second.rule == "keep-both"; });
   }
 
   /// What mbsync has done by itself is what the schema and the rules say (CONFLICTS.md C18 to C20).
-  void check_mending(std::size_t node, const std::vector<Recorded>& record) {
+  void check_mending(std::size_t node, const Rows& rows, const std::vector<Recorded>& record, const Waiting& waiting) {
+    std::set<RowId> gone;  // for other reasons
+    for (const auto& one : record) {
+      if (one.kind == "unique" || one.kind == "reference") {
+        gone.insert(one.about);
+      }
+    }
     for (std::size_t i = 0; i < record.size(); ++i) {
       const auto& one = record[i];
       const auto wrong = [&](const std::string& what) {
         throw Failure(fmt::format("on {} conflict {} of {} {}, {}: {}\n{}", node_name(node), one.id,
                                   schema_.tables()[one.about.table].name, one.about.key, one.kind, what, state()));
       };
+      if (is_kept_apart(one) && !rows.contains(one.row) && !waiting.contains(one.row) && !gone.contains(one.row) &&
+          !model_->has_deleted(node, one.row)) {
+        wrong("the row that is kept beside it is not there");
+      }
       if (one.kind == "unique" && one.row == one.about) {
         // The winner comes first, and is the one that had the value first.
         if (i == 0 || record[i - 1].id != one.id) {
@@ -262,8 +457,9 @@ class Run {
   void check_others(std::size_t node, const Rows& rows, const std::vector<Recorded>& record, const Waiting& waiting) {
     std::set<RowId> known_otherwise;
     for (const auto& one : record) {
-      if (one.kind == "unique" || one.kind == "reference") {
+      if (one.kind == "unique" || one.kind == "reference" || is_kept_apart(one)) {
         known_otherwise.insert(one.about);
+        known_otherwise.insert(one.row);
       }
     }
     for (const auto& [row, reason] : waiting) {
@@ -287,13 +483,8 @@ class Run {
         }
       }
     }
-    if (!exact_) {
-      for (std::size_t node = 0; node < history_.nodes; ++node) {
-        if (!lab_.waiting(node).empty()) {
-          lab_.settle(node);
-          model_->show(node, lab_.rows(node));
-        }
-      }
+    for (std::size_t node = 0; node < history_.nodes; ++node) {
+      settle(node);
     }
   }
 
@@ -318,7 +509,7 @@ class Run {
                                   record, node_name(node), lab_.record_text(node)));
       }
       check_constraints(node);
-      check_all_known(node, own);
+      check_all_known(node, own, {});
     }
   }
 
@@ -337,15 +528,19 @@ class Run {
       const auto tells = [&, write = write, column = column](const Recorded& one) {
         // What mbsync itself has done about a row is recorded with the latest of the writes that made it. And a write
         // of its own, which the model does not know, may have taken the value over before it lost.
-        const bool exactly = one.node == write->node && one.at == write->at;
+        const bool exactly = one.node == write->node && one.at == (write->at == kTimeUnknown ? 0 : write->at);
+        if (one.about == write->row && is_kept_apart(one)) {
+          return one.node == write->node;
+        }
         if (one.row != write->row || (exact_ && !exactly)) {
           return false;
         }
         if (!column) {
           return one.deleted;
         }
+        const bool counter = model_->role(write->row.table, *column) == ColumnRole::kCounter;
         const auto value = one.values.find(table.columns[*column].name);
-        return value != one.values.end() && value->second == write->values[*column];
+        return value != one.values.end() && (counter || value->second == write->values[*column]);
       };
       if (!waiting.contains(write->row) && std::none_of(record.begin(), record.end(), tells)) {
         throw Failure(fmt::format(
@@ -387,7 +582,23 @@ class Run {
   const std::string& sabotage_;
   std::vector<std::int64_t> skew_;
   std::optional<Model> model_;
-  std::map<std::pair<std::size_t, std::size_t>, std::pair<Knowledge, std::size_t>> answers_;  ///< with the policy
+  struct Held {
+    std::int64_t at;
+    Differences differences;
+  };
+  struct Node {
+    std::optional<Held> held{};  ///< by a transaction that is open
+    std::string refused{};       ///< rows whose marker ends with one of these
+    std::set<RowId> waiting{};
+    std::optional<std::size_t> captured_by = 0;  ///< the policy that capture knows
+  };
+  std::vector<Node> nodes_;
+  struct Answer {
+    Knowledge writes;
+    std::size_t policy = 0;
+    bool of_newcomer = false;
+  };
+  std::map<std::pair<std::size_t, std::size_t>, Answer> answers_;
 };
 
 /// Deals with blocks of histories that share a schema, until there are none left or one has failed.
@@ -527,10 +738,12 @@ Shrunk shrink(Lab& lab, const Schema& schema, History history, std::string failu
         again = attempt(smaller) || again;
       }
     }
-    for (std::size_t k = best.history.first_rows.size(); k-- > 0;) {
-      auto smaller = best.history;
-      smaller.first_rows.erase(smaller.first_rows.begin() + static_cast<std::ptrdiff_t>(k));
-      again = attempt(smaller) || again;
+    for (const auto rows : {&History::first_rows, &History::own_rows}) {
+      for (std::size_t k = (best.history.*rows).size(); k-- > 0;) {
+        auto smaller = best.history;
+        (smaller.*rows).erase((smaller.*rows).begin() + static_cast<std::ptrdiff_t>(k));
+        again = attempt(smaller) || again;
+      }
     }
   }
   return best;

@@ -66,10 +66,17 @@ Schema::Schema(std::uint64_t seed) {
           fmt::format("k{}", i), type, {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(some)}, true, ""});
     }
     table.columns.push_back(Column{"marker", "text", {}, false, ""});
+    table.refuses = chance(rng, 40);
     const auto plain = rng.below(4);
     for (std::size_t i = 0; i < plain; ++i) {
       const auto& [type, values] = any_of(rng, value_types());
       table.columns.push_back(Column{fmt::format("v{}", i), type, values, chance(rng, 15), ""});
+    }
+    if (chance(rng, 30)) {
+      table.columns.push_back(Column{"tags", "text[]", {"'{}'", "'{a}'", "'{b,a}'", "'{a,c,a}'"}, false, ""});
+    }
+    if (chance(rng, 30)) {
+      table.columns.push_back(Column{"stock", "int", {"0", "10"}, true, ""});
     }
     if (refer && chance(rng, index == 0 ? 20 : 85)) {
       const auto references = 1 + rng.below(2);
@@ -94,7 +101,13 @@ Schema::Schema(std::uint64_t seed) {
         table.foreign_keys.push_back(std::move(key));
       }
     }
-    if (unique && chance(rng, 80)) {
+    if (unique && !table.foreign_keys.empty() && chance(rng, 25)) {
+      UniqueKey key;
+      for (const auto& reference : table.foreign_keys) {
+        key.columns.insert(key.columns.end(), reference.columns.begin(), reference.columns.end());
+      }
+      table.unique_keys.push_back(std::move(key));
+    } else if (unique && chance(rng, 80)) {
       const auto first = table.columns.size();
       const auto variant = rng.below(6);
       const bool text = variant != 1;
@@ -125,6 +138,26 @@ bool Schema::has_constraints() const {
                      [](const Table& table) { return !table.foreign_keys.empty() || !table.unique_keys.empty(); });
 }
 
+bool Schema::has_counters() const {
+  return std::any_of(tables_.begin(), tables_.end(), [](const Table& table) {
+    const auto shape = table.shape();
+    return std::find(shape.begin(), shape.end(), ColumnRole::kCounter) != shape.end();
+  });
+}
+
+Shape Table::shape() const {
+  Shape shape;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const auto& called = columns[i].name;
+    shape.push_back(i < keys            ? ColumnRole::kKey
+                    : i == marker()     ? ColumnRole::kMarker
+                    : called == "tags"  ? ColumnRole::kTags
+                    : called == "stock" ? ColumnRole::kCounter
+                                        : ColumnRole::kPlain);
+  }
+  return shape;
+}
+
 std::string Schema::names(const Table& table, const std::vector<std::size_t>& columns) {
   std::vector<std::string> list;
   list.reserve(columns.size());
@@ -145,7 +178,8 @@ std::string Schema::create() const {
       sql += fmt::format("{} {}{}{}, ", column.name, column.type, column.not_null ? " NOT NULL" : "",
                          column.default_value.empty() ? "" : " DEFAULT " + column.default_value);
     }
-    sql += fmt::format("PRIMARY KEY ({}));\n", names(table, key));
+    sql +=
+        fmt::format("PRIMARY KEY ({}){});\n", names(table, key), table.refuses ? ", CHECK (lab.accepts(marker))" : "");
     for (std::size_t i = 0; i < table.unique_keys.size(); ++i) {
       const auto& unique = table.unique_keys[i];
       if (unique.deferred) {
@@ -215,7 +249,9 @@ std::string Schema::insert(Rng& rng, const Table& table, const std::string& mark
     if (i < table.keys) {
       keys.push_back(table.columns[i].name);
     } else if (chance(rng, 60)) {
-      updates.push_back(fmt::format("{0} = excluded.{0}", table.columns[i].name));
+      const auto& name = table.columns[i].name;
+      updates.push_back(name == "stock" ? fmt::format("stock = {}.stock + excluded.stock", table.name)
+                                        : fmt::format("{0} = excluded.{0}", name));
     }
   }
   return fmt::format("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {}", table.name, fmt::join(all, ", "),
@@ -241,9 +277,17 @@ bool Schema::is_referred_to(std::size_t number) const {
 }
 
 std::vector<std::string> Schema::statements(Rng& rng, const std::string& marker) const {
+  return statements(rng, marker, 100);
+}
+
+std::vector<std::string> Schema::row_statements(Rng& rng, const std::string& marker) const {
+  return statements(rng, marker, 98);
+}
+
+std::vector<std::string> Schema::statements(Rng& rng, const std::string& marker, std::uint64_t kinds) const {
   const auto number = rng.below(tables_.size());
   const auto& table = tables_[number];
-  auto kind = rng.below(100);
+  auto kind = rng.below(kinds);
   // Where there are references, what is referred to goes more often, and what refers is written more often.
   if (is_referred_to(number) && chance(rng, 35)) {
     kind = 80;
@@ -266,7 +310,10 @@ std::vector<std::string> Schema::statements(Rng& rng, const std::string& marker)
     std::vector<std::string> set;
     for (std::size_t i = table.keys; i < table.columns.size(); ++i) {
       if (chance(rng, i == table.marker() ? 65 : 40)) {
-        set.push_back(fmt::format("{} = {}", table.columns[i].name, value(rng, table, i, marker)));
+        const auto& name = table.columns[i].name;
+        set.push_back(name == "stock" && chance(rng, 80)
+                          ? fmt::format("stock = stock + {}", static_cast<int>(rng.below(9)) - 4)
+                          : fmt::format("{} = {}", name, value(rng, table, i, marker)));
       }
     }
     if (set.empty()) {

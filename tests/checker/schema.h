@@ -43,8 +43,10 @@ struct Table {
   std::size_t keys = 1;
   std::vector<ForeignKey> foreign_keys{};
   std::vector<UniqueKey> unique_keys{};
+  bool refuses = false;  ///< what lab.accepts() says; see Lab::refuse()
 
   [[nodiscard]] std::size_t marker() const { return keys; }
+  [[nodiscard]] Shape shape() const;
 };
 
 class Schema {
@@ -52,6 +54,7 @@ class Schema {
   explicit Schema(std::uint64_t seed);
 
   [[nodiscard]] const std::vector<Table>& tables() const { return tables_; }
+  [[nodiscard]] bool has_counters() const;
   /// Whether mbsync may have to make writes of its own (CONFLICTS.md C18), which the model knows nothing of.
   [[nodiscard]] bool has_constraints() const;
   [[nodiscard]] bool is_referred_to(std::size_t number) const;
@@ -65,6 +68,8 @@ class Schema {
   /// One statement of an application; some come with another before them that makes it more likely to be taken.
   /// `marker` is written into the rows.
   [[nodiscard]] std::vector<std::string> statements(mbsync::test::Rng& rng, const std::string& marker) const;
+  /// The same, but none that locks a table.
+  [[nodiscard]] std::vector<std::string> row_statements(mbsync::test::Rng& rng, const std::string& marker) const;
 
   /// All rows: number of the table, key as mbsync writes it, values; kNull is NULL.
   [[nodiscard]] std::string read() const;
@@ -74,6 +79,8 @@ class Schema {
   static constexpr const char* kNull = "\xE2\x88\x85";
 
  private:
+  [[nodiscard]] std::vector<std::string> statements(mbsync::test::Rng& rng, const std::string& marker,
+                                                    std::uint64_t kinds) const;
   [[nodiscard]] std::string value(mbsync::test::Rng& rng, const Table& table, std::size_t column,
                                   const std::string& marker) const;
   [[nodiscard]] std::string key_condition(mbsync::test::Rng& rng, const Table& table) const;
