@@ -263,6 +263,29 @@ Result<void> Applier::begin(const Task& task) {
   return db_.run(settings);
 }
 
+// A unique key that is checked at the end of a transaction is checked for whoever comes second. Where constraints are
+// bypassed that is not done for mbsync, nor for the application if it came first and has not committed yet. So nobody
+// else may be writing the table. (With constraints, and with keys that are checked at once, the database waits itself.)
+Result<void> Applier::lock_out_inserts(const Task& task, const StagedTable& staged) {
+  const auto& keys = staged.table->unique_keys;
+  const bool late = staged.table->key_is_deferrable ||
+                    std::any_of(keys.begin(), keys.end(), [](const UniqueKey& key) { return key.deferrable; });
+  if (!role_.replica || !late || (staged.rows == 0 && !task.repair)) {
+    return {};
+  }
+  const auto lock = fmt::format("LOCK TABLE {} IN SHARE MODE", staged.table->quoted());
+  if (!task.skip_held) {
+    return db_.run(lock);
+  }
+  MBSYNC_TRY(db_.exec("SAVEPOINT inserts"));
+  auto locked = db_.run(lock);
+  if (locked || !may_try_again(db_, locked.error())) {
+    return locked ? db_.run("RELEASE SAVEPOINT inserts") : locked;
+  }
+  MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT inserts"));
+  return db_.run(fmt::format("UPDATE {} SET m_held = true WHERE m_deleted IS NOT TRUE", staged.name));
+}
+
 // Rows that may go need the stronger lock: nobody can refer to them any more. With `skip_held`, what cannot be locked
 // at once is marked.
 Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
@@ -327,7 +350,11 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   MBSYNC_TRY(plan_for(db_, most));
   for (const auto* entry : order) {
-    if (const auto locked = lock_rows(task, *entry); !locked) {
+    auto locked = lock_out_inserts(task, *entry);
+    if (locked) {
+      locked = lock_rows(task, *entry);
+    }
+    if (!locked) {
       return locked.error().in(fmt::format("locking rows of table {}", entry->table->display()));
     }
   }

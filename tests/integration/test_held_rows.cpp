@@ -301,3 +301,24 @@ TEST_CASE("held rows: one that clashes by then is mended (C19), and the others d
   shop.exchange();
   shop.check_end();
 }
+
+TEST_CASE("held rows: a key that is checked at the end of a transaction is kept, whoever commits first (C10, C19)") {
+  const std::string late = GENERATE("sku text UNIQUE DEFERRABLE INITIALLY DEFERRED, id int PRIMARY KEY",
+                                    "sku text, id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED");
+  const bool by_sku = late.starts_with("sku text UNIQUE");
+  Pair pair("CREATE TABLE part (" + late + ", note text); CREATE TABLE other (id int PRIMARY KEY)");
+  SqlSession holder{pair.a.url()};
+  holder.execute("BEGIN; INSERT INTO part VALUES ('x', 1, 'of a')");
+  pair.b.execute(by_sku ? "INSERT INTO part VALUES ('x', 2, 'of b'); INSERT INTO other VALUES (1)"
+                        : "INSERT INTO part VALUES ('y', 1, 'of b'); INSERT INTO other VALUES (1)");
+  CHECK(pair.a.pull(pair.b).set_aside == 1);
+  CHECK(pair.a.scalar("SELECT count(*) FROM other") == "1");
+  holder.execute("COMMIT");
+  REQUIRE(pair.a.store().settle_unseen());
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT count(*) = count(DISTINCT id) AND count(*) = count(DISTINCT sku) FROM part") == "t");
+    CHECK(node->scalar("SELECT count(*) FROM part") == (by_sku ? "2" : "1"));
+  }
+  CHECK(pair.a.rows("part") == pair.b.rows("part"));
+}
