@@ -44,10 +44,11 @@ Json iso_time(WriteTime at) {
 std::string ConflictRecord::signature() const {
   std::vector<std::string> dots;
   for (const auto& version : versions) {
-    dots.push_back(dot_of(version));
+    dots.push_back(dot_of(version) + (version.key.empty() || version.key == key ? "" : "=" + version.key));
   }
   std::sort(dots.begin(), dots.end());
-  return fmt::format("{}|{}.{}|{}|{}", kind, schema, table, key, fmt::join(dots, " "));
+  return fmt::format("{}|{}.{}|{}|{}|{}", kind, schema, table, key, fmt::join(dots, " "),
+                     kind == "existence" ? existence_rule : "");
 }
 
 std::vector<Value> ConflictRecord::line() const {

@@ -82,6 +82,9 @@ void Judge::add_conflicts(const JudgedRow& row, const RowState& state, const Out
   };
   auto record = new_record(existence ? "existence" : "values", row);
   record.exists = outcome.exists;
+  if (existence) {
+    record.existence_rule = word_of(outcome.exists ? DeleteRule::kUpdateWins : DeleteRule::kDeleteWins);
+  }
   for (const auto* write : writes) {
     const auto key = apart.find(write->dot);
     record.versions.push_back(ConflictVersion{to_string(write->dot.origin), write->dot.counter, write->at,
@@ -90,7 +93,6 @@ void Judge::add_conflicts(const JudgedRow& row, const RowState& state, const Out
   const auto signature = record.signature();
   for (const auto& conflict : outcome.conflicts) {
     if (conflict.column == kRowMark) {
-      record.existence_rule = word_of(outcome.exists ? DeleteRule::kUpdateWins : DeleteRule::kDeleteWins);
       record.existence_version = place_of(conflict.winner);
       continue;
     }

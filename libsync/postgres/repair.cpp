@@ -431,14 +431,16 @@ Result<std::optional<Repair::Unchecked>> Repair::find_unchecked(const Edge& edge
   for (const auto& column : edge.reference->columns) {
     mask[edge.child->find(column)->number] = '1';
   }
+  // A row that had to come back for others is as its deletion found it, whatever else is known of it.
+  const bool came_back = pinned_.contains({edge.child->id, child_key});
   const auto writes = db_.exec(fmt::format(
-      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER (), count(*) OVER () FROM mbsync.change c WHERE c.tab "
-      "= "
-      "{} AND "
-      "{} AND position(B'1' IN c.cols & B'{}') > 0 ORDER BY c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
-      micros_of("c.at"), edge.child->id, has_key("c", db_.quote(child_key)), mask));
+      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER (), count(*) OVER (), c.deleted FROM mbsync.change c "
+      "WHERE c.tab = {} AND {} AND position(B'1' IN c.cols & B'{}') > 0 ORDER BY {}c.at DESC, c.origin DESC, c.counter "
+      "DESC LIMIT 1",
+      micros_of("c.at"), edge.child->id, has_key("c", db_.quote(child_key)), mask,
+      came_back ? "c.deleted DESC, " : ""));
   MBSYNC_TRY(writes);
-  const bool by_deletions = !writes->empty() && (*writes)[0][3].as<bool>();
+  const bool by_deletions = !writes->empty() && (*writes)[0][came_back ? 5 : 3].as<bool>();
   const bool by_several =
       !writes->empty() && edge.reference->columns.size() > 1 && (*writes)[0][4].as<std::int64_t>() > 1;
   if (!by_deletions && !by_several) {
