@@ -173,11 +173,23 @@ Result<void> Judge::judge(JudgedRow& row) {
   }
   auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
   auto counters = join(row.my_counters, row.their_counters);
-  // A newcomer's row that the fleet does not have is news, and shows what it shows.
-  const bool news = context_.header.full && !row.their_row;
+  // Of a newcomer's.
+  RowState own;
+  RowState fleet;
+  if (context_.header.full) {
+    for (const auto& entry : merged.writes) {
+      (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
+    }
+  }
+  // A newcomer's row that the fleet does not have is news, and shows what it shows. The sender may have it although it
+  // does not show it, where the application holds it up there.
+  const bool news =
+      context_.header.full && !row.their_row && !settle(fleet, numbers_, std::nullopt, nulls, book_).exists;
   const auto totals = total_of(news ? row.my_counters : counters);
-  for (auto& entry : merged.writes) {
-    add_sums(entry.values, totals);
+  for (auto* state : {&merged, &own, &fleet}) {
+    for (auto& entry : state->writes) {
+      add_sums(entry.values, totals);
+    }
   }
   for (auto* side : {&row.my_base, &row.their_row}) {
     if (side->has_value()) {
@@ -192,11 +204,6 @@ Result<void> Judge::judge(JudgedRow& row) {
   add_counters(row, counters);
   // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
   if (context_.header.full) {
-    RowState own;
-    RowState fleet;
-    for (const auto& entry : merged.writes) {
-      (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
-    }
     // The sender's row does not show what the application holds up there.
     const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
     const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;

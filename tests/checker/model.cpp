@@ -326,12 +326,18 @@ void Model::show_settled(Node& node, const std::set<RowId>& waiting) {
 void Model::put_on_top(Node& newcomer, const Knowledge& fleet) {
   const auto base = settle(fleet);
   const auto before = newcomer.knowledge;
+  const auto of_fleet = by_row(fleet);
   for (const auto& [row, writes] : by_row(before)) {
+    const auto known = of_fleet.find(row);
     for (const auto* write : writes) {
       if (write->at == kTimeUnknown && base.contains(row)) {
         newcomer.knowledge.erase(write->id);
-      } else {
-        writes_[write->id].seen.insert(fleet.begin(), fleet.end());
+        continue;
+      }
+      auto& own = writes_[write->id];
+      own.seen.insert(fleet.begin(), fleet.end());
+      if (known != of_fleet.end() && !base.contains(row)) {
+        add(row, own.values, known->second, -1);  // the row shows what it showed
       }
     }
   }
