@@ -344,8 +344,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   ApplyReport report;
   const auto order = parents_first(task.staged);
   std::int64_t most = 0;
-  for (const auto* entry : order) {
+  for (auto* entry : order) {
     report.rows += entry->rows;
+    entry->full = header.full;
     most = std::max(most, entry->rows);
   }
   MBSYNC_TRY(plan_for(db_, most));

@@ -40,8 +40,9 @@ struct ConflictRecord {
   std::optional<std::size_t> existence_version;
   bool is_open = false;
 
-  /// What the id is computed from; does not depend on values. What became of the row as a whole is part of it, since the
-  /// same versions may come to something else once there is a write of a newer policy beside them (CONFLICTS.md C11).
+  /// What the id is computed from; does not depend on values. What became of the row as a whole is part of it, since
+  /// the same versions may come to something else once there is a write of a newer policy beside them (CONFLICTS.md
+  /// C11).
   [[nodiscard]] std::string signature() const;
   /// The columns of pg_temp.new_conflict, in order.
   [[nodiscard]] std::vector<Value> line() const;

@@ -218,7 +218,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
                              : fmt::format("{} s JOIN {} t ON {}", stage->name, child->quoted(),
                                            TableSql(*child).key_match("t", "s.m_key"));
     const auto which = fmt::format("s.m_deleted IS NOT TRUE AND {} AND {}", all_present(*reference, own),
-                                   staged ? may_have_written(*child, reference->columns) : "true");
+                                   staged ? may_have_written(*stage, reference->columns) : "true");
     const auto expected = db_.exec(fmt::format("SELECT count(*) FROM {} WHERE {}", rows, which));
     MBSYNC_TRY(expected);
     if ((*expected)[0][0].as<std::int64_t>() == 0) {

@@ -62,10 +62,13 @@ std::string all_present(const ForeignKey& reference, const NameColumn& child) {
   return condition;
 }
 
-std::string may_have_written(const Table& table, const std::vector<std::string>& columns) {
+std::string may_have_written(const StagedTable& staged, const std::vector<std::string>& columns) {
+  if (staged.full) {
+    return "true";
+  }
   std::string condition = "s.m_cols IS NULL";
   for (const auto& column : columns) {
-    condition += fmt::format(" OR substring(s.m_cols FROM {} FOR 1) = B'1'", table.find(column)->number + 1);
+    condition += fmt::format(" OR substring(s.m_cols FROM {} FOR 1) = B'1'", staged.table->find(column)->number + 1);
   }
   return fmt::format("({})", condition);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "schema.h"
+#include "staged_table.h"
 
 namespace mbsync {
 
@@ -37,7 +38,7 @@ std::string all_present(const ForeignKey& reference, const NameColumn& child);
 
 /// Whether the staged row `s` may have a new value in one of the columns. A column that it is not the latest write of
 /// was checked when its value came.
-std::string may_have_written(const Table& table, const std::vector<std::string>& columns);
+std::string may_have_written(const StagedTable& staged, const std::vector<std::string>& columns);
 
 std::string quoted_parent(const ForeignKey& reference);
 

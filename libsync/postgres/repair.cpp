@@ -495,12 +495,12 @@ std::string Repair::has_parent(const Edge& edge, const NameColumn& child) const 
 // Staged rows whose parent will not be there.
 Result<std::vector<std::string>> Repair::dangling(const Edge& edge) {
   const auto own = staged_of("s", *edge.child);
-  const auto rows =
-      db_.exec(fmt::format("SELECT s.m_key FROM {} s WHERE s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
-                           "NOT {} ORDER BY s.m_key",
-                           stage(*edge.child).name, all_present(*edge.reference, own),
-                           edge.reference->validated ? "true" : may_have_written(*edge.child, edge.reference->columns),
-                           has_parent(edge, own)));
+  const auto rows = db_.exec(
+      fmt::format("SELECT s.m_key FROM {} s WHERE s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
+                  "NOT {} ORDER BY s.m_key",
+                  stage(*edge.child).name, all_present(*edge.reference, own),
+                  edge.reference->validated ? "true" : may_have_written(stage(*edge.child), edge.reference->columns),
+                  has_parent(edge, own)));
   MBSYNC_TRY(rows);
   std::vector<std::string> keys;
   for (const auto& row : *rows) {

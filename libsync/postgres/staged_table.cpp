@@ -15,7 +15,7 @@ Result<StagedTable> make_stage(PgConnection& db, const Table& table) {
       "false, {}",
       TableSql(table).staged_definitions());
   MBSYNC_TRY(db.ensure_temporary_table(name, definition, {"m_kept", "m_writes"}));
-  return StagedTable{&table, "pg_temp." + name, 0, true, {}};
+  return StagedTable{&table, "pg_temp." + name, 0, true, false, {}};
 }
 
 }  // namespace mbsync

@@ -16,6 +16,7 @@ struct StagedTable {
   std::string name;  ///< "pg_temp.stage_17"
   std::int64_t rows = 0;
   bool may_delete = true;  ///< false: surely no row here goes; spares the statements that deal with rows that do
+  bool full = false;       ///< of a full answer: a row may be new here although its writes hold but some of its columns
   /// Sender's column number to ours, where the two number differently; empty where they agree.
   std::map<ColumnNumber, ColumnNumber> renumber;
 };

@@ -36,9 +36,9 @@ std::int64_t any_skew(Rng& rng) {
 
 StepKind any_kind(Rng& rng) {
   constexpr std::pair<StepKind, std::uint64_t> kShares[] = {
-      {StepKind::kWrite, 41},  {StepKind::kPublish, 5}, {StepKind::kPull, 24}, {StepKind::kAsk, 5},
+      {StepKind::kWrite, 43},  {StepKind::kPublish, 4}, {StepKind::kPull, 24}, {StepKind::kAsk, 5},
       {StepKind::kDeliver, 4}, {StepKind::kSeal, 2},    {StepKind::kCut, 1},   {StepKind::kForget, 5},
-      {StepKind::kCrash, 1},   {StepKind::kClock, 2},   {StepKind::kHold, 3},  {StepKind::kRelease, 2},
+      {StepKind::kCrash, 1},   {StepKind::kClock, 2},   {StepKind::kHold, 2},  {StepKind::kRelease, 2},
       {StepKind::kRefuse, 2},  {StepKind::kAccept, 1},  {StepKind::kSettle, 2}};
   auto digit = rng.below(100);
   for (const auto& [kind, share] : kShares) {

@@ -189,7 +189,7 @@ void Lab::reset(std::size_t nodes, const std::vector<std::string>& first_rows, b
     node.holder->execute("ROLLBACK");
     node.holds = false;
     node.application->execute(clear + (i < fleet ? meet : "") + "COMMIT");
-    renew_capture(i);
+    renew_capture(i, false);
     if (i >= fleet) {
       make_own_rows(node, i + 1 == nodes ? own_rows : first_rows);
     } else if (i == 0) {
@@ -222,13 +222,16 @@ void Lab::make_own_rows(Node& node, const std::vector<std::string>& rows) {
   node.application->execute("UPDATE mbsync.capture SET at = '-infinity'");
 }
 
-std::set<std::size_t> Lab::renew_capture(std::size_t node) {
+std::set<std::size_t> Lab::renew_capture(std::size_t number, bool counted) {
+  auto& node = nodes_[number];
   std::set<std::size_t> waiting;
-  if (schema_ && schema_->has_counters() && must(nodes_[node].store->poll(), "poll").stale) {
-    for (const auto& name : must(nodes_[node].store->refresh(), "refresh").waiting) {
-      waiting.insert(table_number(name.substr(name.find('.') + 1)));
-    }
+  if (!schema_ || !schema_->has_counters() || node.counted == counted) {
+    return waiting;
   }
+  for (const auto& name : must(node.store->refresh(), "refresh").waiting) {
+    waiting.insert(table_number(name.substr(name.find('.') + 1)));
+  }
+  node.counted = waiting.empty() ? counted : node.counted;
   return waiting;
 }
 

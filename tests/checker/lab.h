@@ -102,8 +102,9 @@ class Lab {
   void publish(std::size_t node, std::size_t policy);
   /// Tries again what was set aside.
   void settle(std::size_t node);
-  /// Has capture do what the policy says by now. Returns the tables where it still does what it did.
-  std::set<std::size_t> renew_capture(std::size_t node);
+  /// Has capture take counters for counters, or not any more, as the policy says by now. Returns the tables where it
+  /// still does what it did.
+  std::set<std::size_t> renew_capture(std::size_t node, bool counted);
   void crash(std::size_t node);
   /// Statements that neither triggers nor constraints see.
   void sabotage(std::size_t node, const std::string& sql);
@@ -129,8 +130,9 @@ class Lab {
     std::unique_ptr<PgStore> store;
     std::unique_ptr<mbsync::test::SqlSession> application;
     std::unique_ptr<mbsync::test::SqlSession>
-        holder;          ///< the application's as well; with a transaction that stays open
-    bool holds = false;  ///< it has one
+        holder;            ///< the application's as well; with a transaction that stays open
+    bool holds = false;    ///< it has one
+    bool counted = false;  ///< capture takes counters for counters
     std::map<std::size_t, std::unique_ptr<PullSession>> pulls;
     std::set<std::size_t> answered;  ///< pulls that have an answer which is not applied
   };

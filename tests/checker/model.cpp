@@ -139,7 +139,7 @@ Model::Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shape
   }
 }
 
-void Model::begin_alone(std::size_t node, Rows rows, bool joins) {
+void Model::begin_alone(std::size_t node, const Rows& rows, bool joins) {
   auto& own = nodes_[node];
   own.rows.clear();
   change(node, kTimeUnknown, differences(node, {}, rows));
@@ -165,11 +165,10 @@ std::vector<Model::Difference> Model::differences(std::size_t node, const Rows& 
     }
     Difference one{row, was_there, true, values};
     for (std::size_t column = 0; column < values.size(); ++column) {
-      if (!was_there) {
-        one.columns.insert(column);
-      } else if (old->second[column] == values[column]) {
+      if (was_there && old->second[column] == values[column]) {
         continue;
-      } else if (role(row.table, column) == ColumnRole::kCounter && nodes_[node].counted.contains(row.table)) {
+      }
+      if (was_there && role(row.table, column) == ColumnRole::kCounter && nodes_[node].counted.contains(row.table)) {
         one.added[column] = std::stoll(*values[column]) - std::stoll(*old->second[column]);
       } else {
         one.columns.insert(column);

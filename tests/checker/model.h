@@ -107,7 +107,7 @@ class Model {
   Model(std::size_t nodes, Rows rows, Rules rules, std::vector<Shape> shapes);
   /// `node` has never met the others, and has `rows` from before mbsync. If it `joins` a fleet, its rows and writes go
   /// on top of the fleet's when it hears of them (C9); else it is the equal of the only other one.
-  void begin_alone(std::size_t node, Rows rows, bool joins);
+  void begin_alone(std::size_t node, const Rows& rows, bool joins);
 
   /// What the application sees on a node.
   [[nodiscard]] const Rows& rows(std::size_t node) const { return nodes_[node].rows; }

@@ -244,9 +244,14 @@ class Run {
     }
     lab_.settle(node);
     const auto waiting = lab_.waiting(node);
-    nodes_[node].waiting = rows_of(waiting);
-    model_->settle_waiting(node, nodes_[node].waiting);
-    check_shown(node, waiting, nodes_[node].waiting, "what waited was tried again");
+    const auto left = rows_of(waiting);
+    if (std::exchange(nodes_[node].waiting, left) == left) {
+      check_unchanged(node);  // nothing is sealed then either
+      check_waiting(node, waiting, left);
+      return;
+    }
+    model_->settle_waiting(node, left);
+    check_shown(node, waiting, left, "what waited was tried again");
   }
 
   void renew_capture(std::size_t node) {
@@ -254,7 +259,7 @@ class Run {
     if (std::exchange(nodes_[node].captured_by, policy) == policy) {
       return;
     }
-    const auto waiting = lab_.renew_capture(node);
+    const auto waiting = lab_.renew_capture(node, kPolicies[policy].count);
     for (std::size_t table = 0; table < schema_.tables().size(); ++table) {
       if (waiting.contains(table)) {
         nodes_[node].captured_by.reset();  // once more, next time
