@@ -129,10 +129,9 @@ class Lab {
     std::string database;
     std::unique_ptr<PgStore> store;
     std::unique_ptr<mbsync::test::SqlSession> application;
-    std::unique_ptr<mbsync::test::SqlSession>
-        holder;            ///< the application's as well; with a transaction that stays open
-    bool holds = false;    ///< it has one
-    bool counted = false;  ///< capture takes counters for counters
+    std::unique_ptr<mbsync::test::SqlSession> holder;  ///< the application's other session
+    bool holds = false;                                ///< it has a transaction that stays open
+    bool counted = false;                              ///< capture takes counters for counters
     std::map<std::size_t, std::unique_ptr<PullSession>> pulls;
     std::set<std::size_t> answered;  ///< pulls that have an answer which is not applied
   };

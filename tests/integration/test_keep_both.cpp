@@ -74,6 +74,26 @@ TEST_CASE("keep_both: what is written to the row that stays does not bring the o
   }
 }
 
+TEST_CASE("keep_both: the record says so although the same writes were judged before, under no policy (C11, C15)",
+          "[keep_both]") {
+  Pair pair("CREATE TABLE log (id int PRIMARY KEY, entry text, note text)");
+  pair.exchange();
+  pair.b.execute("INSERT INTO log VALUES (1, 'of b', 'x')");
+  pair.a.execute("INSERT INTO log VALUES (1, 'of a', 'y')");
+  pair.a.pull(pair.b);
+  CHECK(pair.a.rows("log") == "(1,\"of a\",y)");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict") == "1");
+  publish_to({&pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  pair.b.execute("UPDATE log SET note = 'z'");
+  pair.b.pull(pair.a);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(entry || ' ' || note, ', ' ORDER BY entry) FROM log") == "of a y, of b z");
+    CHECK(node->scalar("SELECT l.entry FROM mbsync.conflict_record c, jsonb_array_elements(c.versions) v JOIN log l ON "
+                       "l.id = (v ->> 'key')::int") == "of a");
+  }
+}
+
 TEST_CASE("keep_both: a row that its database refuses under its new key waits, and all others arrive (C15, C21)",
           "[keep_both]") {
   const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, note text)";
