@@ -266,7 +266,7 @@ Result<void> Applier::begin(const Task& task) {
 // A unique key that is checked at the end of a transaction is checked for whoever comes second. Where constraints are
 // bypassed that is not done for mbsync, nor for the application if it came first and has not committed yet. So nobody
 // else may be writing the table. (With constraints, and with keys that are checked at once, the database waits itself.)
-Result<void> Applier::lock_out_inserts(const Task& task, const StagedTable& staged) {
+Result<void> Applier::lock_out_writers(const Task& task, const StagedTable& staged) {
   const auto& keys = staged.table->unique_keys;
   const bool late = staged.table->key_is_deferrable ||
                     std::any_of(keys.begin(), keys.end(), [](const UniqueKey& key) { return key.deferrable; });
@@ -277,12 +277,12 @@ Result<void> Applier::lock_out_inserts(const Task& task, const StagedTable& stag
   if (!task.skip_held) {
     return db_.run(lock);
   }
-  MBSYNC_TRY(db_.exec("SAVEPOINT inserts"));
+  MBSYNC_TRY(db_.exec("SAVEPOINT writers"));
   auto locked = db_.run(lock);
   if (locked || !may_try_again(db_, locked.error())) {
-    return locked ? db_.run("RELEASE SAVEPOINT inserts") : locked;
+    return locked ? db_.run("RELEASE SAVEPOINT writers") : locked;
   }
-  MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT inserts"));
+  MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT writers"));
   return db_.run(fmt::format("UPDATE {} SET m_held = true WHERE m_deleted IS NOT TRUE", staged.name));
 }
 
@@ -351,7 +351,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   MBSYNC_TRY(plan_for(db_, most));
   for (const auto* entry : order) {
-    auto locked = lock_out_inserts(task, *entry);
+    auto locked = lock_out_writers(task, *entry);
     if (locked) {
       locked = lock_rows(task, *entry);
     }

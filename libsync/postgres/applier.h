@@ -79,7 +79,7 @@ class Applier {
   Result<ApplyReport> run(const Task& task, Blocked& blocked);
   Result<void> begin(const Task& task);
   Result<bool> labels_have_changed(const Task& task);
-  Result<void> lock_out_inserts(const Task& task, const StagedTable& staged);
+  Result<void> lock_out_writers(const Task& task, const StagedTable& staged);
   Result<void> lock_rows(const Task& task, const StagedTable& staged);
   Result<void> store_writes(const StagedTable& staged);
   Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked);

@@ -37,7 +37,7 @@ std::string equal_columns(const ForeignKey& reference, const Table* parent_table
 std::string all_present(const ForeignKey& reference, const NameColumn& child);
 
 /// Whether the staged row `s` may have a new value in one of the columns. A column that it is not the latest write of
-/// was checked when its value came.
+/// was checked when its value came, unless the row itself is new here.
 std::string may_have_written(const StagedTable& staged, const std::vector<std::string>& columns);
 
 std::string quoted_parent(const ForeignKey& reference);

@@ -434,13 +434,12 @@ Result<std::optional<Repair::Unchecked>> Repair::find_unchecked(const Edge& edge
   // A row that had to come back for others is as its deletion found it, whatever else is known of it.
   const bool came_back = pinned_.contains({edge.child->id, child_key});
   const auto writes = db_.exec(fmt::format(
-      "SELECT c.origin, c.counter, {}, bool_and(c.deleted) OVER (), count(*) OVER (), c.deleted FROM mbsync.change c "
-      "WHERE c.tab = {} AND {} AND position(B'1' IN c.cols & B'{}') > 0 ORDER BY {}c.at DESC, c.origin DESC, c.counter "
-      "DESC LIMIT 1",
-      micros_of("c.at"), edge.child->id, has_key("c", db_.quote(child_key)), mask,
-      came_back ? "c.deleted DESC, " : ""));
+      "SELECT c.origin, c.counter, {}, {}, count(*) OVER () FROM mbsync.change c WHERE c.tab = {} AND {} AND "
+      "position(B'1' IN c.cols & B'{}') > 0 ORDER BY {}c.at DESC, c.origin DESC, c.counter DESC LIMIT 1",
+      micros_of("c.at"), came_back ? "c.deleted" : "bool_and(c.deleted) OVER ()", edge.child->id,
+      has_key("c", db_.quote(child_key)), mask, came_back ? "c.deleted DESC, " : ""));
   MBSYNC_TRY(writes);
-  const bool by_deletions = !writes->empty() && (*writes)[0][came_back ? 5 : 3].as<bool>();
+  const bool by_deletions = !writes->empty() && (*writes)[0][3].as<bool>();
   const bool by_several =
       !writes->empty() && edge.reference->columns.size() > 1 && (*writes)[0][4].as<std::int64_t>() > 1;
   if (!by_deletions && !by_several) {
@@ -866,10 +865,8 @@ Result<std::int64_t> Repair::capture() {
     const auto captured = db_.exec(fmt::format(
         "INSERT INTO mbsync.capture (tab, op, key, cols, at, image) SELECT r.tab, r.op, r.key, r.cols, coalesce("
         "'epoch'::timestamptz + r.at_us * interval '1 microsecond', '-infinity'), CASE WHEN r.op = 'D' THEN "
-        "ROW({})::text "
-        "END FROM pg_temp.repaired r LEFT JOIN {} s ON s.m_key = r.key WHERE r.tab = {} AND (s.m_key IS NOT NULL OR "
-        "r.op = "
-        "'T')",
+        "ROW({})::text END FROM pg_temp.repaired r LEFT JOIN {} s ON s.m_key = r.key WHERE r.tab = {} AND (r.op = 'T' "
+        "OR s.m_key IS NOT NULL)",
         fmt::join(image, ", "), entry.name, id));
     MBSYNC_TRY(captured);
     rows += static_cast<std::int64_t>(captured->affected_rows());
