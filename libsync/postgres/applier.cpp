@@ -234,6 +234,11 @@ Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
     return report;
   }
   db_.rollback();
+  // Whatever was wrong with a row may be mended or parked, but not any more in this session.
+  if (db_.broken() && (report || report.error().kind == ErrorKind::kConflict)) {
+    return Error{ErrorKind::kTransient, "the connection to the database was lost while rows were applied",
+                 "nothing was changed; mbsync connects and tries again by itself"};
+  }
   if (report && !blocked.empty()) {
     for (const auto& row : blocked.keys) {
       if (!row.reason.empty()) {
