@@ -47,6 +47,17 @@ bool stands_alone(Rule rule) {
   return false;
 }
 
+// But for those of the key, which no write changes.
+ColumnSet columns_among(const TableShape& table, const std::vector<std::string>& names) {
+  ColumnSet columns;
+  for (const auto& column : table.columns) {
+    if (!column.key && std::find(names.begin(), names.end(), column.name) != names.end()) {
+      columns.insert(column.number);
+    }
+  }
+  return columns;
+}
+
 // What the siblings of one column are judged by: its rule, and those of the columns that stay together with it.
 using Judgement = std::pair<ColumnRule, std::vector<std::pair<ColumnNumber, ColumnRule>>>;
 
@@ -60,6 +71,57 @@ Judgement judgement_of(const RowRules& rules, ColumnNumber column) {
     }
   }
   return judgement;
+}
+
+// Columns of a reference that were judged by themselves could together lead nowhere.
+void keep_references_whole(RowRules& rules, const TableShape& table) {
+  for (const auto& names : table.references) {
+    const auto members = columns_among(table, names);
+    for (const auto number : members.numbers()) {
+      if (members.size() > 1 && stands_alone(rules.rule_of(number).rule)) {
+        rules.columns[number] = ColumnRule{};
+      }
+    }
+  }
+}
+
+std::vector<ColumnSet> groups_of(const RowRules& rules, const TableShape& table, bool whole_rows,
+                                 const std::vector<std::vector<std::string>>* wanted) {
+  std::vector<ColumnSet> candidates;
+  if (whole_rows) {
+    candidates.emplace_back();
+    for (const auto& column : table.columns) {
+      if (!column.key) {
+        candidates.back().insert(column.number);
+      }
+    }
+  } else {
+    for (const auto& names : wanted == nullptr ? std::vector<std::vector<std::string>>{} : *wanted) {
+      candidates.push_back(columns_among(table, names));
+    }
+    for (const auto& names : table.references) {
+      candidates.push_back(columns_among(table, names));
+    }
+  }
+  std::vector<ColumnSet> groups;
+  for (const auto& candidate : candidates) {
+    ColumnSet group;
+    for (const auto number : candidate.numbers()) {
+      if (!stands_alone(rules.rule_of(number).rule)) {
+        group.insert(number);
+      }
+    }
+    if (group.size() < 2) {
+      continue;
+    }
+    std::erase_if(groups, [&](const ColumnSet& other) {
+      const bool meet = !group.intersect(other).empty();
+      group = meet ? group.unite(other) : group;
+      return meet;
+    });
+    groups.push_back(std::move(group));
+  }
+  return groups;
 }
 
 void override_with(PolicySettings& settings, const PolicySettings& later) {
@@ -86,12 +148,6 @@ ColumnSet TableRules::sums() const {
     }
   }
   return columns;
-}
-
-bool TableRules::built_in() const {
-  const auto plain = [](const ColumnRule& rule) { return rule.rule == Rule::kLastWriterWins; };
-  return plain(row.all) && row.groups.empty() && row.keep_both.empty() && row.on_delete == DeleteRule::kUpdateWins &&
-         std::all_of(row.columns.begin(), row.columns.end(), [&](const auto& entry) { return plain(entry.second); });
 }
 
 TableRules resolve(const Policy& policy, const TableShape& table) {
@@ -134,24 +190,8 @@ TableRules resolve(const Policy& policy, const TableShape& table) {
       row.types.emplace(column.number, column.type);
     }
   }
-  const auto add_group = [&](const auto& belongs) {
-    ColumnSet group;
-    for (const auto& column : table.columns) {
-      if (!column.key && !stands_alone(row.rule_of(column.number).rule) && belongs(column.name)) {
-        group.insert(column.number);
-      }
-    }
-    if (group.size() > 1) {
-      row.groups.push_back(std::move(group));
-    }
-  };
-  if (settings.merge == MergeUnit::kRow) {
-    add_group([](const std::string&) { return true; });
-  } else if (groups != nullptr) {
-    for (const auto& names : *groups) {
-      add_group([&](const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); });
-    }
-  }
+  keep_references_whole(row, table);
+  row.groups = groups_of(row, table, settings.merge == MergeUnit::kRow, groups);
   for (const auto& node : policy.nodes) {
     if (const auto id = parse_node_id(node.name)) {
       row.ranks[*id] = node.rank;

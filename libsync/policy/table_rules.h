@@ -22,6 +22,7 @@ struct TableShape {
   std::string schema;
   std::string name;
   std::vector<Column> columns;
+  std::vector<std::vector<std::string>> references;  ///< the columns of each foreign key that has several, by name
 };
 
 struct TableRules {
@@ -33,14 +34,13 @@ struct TableRules {
   [[nodiscard]] UniqueRule unique_rule(std::string_view constraint) const;
   /// The columns whose changes add up (CONFLICTS.md C16): numbers, whatever the policy says of others.
   [[nodiscard]] ColumnSet sums() const;
-  /// Whether anything but the last writer per column, and the update over the delete, decides.
-  [[nodiscard]] bool built_in() const;
 };
 
 /// Entries of the policy apply in their order, a later one overrides an earlier one setting by setting; what is said of
 /// a column goes before what is said of its table. Columns of the key have no rule, and are in no group. A group is
-/// what is left of it in this table; columns whose rule looks at values are in none (CONFLICTS.md C12). Node names that
-/// are no ids are passed over.
+/// what is left of it in this table; columns whose rule looks at values are in none (CONFLICTS.md C12). The columns of
+/// a reference that has several are a group by themselves and have no such rule; groups with a column in common are
+/// one. Node names that are no ids are passed over.
 TableRules resolve(const Policy& policy, const TableShape& table);
 
 /// What two sets of rules for one table do not decide alike.

@@ -37,6 +37,18 @@ bool looks_at_values(Rule rule) {
          rule != Rule::kManual;
 }
 
+// The foreign key, if any, of which the column is one of several that may change.
+const ForeignKey* reference_of_several(const Table& table, const std::string& column) {
+  const auto place =
+      std::find_if(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& candidate) {
+        const auto& names = candidate.columns;
+        return std::find(names.begin(), names.end(), column) != names.end() &&
+               std::count_if(names.begin(), names.end(),
+                             [&](const std::string& name) { return !is_key(table, name); }) > 1;
+      });
+  return place == table.foreign_keys.end() ? nullptr : &*place;
+}
+
 class Checking {
  public:
   Checking(PgConnection& db, const PolicyFacts& facts, PolicyCheck& result) : db_(db), facts_(facts), result_(result) {}
@@ -326,13 +338,24 @@ class Checking {
 
   Result<void> check_rule(const Table& table, const Column& column, const PolicyLine<PolicyColumnRule>& line) {
     const auto kind = column.value_type.kind;
+    const auto rule = line.value.rule;
+    if (const auto* reference = reference_of_several(table, column.name);
+        reference != nullptr && !is_pattern(line.pattern) && looks_at_values(rule)) {
+      warn(line.line,
+           fmt::format(
+               "\"{}\" = \"{}\": {}.{} is one of the columns of the foreign key {}, which stay together; the last "
+               "writer wins (CONFLICTS.md C12)",
+               line.pattern, word_of(rule), table.display(), column.name, reference->name),
+           "leave the rule out");
+      return {};
+    }
     const auto unfit = [&](std::string_view why, std::string_view hint) {
       fault(line.line,
             fmt::format("\"{}\" = \"{}\": column {}.{} is {}, {}", line.pattern, word_of(line.value.rule),
                         table.display(), column.name, column.type, why),
             std::string(hint));
     };
-    switch (line.value.rule) {
+    switch (rule) {
       case Rule::kMax:
       case Rule::kMin:
         if (kind == ValueKind::kOther || kind == ValueKind::kArray || kind == ValueKind::kJson) {

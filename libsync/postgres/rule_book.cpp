@@ -147,7 +147,7 @@ ColumnSet RuleBook::ordered_enums(const Table& table) {
 
 RuleDifference RuleBook::changed(const TableShape& before, const TableShape& now) {
   const std::lock_guard lock(mutex_);
-  RuleDifference all;
+  auto all = difference(resolve(Policy{}, before), resolve(Policy{}, now), now);
   for (const auto& [version, policy] : policies_) {
     const auto one = difference(resolve(policy, before), resolve(policy, now), now);
     all.columns = all.columns.unite(one.columns);

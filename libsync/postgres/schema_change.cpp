@@ -43,11 +43,15 @@ std::string text_of(const Table& table) {
                        {"labels", column.value_type.labels},
                        {"key", std::find(table.key.begin(), table.key.end(), i) != table.key.end()}});
   }
-  return Json{{"schema", table.schema}, {"name", table.name}, {"columns", columns}}.dump();
+  Json text{{"schema", table.schema}, {"name", table.name}, {"columns", columns}};
+  if (const auto references = shape_of(table).references; !references.empty()) {
+    text["references"] = references;
+  }
+  return text.dump();
 }
 
 TableShape shape_from(const Json& before) {
-  TableShape shape{before.at("schema"), before.at("name"), {}};
+  TableShape shape{before.at("schema"), before.at("name"), {}, before.value("references", Json::array())};
   for (const auto& column : before.at("columns")) {
     shape.columns.push_back({column.at("number"), column.at("name"), {}, column.at("key")});
   }

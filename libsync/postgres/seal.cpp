@@ -44,20 +44,23 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
 
 // Columns that stay together are written together (CONFLICTS.md C12): a write of one of them holds all.
 Result<void> complete_groups(PgConnection& db, const Schema& schema, PolicyVersion version) {
-  const auto tabs = db.exec("SELECT DISTINCT tab FROM pg_temp.sealing WHERE NOT deleted");
+  const auto groups_of = [&](const Table* table) {
+    const auto* rules = table == nullptr ? nullptr : schema.rules->find(version, *table);
+    return rules == nullptr ? std::vector<ColumnSet>{} : rules->row.groups;
+  };
+  if (std::all_of(schema.tables.begin(), schema.tables.end(),
+                  [&](const Table& table) { return groups_of(&table).empty(); })) {
+    return {};
+  }
+  const auto tabs = db.exec_cached("SELECT DISTINCT tab FROM pg_temp.sealing WHERE NOT deleted");
   MBSYNC_TRY(tabs);
   for (const auto& row : *tabs) {
     const auto* table = schema.find(row[0].as<int>());
-    const auto* rules = table == nullptr ? nullptr : schema.rules->find(version, *table);
-    if (rules == nullptr) {
-      continue;
-    }
-    for (const auto& group : rules->row.groups) {
-      const auto bits = group.to_bits(table->width);
+    for (const auto& group : groups_of(table)) {
       MBSYNC_TRY(db.exec(fmt::format(
           "UPDATE pg_temp.sealing SET cols = cols | B'{1}' WHERE tab = {0} AND NOT deleted AND position(B'1' IN cols & "
           "B'{1}') > 0",
-          table->id, bits)));
+          table->id, group.to_bits(table->width))));
     }
   }
   return {};
@@ -196,8 +199,8 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   MBSYNC_TRY(policy);
   if (*policy != kBuiltInPolicy) {
     MBSYNC_TRY(schema.rules->read(db));
-    MBSYNC_TRY(complete_groups(db, schema, *policy));
   }
+  MBSYNC_TRY(complete_groups(db, schema, *policy));
   const auto sealed = db.exec(fmt::format(
       "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
       "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "

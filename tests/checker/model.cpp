@@ -240,12 +240,9 @@ void Model::seal(std::size_t node) {
     if (pending.deleted && !pending.was_there) {
       continue;  // came and went, and nobody has ever heard of it
     }
-    const auto together = [&, row = row](std::size_t column) { return in_group(own.policy, row.table, column); };
-    if (!pending.deleted && std::any_of(pending.columns.begin(), pending.columns.end(), together)) {
-      for (std::size_t column = 0; column < pending.values.size(); ++column) {
-        if (together(column)) {
-          pending.columns.insert(column);
-        }
+    if (!pending.deleted) {
+      for (const auto column : std::set(pending.columns)) {
+        pending.columns.merge(group(own.policy, row.table, column));
       }
     }
     Write write;
@@ -391,6 +388,12 @@ Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) c
 
 Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t column) const {
   const auto& rules = kPolicies[policy];
+  const auto& references = shapes_[table].references;
+  const bool refers = std::any_of(references.begin(), references.end(),
+                                  [&](const auto& reference) { return reference.contains(column); });
+  if (refers && rules.columns != Policy::Choice::kFirst && rules.columns != Policy::Choice::kRank) {
+    return Policy::Choice::kLast;  // no rule looks at such values
+  }
   switch (role(table, column)) {
     case ColumnRole::kMarker:
       return rules.marker;
@@ -405,18 +408,24 @@ Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t 
   return rules.columns;
 }
 
-bool Model::may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const {
-  const auto rule = choice(policy, table, column);
-  return kPolicies[policy].whole_rows && role(table, column) != ColumnRole::kKey &&
-         (rule == Policy::Choice::kLast || rule == Policy::Choice::kFirst || rule == Policy::Choice::kRank);
-}
-
-bool Model::in_group(std::size_t policy, std::size_t table, std::size_t column) const {
-  std::size_t count = 0;
-  for (std::size_t other = 0; other < shapes_[table].size(); ++other) {
-    count += may_be_grouped(policy, table, other) ? 1 : 0;
+// C12.
+std::set<std::size_t> Model::group(std::size_t policy, std::size_t table, std::size_t column) const {
+  std::set<std::size_t> columns;
+  if (kPolicies[policy].whole_rows) {
+    for (std::size_t other = 0; other < shapes_[table].roles.size(); ++other) {
+      const auto rule = choice(policy, table, other);
+      if (role(table, other) != ColumnRole::kKey &&
+          (rule == Policy::Choice::kLast || rule == Policy::Choice::kFirst || rule == Policy::Choice::kRank)) {
+        columns.insert(other);
+      }
+    }
   }
-  return count > 1 && may_be_grouped(policy, table, column);
+  for (const auto& reference : shapes_[table].references) {
+    if (reference.contains(column)) {
+      columns.insert(reference.begin(), reference.end());
+    }
+  }
+  return columns.size() > 1 && columns.contains(column) ? columns : std::set<std::size_t>{};
 }
 
 // C11 to C13.
@@ -433,20 +442,15 @@ Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
     }
   };
   auto rule = choice(policy, table, column);
-  if (in_group(policy, table, column)) {
+  if (const auto together = group(policy, table, column); !together.empty()) {
     // The first column that does not leave it to the last writer speaks for the group.
-    for (std::size_t other = (*newest)->values.size(); other-- > 0;) {
-      if (in_group(policy, table, other) && choice(policy, table, other) != Policy::Choice::kLast) {
-        rule = choice(policy, table, other);
-      }
-    }
+    const auto speaker = std::find_if(together.begin(), together.end(), [&](std::size_t other) {
+      return choice(policy, table, other) != Policy::Choice::kLast;
+    });
+    rule = speaker == together.end() ? rule : choice(policy, table, *speaker);
     keep([&](const Write* write) {
-      for (std::size_t other = 0; other < write->values.size(); ++other) {
-        if (in_group(policy, table, other) && !in_group(write->policy, table, other)) {
-          return false;
-        }
-      }
-      return true;
+      const auto held = group(write->policy, table, column);
+      return std::includes(held.begin(), held.end(), together.begin(), together.end());
     });
   }
   std::sort(siblings.begin(), siblings.end(), earlier);

@@ -99,7 +99,12 @@ struct Overruled {
 };
 
 enum class ColumnRole { kKey, kPlain, kMarker, kTags, kCounter };
-using Shape = std::vector<ColumnRole>;  ///< of a table
+/// Of a table.
+struct Shape {
+  std::vector<ColumnRole> roles;
+  std::vector<std::set<std::size_t>> references{};  ///< the columns of each one that has several, and of those that
+                                                    ///< have columns in common with it
+};
 
 class Model {
  public:
@@ -152,7 +157,7 @@ class Model {
   /// The rows that come of a set of writes.
   [[nodiscard]] Rows settle(const Knowledge& knowledge) const;
   [[nodiscard]] const Write& write(WriteId id) const { return writes_[id]; }
-  [[nodiscard]] ColumnRole role(std::size_t table, std::size_t column) const { return shapes_[table][column]; }
+  [[nodiscard]] ColumnRole role(std::size_t table, std::size_t column) const { return shapes_[table].roles[column]; }
 
  private:
   struct Pending {
@@ -181,9 +186,8 @@ class Model {
   /// Of a row's writes, those of the column that nobody has written over; nothing for the column: the row's existence.
   [[nodiscard]] Live live(const Live& writes, std::optional<std::size_t> column) const;
   [[nodiscard]] Policy::Choice choice(std::size_t policy, std::size_t table, std::size_t column) const;
-  /// Whether a column stays together with others under a policy.
-  [[nodiscard]] bool may_be_grouped(std::size_t policy, std::size_t table, std::size_t column) const;
-  [[nodiscard]] bool in_group(std::size_t policy, std::size_t table, std::size_t column) const;
+  /// The columns that stay together with this one under a policy, itself among them; none: it is alone.
+  [[nodiscard]] std::set<std::size_t> group(std::size_t policy, std::size_t table, std::size_t column) const;
   [[nodiscard]] Value judge(std::size_t table, std::size_t column, Live siblings) const;
   [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
   /// What the writes have added to a counter.

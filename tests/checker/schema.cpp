@@ -89,10 +89,13 @@ Schema::Schema(std::uint64_t seed) {
             any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
         key.on_update = any_of(rng, std::vector<std::string>{"CASCADE", "NO ACTION"});
         key.deferred = chance(rng, 20);
-        // Where columns of one reference come from different writes, it becomes NULL, or nothing is left but to park
-        // the row (C20).
-        const bool required = chance(rng, 30) && parent.keys == 1;
+        const bool required = chance(rng, 30);
         for (std::size_t k = 0; k < parent.keys; ++k) {
+          // Two references by the same first column, as where each row belongs to a tenant.
+          if (k == 0 && i == 1 && parent.keys > 1 && table.foreign_keys[0].parent == place && chance(rng, 60)) {
+            key.columns.push_back(table.foreign_keys[0].columns[0]);
+            continue;
+          }
           auto column = parent.columns[k];
           column.name = fmt::format("r{}_{}", i, k);
           column.not_null = required;
@@ -142,8 +145,8 @@ bool Schema::has_constraints() const {
 
 bool Schema::has_counters() const {
   return std::any_of(tables_.begin(), tables_.end(), [](const Table& table) {
-    const auto shape = table.shape();
-    return std::find(shape.begin(), shape.end(), ColumnRole::kCounter) != shape.end();
+    const auto roles = table.shape().roles;
+    return std::find(roles.begin(), roles.end(), ColumnRole::kCounter) != roles.end();
   });
 }
 
@@ -151,11 +154,22 @@ Shape Table::shape() const {
   Shape shape;
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const auto& called = columns[i].name;
-    shape.push_back(i < keys            ? ColumnRole::kKey
-                    : i == marker()     ? ColumnRole::kMarker
-                    : called == "tags"  ? ColumnRole::kTags
-                    : called == "stock" ? ColumnRole::kCounter
-                                        : ColumnRole::kPlain);
+    shape.roles.push_back(i < keys            ? ColumnRole::kKey
+                          : i == marker()     ? ColumnRole::kMarker
+                          : called == "tags"  ? ColumnRole::kTags
+                          : called == "stock" ? ColumnRole::kCounter
+                                              : ColumnRole::kPlain);
+  }
+  for (const auto& key : foreign_keys) {
+    if (key.columns.size() > 1) {
+      std::set<std::size_t> united(key.columns.begin(), key.columns.end());
+      std::erase_if(shape.references, [&](const auto& other) {
+        const bool meet = std::any_of(other.begin(), other.end(), [&](auto column) { return united.contains(column); });
+        united.insert(meet ? other.begin() : other.end(), other.end());
+        return meet;
+      });
+      shape.references.push_back(std::move(united));
+    }
   }
   return shape;
 }

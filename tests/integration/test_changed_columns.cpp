@@ -227,6 +227,27 @@ TEST_CASE("changed columns: a group that falls apart (C11, C12)", "[changed]") {
   shop.check_forgotten();
 }
 
+TEST_CASE("changed columns: a reference comes, and its columns are a group (C11, C12)", "[changed]") {
+  Pair shop(
+      "CREATE TABLE place (shop int, shelf int, PRIMARY KEY (shop, shelf));"
+      "CREATE TABLE item (id int PRIMARY KEY, shop int NOT NULL, shelf int NOT NULL);"
+      "INSERT INTO place VALUES (1, 5), (1, 6), (2, 5), (2, 6); INSERT INTO item VALUES (1, 1, 5)");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET shop = 2");
+  seal({&shop.a});
+  shop.b.execute("UPDATE item SET shop = 3 - 2, shelf = 6");
+  shop.a.pull(shop.b);
+  CHECK(shop.a.scalar("SELECT item FROM item") == "(1,2,6)");
+  migrate({&shop.a, &shop.b}, "ALTER TABLE item ADD FOREIGN KEY (shop, shelf) REFERENCES place");
+  shop.exchange();
+  check_alike({&shop.a, &shop.b}, "(1,6,2)");
+  shop.a.execute("UPDATE item SET shop = 1");
+  shop.b.execute("DELETE FROM place WHERE shop = 1 AND shelf = 6; UPDATE item SET shelf = 5");
+  shop.exchange();
+  check_alike({&shop.a, &shop.b}, "(1,5,2)");
+  shop.check_forgotten();
+}
+
 TEST_CASE("changed columns: a table gets a name to which other rules belong (C11, C14, C15)", "[changed]") {
   const std::string policy =
       "[[table]]\nname = 'item'\ndelete = 'delete-wins'\n[[table]]\nname = 'log'\nkeep_both = true\n";

@@ -24,6 +24,7 @@ constexpr const char* kSchema = R"(
   CREATE TABLE members (id int PRIMARY KEY, customer uuid NOT NULL REFERENCES customers CONSTRAINT one_each UNIQUE,
                         seat int NOT NULL CONSTRAINT seats UNIQUE);
   CREATE TABLE shop.pairs (a int, b int, v text, PRIMARY KEY (a, b));
+  CREATE TABLE "Pick" (id int PRIMARY KEY, shop int, shelf int, note text, FOREIGN KEY (shop, shelf) REFERENCES shop.pairs);
   CREATE TABLE shop.moments (at timestamptz PRIMARY KEY, v text);
   CREATE TABLE keyless (v text);
   CREATE FUNCTION shop.pick(jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1 ->> 0';
@@ -167,12 +168,13 @@ TEST_CASE("policy: every rule on a type that it suits, and what it means", "[pol
               "credit = \"prefer-non-null\"\nemail = { function = \"shop.pick\" }\nphoto = \"manual\"\n") +
       in_table("Order",
                "keep_both = true\ngroups = [[\"total\", \"currency\"]]\n[table.unique]\norder_number = \"park\"\n") +
-      in_table("customers", "keep_both = true\nunique = \"suffix\"\n") + in_table("shop.*", "merge = \"row\"\n"));
+      in_table("customers", "keep_both = true\nunique = \"suffix\"\n") + in_table("shop.*", "merge = \"row\"\n") +
+      in_table("Pick", "rule = \"prefer-non-null\"\n"));
   INFO(texts(check.faults));
   CHECK(check.faults.empty());
   REQUIRE(check.warnings.size() == 1);
   CHECK_THAT(check.warnings[0].message, Catch::Contains("keep_both: public.customers is referred to by public.Order"));
-  REQUIRE(check.tables.size() == 5);
+  REQUIRE(check.tables.size() == 6);
   const auto says = [&](const char* table, const char* about, const char* name) {
     return meaning(check.tables, table, about, name);
   };
@@ -185,6 +187,8 @@ TEST_CASE("policy: every rule on a type that it suits, and what it means", "[pol
              Catch::StartsWith("suffix: ") && Catch::Contains("email"));
   CHECK_THAT(says("Order", "unique", "order_number"), Catch::StartsWith("park: "));
   CHECK_THAT(says("Order", "group", "total, currency"), Catch::StartsWith("group: "));
+  CHECK_THAT(says("Pick", "group", "shop, shelf"), Catch::StartsWith("group: "));
+  CHECK_THAT(says("Pick", "column", "shelf"), Catch::StartsWith("last-writer-wins: "));
   CHECK_THAT(says("Order", "keep_both", ""), Catch::StartsWith("true: "));
   CHECK_THAT(says("moments", "keep_both", ""), Catch::StartsWith("false: "));
   for (const auto& table : check.tables) {
@@ -218,6 +222,8 @@ TEST_CASE("policy: what deserves a look is a warning", "[policy]") {
              Catch::Contains("1: node-priority: no node has a number"));
   CHECK_THAT(warnings(in_table("Order", "merge = \"row\"\ngroups = [[\"total\", \"currency\"]]")),
              Catch::Contains("4: groups: public.Order has merge = \"row\""));
+  CHECK_THAT(warnings(in_table("Pick", "[table.columns]\nshelf = \"max\"")),
+             Catch::Contains("public.Pick.shelf is one of the columns of the foreign key Pick_shop_shelf_fkey, which"));
   CHECK_THAT(warnings(in_table("Order", "groups = [[\"total\", \"currency\"]]\n[table.columns]\ntotal = \"max\"")),
              Catch::Contains("column public.Order.total has the rule max, and is judged by itself"));
   CHECK_THAT(warnings("[defaults]\nunique = \"suffix\""),

@@ -152,6 +152,25 @@ TEST_CASE("rules: columns of a group come from one write (C12)", "[rules]") {
                     "mbsync.conflict_value") == "10.00 over 12.00, CHF over EUR");
 }
 
+TEST_CASE("rules: columns of one reference come from one write, without any policy (C12)", "[rules]") {
+  Three shop(
+      "CREATE TABLE place (shop int, shelf int, PRIMARY KEY (shop, shelf));"
+      "CREATE TABLE item (id int PRIMARY KEY, shop int NOT NULL, shelf int NOT NULL, price int, FOREIGN KEY (shop, "
+      "shelf) "
+      "REFERENCES place); INSERT INTO place VALUES (1, 5), (1, 6), (2, 5)");
+  shop.a.execute("INSERT INTO item VALUES (1, 1, 5, 10)");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET shop = 2");
+  shop.b.execute("UPDATE item SET shelf = 6");
+  shop.c.execute("UPDATE item SET price = 12");
+  shop.exchange();
+  CHECK(shop.a.scalar("SELECT item FROM item") == "(1,1,6,12)");  // there is no place (2, 6)
+  check_alike({&shop.a, &shop.b, &shop.c});
+  CHECK(shop.a.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  CHECK(shop.a.scalar("SELECT string_agg(column_name || ' ' || value || ' over ' || (losers -> 0 ->> 'value'), ', ' "
+                      "ORDER BY column_name) FROM mbsync.conflict_value") == "shelf 6 over 5, shop 1 over 2");
+}
+
 TEST_CASE("rules: merge = row takes whole rows (C12)", "[rules]") {
   Pair shop(kItems);
   shop.exchange();

@@ -13,20 +13,20 @@ TableShape users() {
                      {2, "name", {ValueKind::kText, {}}, false},
                      {3, "amount", {ValueKind::kNumber, {}}, false},
                      {4, "currency", {ValueKind::kText, {}}, false},
-                     {7, "status", {ValueKind::kEnum, {"new", "old"}}, false}}};
+                     {7, "status", {ValueKind::kEnum, {"new", "old"}}, false}},
+                    {}};
 }
 
-TableRules rules(std::string_view text) {
+TableRules rules(std::string_view text, const TableShape& table = users()) {
   const auto reading = read_policy_text(text);
   REQUIRE(reading.faults.empty());
-  return resolve(reading.policy, users());
+  return resolve(reading.policy, table);
 }
 
 }  // namespace
 
 TEST_CASE("table rules: without a policy the last writer wins, and the types are known") {
   const auto plain = rules("");
-  CHECK(plain.built_in());
   CHECK(plain.row.rule_of(2).rule == Rule::kLastWriterWins);
   CHECK(plain.row.on_delete == DeleteRule::kUpdateWins);
   CHECK(plain.unique_rule("anything") == UniqueRule::kAuto);
@@ -50,7 +50,6 @@ TEST_CASE("table rules: a later entry overrides an earlier one, setting by setti
   CHECK_FALSE(both.row.columns.contains(1));  // the key
   CHECK(both.unique_rule("users_email") == UniqueRule::kSuffix);
   CHECK(both.unique_rule("other") == UniqueRule::kPark);
-  CHECK_FALSE(both.built_in());
 }
 
 TEST_CASE("table rules: a column's rule goes before the table's, whichever comes later") {
@@ -69,6 +68,40 @@ TEST_CASE("table rules: groups are columns of this table, never its key or a sum
   CHECK(rules("[defaults]\nmerge='row'\n[[table]]\nname='users'\nmerge='field'\n").row.groups.empty());
   CHECK(rules("[[table]]\nname='users'\ngroups=[['amount','currency']]\n[[table]]\nname='users'\ngroups=[]\n")
             .row.groups.empty());
+}
+
+// CONFLICTS.md C12
+TEST_CASE("table rules: columns of one reference are a group, with whatever has a column in common") {
+  using Groups = std::vector<ColumnSet>;
+  auto table = users();
+  table.references = {{"name", "amount"}};
+  CHECK(rules("", table).row.groups == Groups{ColumnSet{2, 3}});
+  CHECK(rules("[[table]]\nname='users'\ngroups=[]\n", table).row.groups == Groups{ColumnSet{2, 3}});
+  CHECK(rules("[[table]]\nname='users'\ngroups=[['amount','currency']]\n", table).row.groups ==
+        Groups{ColumnSet{2, 3, 4}});
+  CHECK(rules("[[table]]\nname='users'\ngroups=[['status','currency']]\n", table).row.groups ==
+        Groups{ColumnSet{4, 7}, ColumnSet{2, 3}});
+  CHECK(rules("[[table]]\nname='users'\nmerge='row'\n", table).row.groups == Groups{ColumnSet{2, 3, 4, 7}});
+
+  table.references = {{"name", "amount"}, {"status", "currency"}, {"currency", "amount"}};
+  CHECK(rules("", table).row.groups == Groups{ColumnSet{2, 3, 4, 7}});
+
+  table.references = {{"id", "amount"}};
+  CHECK(rules("", table).row.groups.empty());  // nothing but amount ever changes
+  CHECK(rules("[[table]]\nname='users'\nrule='prefer-non-null'\n", table).row.rule_of(3).rule == Rule::kPreferNonNull);
+}
+
+// CONFLICTS.md C12
+TEST_CASE("table rules: no column of a reference of several is judged by its value") {
+  auto table = users();
+  table.references = {{"name", "amount"}};
+  const auto all = rules("[[table]]\nname='users'\nrule='prefer-non-null'\ncolumns={amount='sum'}\n", table);
+  CHECK(all.row.rule_of(2).rule == Rule::kLastWriterWins);
+  CHECK(all.row.rule_of(3).rule == Rule::kLastWriterWins);
+  CHECK(all.row.rule_of(4).rule == Rule::kPreferNonNull);
+  CHECK(all.sums().empty());
+  CHECK(all.row.groups == std::vector<ColumnSet>{ColumnSet{2, 3}});
+  CHECK(rules("[[table]]\nname='users'\nrule='manual'\n", table).row.rule_of(2).rule == Rule::kManual);
 }
 
 TEST_CASE("table rules: functions are quoted, ranks are by node id") {
