@@ -128,32 +128,6 @@ Result<void> Judge::set_aside(const JudgedRow& row) {
   return {};
 }
 
-Result<std::vector<Write>> Judge::base_that_waits(const JudgedRow& row, RowState& merged) const {
-  const auto edited = [&](const Write& write) {
-    return !context_.header.seen.covers(write.dot) && write.at != kTimeUnknown;
-  };
-  if (std::any_of(merged.writes.begin(), merged.writes.end(), edited)) {
-    return Error{ErrorKind::kConflict,
-                 fmt::format("row {} of table {} cannot be written now, and was edited here before this node joined",
-                             row.key, table_.display()),
-                 "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
-                 "either machine, and it goes on by itself"};
-  }
-  std::erase_if(merged.writes, [&](const Write& write) { return !context_.header.seen.covers(write.dot); });
-  if (!merged.writes.empty() || !row.their_row) {
-    return std::vector<Write>{};
-  }
-  const auto& counters = context_.header.seen.counters();
-  const auto sender = counters.find(context_.header.sender.id);
-  const auto& [origin, counter] = sender == counters.end() ? *counters.begin() : *sender;
-  Write base{Dot{origin, counter}, kTimeUnknown, {}, false, *row.their_row};
-  base.columns.insert(kRowMark);
-  for (const auto number : numbers_) {
-    base.columns.insert(number);
-  }
-  return std::vector<Write>{std::move(base)};
-}
-
 void Judge::add_counters(const JudgedRow& row, const Counters& counters) {
   for (const auto& [number, origins] : counters) {
     for (const auto& [origin, contribution] : origins) {
@@ -165,28 +139,35 @@ void Judge::add_counters(const JudgedRow& row, const Counters& counters) {
 }
 
 Result<void> Judge::judge(JudgedRow& row) {
-  // Where neither side shows the row, a write that was kept beside it may bring it back; a column that has come since
-  // is NULL then.
+  auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
+  auto counters = join(row.my_counters, row.their_counters);
+  if (context_.header.full) {
+    return judge_newcomer(row, merged, std::move(counters));
+  }
+  const auto totals = show_all(row, counters, {&merged}, total_of(counters));
+  if (has_unknown_label(row, merged)) {
+    return {};
+  }
+  const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : no_values(), book_);
+  ApartKeys apart;
+  for (const auto& dot : outcome.apart) {
+    MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
+  }
+  add_conflicts(row, merged, outcome, apart);
+  write(row, without_apart(merged, outcome), outcome, totals);
+  return {};
+}
+
+Values Judge::no_values() const {
   Values nulls;
   for (const auto number : numbers_) {
     nulls.emplace(number, Value());
   }
-  auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
-  auto counters = join(row.my_counters, row.their_counters);
-  // Of a newcomer's.
-  RowState own;
-  RowState fleet;
-  if (context_.header.full) {
-    for (const auto& entry : merged.writes) {
-      (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
-    }
-  }
-  // A newcomer's row that the fleet does not have is news, and shows what it shows. The sender may have it although it
-  // does not show it, where the application holds it up there.
-  const bool news =
-      context_.header.full && !row.their_row && !settle(fleet, numbers_, std::nullopt, nulls, book_).exists;
-  const auto totals = total_of(news ? row.my_counters : counters);
-  for (auto* state : {&merged, &own, &fleet}) {
+  return nulls;
+}
+
+Sums Judge::show_all(JudgedRow& row, Counters& counters, std::initializer_list<RowState*> states, Sums totals) {
+  for (auto* state : states) {
     for (auto& entry : state->writes) {
       add_sums(entry.values, totals);
     }
@@ -202,45 +183,7 @@ Result<void> Judge::judge(JudgedRow& row) {
     }
   }
   add_counters(row, counters);
-  // This database joins a fleet: what the fleet has not seen goes on top of the fleet's row (CONFLICTS.md C9).
-  if (context_.header.full) {
-    // The sender's row does not show what the application holds up there.
-    const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
-    const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
-    auto base = settle_on_base(own, row.my_base, fleet, below, book_);
-    ApartKeys apart;
-    if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
-      MBSYNC_TRY(set_apart(row, *made, apart));
-      if (row_is_refused(row)) {
-        return {};
-      }
-      base.state = fleet;
-      base.values = theirs.values;
-      base.conflicts.clear();
-      for (const auto& [number, value] : theirs.values) {
-        if (made->values.at(number) != value) {
-          base.conflicts.push_back({number, true});
-        }
-      }
-    }
-    add_base_conflict(row, below, base, apart);
-    Outcome outcome;
-    outcome.exists = base.values.has_value();
-    outcome.values = base.values.value_or(Values{});
-    write(row, base.state, outcome, totals);
-    return {};
-  }
-  if (has_unknown_label(row, merged)) {
-    return {};
-  }
-  const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : nulls, book_);
-  ApartKeys apart;
-  for (const auto& dot : outcome.apart) {
-    MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
-  }
-  add_conflicts(row, merged, outcome, apart);
-  write(row, without_apart(merged, outcome), outcome, totals);
-  return {};
+  return totals;
 }
 
 bool Judge::has_unknown_label(const JudgedRow& row, const RowState& state) {

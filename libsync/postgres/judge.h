@@ -101,6 +101,14 @@ class Judge {
   void add_counters(const JudgedRow& row, const Counters& counters);
 
   Result<void> judge(JudgedRow& row);
+  Result<void> judge_newcomer(JudgedRow& row, const RowState& merged, Counters counters);
+
+  // Where neither side shows a row, a write that was kept beside it may bring it back; a column that has come since is
+  // NULL then.
+  [[nodiscard]] Values no_values() const;
+
+  // From bases to what is shown: `totals` are added to all values of counters, and every share counts as shown.
+  Sums show_all(JudgedRow& row, Counters& counters, std::initializer_list<RowState*> states, Sums totals);
 
   // Where a label stands among the others, nobody can say who does not have it yet: the row waits for it.
   bool has_unknown_label(const JudgedRow& row, const RowState& state);

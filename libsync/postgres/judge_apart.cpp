@@ -11,22 +11,6 @@
 
 namespace mbsync {
 
-std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row) const {
-  const auto* rules = context_.rules.find(context_.in_force, table_);
-  if (rules == nullptr || rules->row.keep_both.empty() || !row.my_base) {
-    return std::nullopt;
-  }
-  for (const auto& entry : own.writes) {
-    if (!entry.deleted && entry.at != kTimeUnknown && rules->row.keep_both.minus(entry.columns).empty()) {
-      Write made = entry;
-      made.columns.insert(kRowMark);
-      made.values = *row.my_base;
-      return made;
-    }
-  }
-  return std::nullopt;
-}
-
 Result<void> Judge::set_apart(const JudgedRow& row, const Write& made, ApartKeys& apart) {
   const auto node = to_string(made.dot.origin);
   // The row that stays is written as well, so that all hear what has no part in it any more (without_apart()).

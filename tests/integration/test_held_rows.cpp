@@ -91,6 +91,26 @@ TEST_CASE("held rows: everything else arrives; after the commit the two writes a
   CHECK(shop.b.scalar("SELECT note FROM orders WHERE id = 'o1'") == "held and held");
 }
 
+TEST_CASE("held rows: a newcomer that joins meanwhile has the conflict on record (C9, C10)") {
+  Shop shop;
+  SqlSession holder{shop.a.url()};
+  holder.execute("BEGIN; UPDATE orders SET note = 'held' WHERE id = 'o1'");
+  shop.b.execute("UPDATE orders SET note = 'of b' WHERE id = 'o1'");
+  CHECK(shop.a.pull(shop.b).set_aside == 1);
+  holder.execute("COMMIT");
+  PgNode newcomer(shared_cluster(), fresh_database_name(), kSchema);
+  newcomer.prepare();
+  newcomer.pull(shop.a);  // where the two have not been judged yet
+  CHECK(newcomer.scalar("SELECT note FROM orders WHERE id = 'o1'") == "of b");
+  const std::string record = "SELECT string_agg(id::text || value || losers, '') FROM mbsync.conflict_value";
+  CHECK(newcomer.scalar(record).find("held") != std::string::npos);
+  CHECK(shop.settle(shop.a) == 0);
+  exchange({&shop.a, &shop.b, &newcomer}, 3);
+  CHECK(newcomer.scalar(record) == shop.a.scalar(record));
+  CHECK(newcomer.scalar("SELECT count(*) FROM mbsync.conflict_record") == "1");
+  CHECK(Pair::rows(newcomer, "orders") == Pair::rows(shop.b, "orders"));
+}
+
 TEST_CASE("held rows: after a rollback the peer's write stands, and there was no conflict (C10)") {
   Shop shop;
   SqlSession holder{shop.a.url()};

@@ -1,0 +1,94 @@
+// A database that joins a fleet: its rows, and what it has done to them, go on top of the fleet's (CONFLICTS.md C9).
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "judge.h"
+
+namespace mbsync {
+
+Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Counters counters) {
+  RowState own;
+  RowState fleet;
+  for (const auto& entry : merged.writes) {
+    (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
+  }
+  // A row that the fleet does not have is news, and shows what it shows. The sender may have it although it does not
+  // show it, where the application holds it up there.
+  const auto nulls = no_values();
+  const bool news = !row.their_row && !settle(fleet, numbers_, std::nullopt, nulls, book_).exists;
+  const auto totals = show_all(row, counters, {&own, &fleet}, total_of(news ? row.my_counters : counters));
+
+  // What the sender has not judged yet, since the application holds the row there, is judged here.
+  const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
+  if (theirs.apart.empty()) {
+    add_conflicts(row, fleet, theirs, {});
+  }
+  const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
+  auto base = settle_on_base(own, row.my_base, fleet, below, book_);
+  ApartKeys apart;
+  if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
+    MBSYNC_TRY(set_apart(row, *made, apart));
+    if (row_is_refused(row)) {
+      return {};
+    }
+    base.state = fleet;
+    base.values = theirs.values;
+    base.conflicts.clear();
+    for (const auto& [number, value] : theirs.values) {
+      if (made->values.at(number) != value) {
+        base.conflicts.push_back({number, true});
+      }
+    }
+  }
+  add_base_conflict(row, below, base, apart);
+  Outcome outcome;
+  outcome.exists = base.values.has_value();
+  outcome.values = base.values.value_or(Values{});
+  write(row, base.state, outcome, totals);
+  return {};
+}
+
+std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row) const {
+  const auto* rules = context_.rules.find(context_.in_force, table_);
+  if (rules == nullptr || rules->row.keep_both.empty() || !row.my_base) {
+    return std::nullopt;
+  }
+  for (const auto& entry : own.writes) {
+    if (!entry.deleted && entry.at != kTimeUnknown && rules->row.keep_both.minus(entry.columns).empty()) {
+      Write made = entry;
+      made.columns.insert(kRowMark);
+      made.values = *row.my_base;
+      return made;
+    }
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<Write>> Judge::base_that_waits(const JudgedRow& row, RowState& merged) const {
+  const auto edited = [&](const Write& write) {
+    return !context_.header.seen.covers(write.dot) && write.at != kTimeUnknown;
+  };
+  if (std::any_of(merged.writes.begin(), merged.writes.end(), edited)) {
+    return Error{ErrorKind::kConflict,
+                 fmt::format("row {} of table {} cannot be written now, and was edited here before this node joined",
+                             row.key, table_.display()),
+                 "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
+                 "either machine, and it goes on by itself"};
+  }
+  std::erase_if(merged.writes, [&](const Write& write) { return !context_.header.seen.covers(write.dot); });
+  if (!merged.writes.empty() || !row.their_row) {
+    return std::vector<Write>{};
+  }
+  const auto& counters = context_.header.seen.counters();
+  const auto sender = counters.find(context_.header.sender.id);
+  const auto& [origin, counter] = sender == counters.end() ? *counters.begin() : *sender;
+  Write base{Dot{origin, counter}, kTimeUnknown, {}, false, *row.their_row};
+  base.columns.insert(kRowMark);
+  for (const auto number : numbers_) {
+    base.columns.insert(number);
+  }
+  return std::vector<Write>{std::move(base)};
+}
+
+}  // namespace mbsync
