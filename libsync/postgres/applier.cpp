@@ -631,8 +631,19 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
 
 // Where held rows are set aside, a statement that still waits for a lock is taken apart until it is known which rows
 // do: an insert, for example, that meets a key of the application's which is not committed yet.
-template <typename Work>
-Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Work work) {
+template <typename Statement>
+Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Statement statement) {
+  // Whatever a trigger or a check of the application's raises, and for whatever reason: it is about this row.
+  const auto work = [&](const std::string& only) -> Result<void> {
+    auto done = statement(only);
+    if (!done && !db_.broken() &&
+        (done.error().kind == ErrorKind::kRejected || done.error().kind == ErrorKind::kConfig)) {
+      auto error = done.error();
+      error.kind = ErrorKind::kConflict;
+      return error;
+    }
+    return done;
+  };
   if (!task.skip_held) {
     return work("true");
   }

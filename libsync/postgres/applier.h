@@ -84,8 +84,8 @@ class Applier {
   Result<void> store_writes(const StagedTable& staged);
   Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked);
   Result<void> check_nobody_was_faster(const std::vector<StagedTable*>& order);
-  template <typename Work>
-  Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Work work);
+  template <typename Statement>
+  Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Statement statement);
   template <typename Work>
   Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, std::chrono::milliseconds patience, Work work);
   Result<void> hold(const Task& task, const Blocked& blocked);

@@ -23,6 +23,12 @@ std::string first_line(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
 }
 
+// libpqxx 6 keeps this one for itself.
+std::string sqlstate_of(const pqxx::sql_error& error) {
+  const bool denied = dynamic_cast<const pqxx::insufficient_privilege*>(&error) != nullptr;
+  return error.sqlstate().empty() && denied ? "42501" : error.sqlstate();
+}
+
 }  // namespace
 
 Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
@@ -64,7 +70,7 @@ Error error_from_current_exception() {
   } catch (const pqxx::broken_connection& e) {
     return Error{ErrorKind::kTransient, first_line(e.what()), "the database went away; mbsync connects again"};
   } catch (const pqxx::sql_error& e) {
-    return error_from_sqlstate(e.sqlstate(), e.what());
+    return error_from_sqlstate(sqlstate_of(e), e.what());
   } catch (const std::exception& e) {
     return Error{ErrorKind::kInternal, first_line(e.what()), ""};
   }
@@ -74,7 +80,7 @@ std::string sqlstate_of_current_exception() {
   try {
     throw;
   } catch (const pqxx::sql_error& e) {
-    return e.sqlstate();
+    return sqlstate_of(e);
   } catch (const std::exception&) {
     return "";
   }

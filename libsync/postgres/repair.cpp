@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -23,6 +24,7 @@ using Json = nlohmann::json;
 // A chain of cascades takes a round for each link; no real schema comes near this.
 constexpr int kRoundsMax = 200;
 constexpr const char* kNoSuchRow = "no-such-row";
+constexpr const char* kCascade = "cascade";
 // How many deletions are looked through for a row that is referred to by something else than its key.
 constexpr int kDeletionsMax = 10000;
 
@@ -111,16 +113,65 @@ Result<ReferenceCheck::Keys> Repair::run() {
                "nothing was changed; look at the foreign keys of the tables concerned"};
 }
 
+// Whether the columns that ON DELETE SET NULL or SET DEFAULT is for can be set.
+bool Repair::can_be_set(const Edge& edge, bool to_default) {
+  const auto& reference = *edge.reference;
+  const auto& list = reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns;
+  return std::all_of(list.begin(), list.end(), [&](const std::string& name) {
+    const auto* column = edge.child->find(name);
+    return !column->not_null || (to_default && !column->default_value.empty());
+  });
+}
+
+// A default that leads nowhere refuses as well, but for that one has to look at the row.
+bool Repair::refuses_deletion(const Edge& edge) {
+  switch (edge.reference->on_delete) {
+    case 'c':
+      return false;
+    case 'n':
+      return !can_be_set(edge, false);
+    case 'd':
+      return !can_be_set(edge, true);
+    default:
+      return true;
+  }
+}
+
 Result<bool> Repair::round() {
   bool changed = false;
-  for (const auto& edge : edges()) {
-    const auto mended = mend(edge);
-    if (!mended) {
-      return mended.error().in(
-          fmt::format("foreign key \"{}\" of table {}", edge.reference->name, edge.child->display()));
+  const auto mend_all = [&](const std::vector<Edge>& some) -> Result<void> {
+    for (const auto& edge : some) {
+      const auto mended = mend(edge);
+      if (!mended) {
+        return mended.error().in(
+            fmt::format("foreign key \"{}\" of table {}", edge.reference->name, edge.child->display()));
+      }
+      changed = changed || *mended;
     }
-    changed = changed || *mended;
+    return {};
+  };
+  // What must stay for one reference stays for all, as a deletion that is refused sets nothing to NULL either. So those
+  // that refuse come first, also once more rows have gone; and what is set is set when it is known what goes.
+  const auto all = edges();
+  const auto those = [&](const auto& wanted) {
+    std::vector<Edge> some;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(some), wanted);
+    return some;
+  };
+  const auto with = [](char action) {
+    return [=](const Edge& edge) { return !refuses_deletion(edge) && edge.reference->on_delete == action; };
+  };
+  MBSYNC_TRY(mend_all(those(refuses_deletion)));
+  for (const auto& edge : those(with('c'))) {
+    MBSYNC_TRY(mend_all({edge}));
+    MBSYNC_TRY(
+        mend_all(those([&](const Edge& other) { return refuses_deletion(other) && other.parent == edge.child; })));
   }
+  if (changed) {
+    return true;
+  }
+  MBSYNC_TRY(mend_all(those(with('d'))));
+  MBSYNC_TRY(mend_all(those(with('n'))));
   for (const auto& [id, entry] : staged_) {
     for (const auto& unique : entry.table->unique_keys) {
       const auto separated = separate(*entry.table, unique);
@@ -333,7 +384,7 @@ void Repair::park(const Table& table, const UniqueKey& unique, const Claim& lose
 }
 
 Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner) {
-  constexpr int kDigits[] = {4, 8, 16, 32};
+  constexpr int kDigits[] = {4, 8, 16, 32};  // behind NULL as well, where NULLs are not distinct
   std::string column;
   std::string value;
   std::string rule;
@@ -351,7 +402,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
       }
       rule = "unique-suffix";
       const auto own = fmt::format("v{}", table.index_of(name) + 1);
-      value = fmt::format("{} || '~' || left(md5(m_key), {})",
+      value = fmt::format("coalesce({}, '') || '~' || left(md5(m_key), {})",
                           room == 0 ? own : fmt::format("left({}, {})", own, room - digits - 1), digits);
     } else if (way.kind == WayOut::Kind::kFlag) {
       rule = "unique-flag";
@@ -387,10 +438,22 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
 
 Result<bool> Repair::mend(const Edge& edge) {
   MBSYNC_TRY(stage_children(edge));
-  const auto keys = dangling(edge);
+  auto keys = dangling(edge);
   MBSYNC_TRY(keys);
+  // What these refer to comes back, for others as well.
+  std::stable_partition(keys->begin(), keys->end(), [&](const std::string& key) {
+    return pinned_.contains({edge.child->id, key});
+  });
   bool changed = false;
+  const auto pinned = pinned_.size();
   for (const auto& key : *keys) {
+    if (pinned_.size() != pinned) {  // a row has come back meanwhile, perhaps the very one
+      const auto still = dangling(edge, &key);
+      MBSYNC_TRY(still);
+      if (still->empty()) {
+        continue;
+      }
+    }
     const auto deletion = find_deletion(edge, key);
     MBSYNC_TRY(deletion);
     if (*deletion) {
@@ -492,12 +555,13 @@ std::string Repair::has_parent(const Edge& edge, const NameColumn& child) const 
 }
 
 // Staged rows whose parent will not be there.
-Result<std::vector<std::string>> Repair::dangling(const Edge& edge) {
+Result<std::vector<std::string>> Repair::dangling(const Edge& edge, const std::string* only) {
   const auto own = staged_of("s", *edge.child);
   const auto rows = db_.exec(
-      fmt::format("SELECT s.m_key FROM {} s WHERE s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
+      fmt::format("SELECT s.m_key FROM {} s WHERE {} AND s.m_deleted IS NOT TRUE AND NOT s.m_held AND {} AND {} AND "
                   "NOT {} ORDER BY s.m_key",
-                  stage(*edge.child).name, all_present(*edge.reference, own),
+                  stage(*edge.child).name, only == nullptr ? "true" : "s.m_key = " + db_.quote(*only),
+                  all_present(*edge.reference, own),
                   edge.reference->validated ? "true" : may_have_written(stage(*edge.child), edge.reference->columns),
                   has_parent(edge, own)));
   MBSYNC_TRY(rows);
@@ -635,12 +699,6 @@ Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
 Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
   const auto& reference = *edge.reference;
   const auto& list = reference.on_delete_columns.empty() ? reference.columns : reference.on_delete_columns;
-  const auto settable = [&](bool to_default) {
-    return std::all_of(list.begin(), list.end(), [&](const std::string& name) {
-      const auto* column = edge.child->find(name);
-      return !column->not_null || (to_default && !column->default_value.empty());
-    });
-  };
   const auto united = united_with(*edge.parent, deletion, {edge.child->id, child_key});
   MBSYNC_TRY(united);
   if (*united) {
@@ -648,43 +706,76 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
   }
   // A row that has to be there for others keeps what it refers to, as a deletion that cascades into a RESTRICT fails
   // whole.
-  if (pinned_.contains({edge.child->id, child_key})) {
+  if (pinned_.contains({edge.child->id, child_key}) || refuses_deletion(edge)) {
     return revive(*edge.parent, deletion, "restrict");
   }
-  switch (reference.on_delete) {
-    case 'c':
-      return remove(edge, child_key, deletion, "cascade");
-    case 'n':
-      return settable(false) ? set_columns(edge, child_key, deletion, false, "set-null")
-                             : revive(*edge.parent, deletion, "restrict");
-    case 'd': {
-      if (!settable(true)) {
-        return revive(*edge.parent, deletion, "restrict");
-      }
-      // The default must lead to a row that is there. A deletion that would set another default is refused as well.
-      const auto own = staged_of("s", *edge.child);
-      const NameColumn by_default = [&](const std::string& name) {
-        const auto* column = edge.child->find(name);
-        if (std::find(list.begin(), list.end(), name) == list.end()) {
-          return own(name);
-        }
-        return column->default_value.empty() ? fmt::format("NULL::{}", column->type)
-                                             : fmt::format("({})::{}", column->default_value, column->type);
-      };
-      const auto leads =
-          db_.exec(fmt::format("SELECT {} AND NOT {} FROM {} s WHERE s.m_key = {}", all_present(reference, by_default),
-                               has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
-      MBSYNC_TRY(leads);
-      return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
-                                       : set_columns(edge, child_key, deletion, true, "set-default");
-    }
-    default:
-      return revive(*edge.parent, deletion, "restrict");
+  if (reference.on_delete == 'c') {
+    return remove(edge, child_key, deletion, kCascade);
   }
+  if (reference.on_delete == 'n') {
+    return set_columns(edge, child_key, deletion, false, "set-null");
+  }
+  // The default must lead to a row that is there. A deletion that would set another default is refused as well.
+  const auto own = staged_of("s", *edge.child);
+  const NameColumn by_default = [&](const std::string& name) {
+    const auto* column = edge.child->find(name);
+    if (std::find(list.begin(), list.end(), name) == list.end()) {
+      return own(name);
+    }
+    return column->default_value.empty() ? fmt::format("NULL::{}", column->type)
+                                         : fmt::format("({})::{}", column->default_value, column->type);
+  };
+  const auto leads =
+      db_.exec(fmt::format("SELECT {} AND NOT {} FROM {} s WHERE s.m_key = {}", all_present(reference, by_default),
+                           has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
+  MBSYNC_TRY(leads);
+  return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
+                                   : set_columns(edge, child_key, deletion, true, "set-default");
+}
+
+// What went because `cause` was deleted is taken back, and what went because of that.
+Result<void> Repair::take_back_cascades(const RowKey& cause) {
+  const auto [from, to] = cascades_.equal_range(cause);
+  std::vector<RowKey> gone;
+  std::transform(from, to, std::back_inserter(gone), [](const auto& entry) { return entry.second; });
+  cascades_.erase(from, to);
+  for (const auto& row : gone) {
+    MBSYNC_TRY(take_back(row));
+  }
+  return {};
+}
+
+// A row that went a moment ago, because what it refers to is deleted, does not go after all. Whether there was such a
+// row.
+Result<bool> Repair::take_back(const RowKey& row) {
+  const auto& [tab, key] = row;
+  const auto& table = *schema_.find(tab);
+  const auto went = std::erase_if(records_, [&, &key = key](const auto& known) {
+    const auto& entry = known.second;
+    return entry.schema == table.schema && entry.table == table.name && entry.key == key &&
+           entry.existence_rule == kCascade;
+  });
+  if (went == 0) {
+    return false;
+  }
+  MBSYNC_TRY(db_.exec(fmt::format(
+      "DELETE FROM pg_temp.repaired WHERE tab = {0} AND key = {1} AND op = 'D'; UPDATE {2} SET m_deleted = false WHERE "
+      "m_key = {1}",
+      tab, db_.quote(key), stage(table).name)));
+  MBSYNC_TRY(take_back_cascades(row));
+  return true;
 }
 
 // The deleted row comes back as it was.
 Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const std::string& rule) {
+  // A deletion that is refused is refused with all that would come of it.
+  MBSYNC_TRY(take_back_cascades({parent.id, deletion.key}));
+  const auto taken_back = take_back({parent.id, deletion.key});
+  MBSYNC_TRY(taken_back);
+  if (*taken_back) {
+    pinned_.emplace(parent.id, deletion.key);  // so what it refers to comes back in turn
+    return {};
+  }
   auto fields = parse_record(deletion.image);
   MBSYNC_TRY(fields);
   std::vector<Value> line{deletion.key, std::string("f")};
@@ -736,6 +827,9 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
   entry.existence_rule = rule;
   entry.existence_version = 1;
   record(std::move(entry));
+  if (rule == kCascade) {
+    cascades_.emplace(RowKey{edge.parent->id, deletion.key}, RowKey{child.id, child_key});
+  }
   MBSYNC_TRY(note(child, child_key, 'D', "", deletion));
   return db_.run(
       fmt::format("UPDATE {} SET m_deleted = true WHERE m_key = {}", stage(child).name, db_.quote(child_key)));

@@ -83,15 +83,19 @@ class Repair {
   Result<bool> move_children(const Edge& edge, const std::string& from, const std::string& to, const Deletion& cause);
   Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
                         const Deletion& cause);
+  static bool can_be_set(const Edge& edge, bool to_default);
+  static bool refuses_deletion(const Edge& edge);
   Result<bool> mend(const Edge& edge);
   [[nodiscard]] std::string has_parent(const Edge& edge, const NameColumn& child) const;
-  Result<std::vector<std::string>> dangling(const Edge& edge);
+  Result<std::vector<std::string>> dangling(const Edge& edge, const std::string* only = nullptr);
   Result<void> stage_children(const Edge& edge);
   Result<std::optional<Deletion>> find_deletion(const Edge& edge, const std::string& child_key);
   Result<std::string> image_now(const Table& table, const std::string& key, const std::string& image,
                                 const std::string& included);
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
+  Result<void> take_back_cascades(const RowKey& cause);
+  Result<bool> take_back(const RowKey& row);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
   Result<std::optional<Unchecked>> find_unchecked(const Edge& edge, const std::string& child_key);
   Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
@@ -115,8 +119,9 @@ class Repair {
   ReferenceCheck::Keys unsolved_;
   std::map<std::string, ConflictRecord> records_;                      ///< by signature
   std::map<std::tuple<int, std::string, std::string>, int> suffixes_;  ///< how often a row's column was given one
-  std::map<RowKey, RowKey> brought_in_;  ///< rows that were not staged, and because of which
-  std::set<RowKey> pinned_;              ///< rows that came back
+  std::map<RowKey, RowKey> brought_in_;     ///< rows that were not staged, and because of which
+  std::set<RowKey> pinned_;                 ///< rows that came back
+  std::multimap<RowKey, RowKey> cascades_;  ///< rows that went, by the deleted row because of which
 };
 
 /// "t" or "f" per column number, as captures have it.

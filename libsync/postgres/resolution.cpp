@@ -396,6 +396,14 @@ class Deciding {
                                decision_.version ? std::to_string(*decision_.version) : "by '" + decision_.node + "'"),
                    fmt::format("it has {}", fmt::join(known, ", "))};
     }
+    if (!chosen->key.empty() && chosen->key != conflict_.summary.key) {
+      return Error{ErrorKind::kRejected,
+                   fmt::format("version {} of conflict {} is of another row, {} of {}", chosen->version,
+                               conflict_.summary.id, chosen->key, table_->display()),
+                   fmt::format("'mbsync resolve accept {0}' leaves both rows as they are; 'mbsync resolve set {0} ...' "
+                               "changes this one, and an ordinary UPDATE the other",
+                               conflict_.summary.id)};
+    }
     version_ = chosen->version;
     if (chosen->deleted) {
       return remove_row();

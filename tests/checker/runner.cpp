@@ -9,8 +9,9 @@
 #include <iterator>
 #include <mutex>
 #include <thread>
-#include <tuple>
 #include <utility>
+
+#include "audit.h"
 
 namespace mbsync::checker {
 namespace {
@@ -20,21 +21,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int kRoundsMax = 8;
 constexpr int kShrinkTriesMax = 400;
 constexpr std::chrono::seconds kShrinkMax{60};
-
-std::string text_of(const Schema& schema, const Rows& rows) {
-  std::string text;
-  for (const auto& [row, values] : rows) {
-    const auto& table = schema.tables()[row.table];
-    text += fmt::format("    {} {}:", table.name, row.key);
-    for (std::size_t i = table.keys; i < values.size(); ++i) {
-      text += fmt::format(" {}={}", table.columns[i].name, values[i].value_or("NULL"));
-    }
-    text += "\n";
-  }
-  return text.empty() ? "    (no rows)\n" : text;
-}
-
-using Waiting = std::map<RowId, std::string>;
 
 std::set<RowId> rows_of(const Waiting& waiting) {
   std::set<RowId> rows;
@@ -75,22 +61,39 @@ class Run {
     if (history.newcomer) {
       model_->begin_alone(last, lab_.rows(last), !strangers);
     }
+    audit_.emplace(schema, *model_, exact_);
     for (std::size_t node = 1; node < history.nodes; ++node) {
-      compare(node, lab_.rows(node), model_->rows(node), "the first rows differ");
+      compare(schema, node, lab_.rows(node), model_->rows(node), "the first rows differ");
     }
   }
 
   void steps() {
     for (const auto& step : history_.steps) {
-      try {
-        run(step);
-      } catch (const Failure& failure) {
-        throw Failure(fmt::format("in step {}, {}:\n{}", step.number, describe(step), failure.what()));
-      }
+      with_state([&] { run(step); }, fmt::format("in step {}, {}:\n", step.number, describe(step)));
     }
   }
 
   void heal() {
+    with_state([&] { heal_all(); }, "");
+  }
+
+  /// Once all know that all have everything, nothing may be left but the rows.
+  void forget() {
+    with_state([&] { forget_all(); }, "");
+  }
+
+ private:
+  /// What goes wrong says what all nodes show at that moment.
+  template <typename Action>
+  void with_state(Action action, const std::string& where) {
+    try {
+      action();
+    } catch (const Failure& failure) {
+      throw Failure(fmt::format("{}{}\n{}", where, failure.what(), state()));
+    }
+  }
+
+  void heal_all() {
     for (std::size_t node = 0; node < history_.nodes; ++node) {
       release(node, true);
       accept(node);
@@ -102,7 +105,7 @@ class Run {
     }
     for (int round = 0; !all_is_everywhere(); ++round) {
       if (round == kRoundsMax) {
-        throw Failure("the nodes do not come to an end:\n" + state());
+        throw Failure("the nodes do not come to an end");
       }
       exchange();
     }
@@ -110,7 +113,6 @@ class Run {
     lab_.count_conflicts(0);
   }
 
-  /// Once all know that all have everything, nothing may be left but the rows.
   void forget_all() {
     const auto rows = lab_.rows(0);
     exchange();
@@ -120,11 +122,10 @@ class Run {
       if (lab_.live_writes(node) != 0) {
         throw Failure(fmt::format("{} has writes left that everybody has", node_name(node)));
       }
-      compare(node, lab_.rows(node), rows, "forgetting changed rows");
+      compare(schema_, node, lab_.rows(node), rows, "forgetting changed rows");
     }
   }
 
- private:
   void run(const Step& step) {
     switch (step.kind) {
       case StepKind::kWrite:
@@ -247,7 +248,7 @@ class Run {
     const auto left = rows_of(waiting);
     if (std::exchange(nodes_[node].waiting, left) == left) {
       check_unchanged(node);  // nothing is sealed then either
-      check_waiting(node, waiting, left);
+      check_waiting({node, {}, {}, waiting}, left);
       return;
     }
     model_->settle_waiting(node, left);
@@ -284,7 +285,9 @@ class Run {
     renew_capture(node);
   }
 
-  void check_unchanged(std::size_t node) { compare(node, lab_.rows(node), model_->rows(node), "nothing was applied"); }
+  void check_unchanged(std::size_t node) {
+    compare(schema_, node, lab_.rows(node), model_->rows(node), "nothing was applied");
+  }
 
   void delivered(std::size_t node, std::size_t other) {
     const auto& answer = answers_.at({node, other});
@@ -305,177 +308,30 @@ class Run {
     check_shown(node, waiting, fresh, "after a pull");
     if (joins) {
       lab_.count_newcomer();
-      check_overruled(node);
+      audit_->check_overruled({node, lab_.rows(node), lab_.record(node)});
     }
   }
 
   /// The rows after mbsync has done something to them. `tried`: those of the waiting rows that could not be written
   /// just now.
   void check_shown(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried, const std::string& when) {
-    const auto rows = lab_.rows(node);
-    check_waiting(node, waiting, tried);
+    Look look{node, lab_.rows(node), {}, waiting};
+    check_waiting(look, tried);
     if (exact_) {
-      compare(node, rows, model_->rows(node), when);
+      compare(schema_, node, look.rows, model_->rows(node), when);
       return;
     }
-    model_->show(node, rows);
+    model_->show(node, look.rows);
     check_constraints(node);
-    check_all_known(node, rows, waiting);
+    look.record = lab_.record(node);
+    audit_->check_needed(look);
+    audit_->check(look);
   }
 
-  /// Rows wait for a reason (C10, C21), and where the model knows it all, no others.
-  void check_waiting(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried) {
-    const auto& own = nodes_[node];
-    if (tried.empty() || own.held) {
-      return;
+  void check_waiting(const Look& look, const std::set<RowId>& tried) {
+    if (!nodes_[look.node].held) {
+      audit_->check_waiting(look, tried, nodes_[look.node].refused);
     }
-    const auto expected = model_->settle(model_->knows(node));
-    for (const auto& row : tried) {
-      const auto& table = schema_.tables()[row.table];
-      const auto outcome = expected.find(row);
-      const bool refused =
-          table.refuses && outcome != expected.end() && is_refused(node, outcome->second[table.marker()]);
-      // What refers to a row that waits, waits with it.
-      const bool others_wait = !exact_ && waiting.size() > tried.size();
-      if ((own.refused.empty() && !others_wait) || (exact_ && !refused)) {
-        throw Failure(fmt::format("on {} row {} of {} waits without need: {}\n{}", node_name(node), row.key, table.name,
-                                  waiting.at(row), state()));
-      }
-    }
-  }
-
-  [[nodiscard]] bool is_refused(std::size_t node, const Value& marker) const {
-    return marker && !marker->empty() && nodes_[node].refused.find(marker->back()) != std::string::npos;
-  }
-
-  /// What either side showed before a newcomer joined is shown or on record (C9).
-  void check_overruled(std::size_t node) {
-    if (model_->overruled().empty()) {
-      return;
-    }
-    const auto record = lab_.record(node);
-    const auto rows = lab_.rows(node);
-    for (const auto& one : model_->overruled()) {
-      const auto& table = schema_.tables()[one.row.table];
-      const auto& name = table.columns[one.column].name;
-      const bool counter = model_->role(one.row.table, one.column) == ColumnRole::kCounter;
-      const auto tells = [&](const Recorded& version) {
-        const auto value = version.values.find(name);
-        return version.row == one.row && value != version.values.end() && (counter || value->second == one.value);
-      };
-      const auto shown = rows.find(one.row);
-      if (std::none_of(record.begin(), record.end(), tells) &&
-          (shown == rows.end() || shown->second[one.column] != one.value)) {
-        throw Failure(fmt::format("on {}, which has joined, {} = {} of row {} of {} is neither shown nor on record\n{}",
-                                  node_name(node), name, one.value.value_or("NULL"), one.row.key, table.name, state()));
-      }
-    }
-  }
-
-  /// What the node shows, what it has on record and what waits there account for every write that it has heard of.
-  void check_all_known(std::size_t node, const Rows& rows, const Waiting& waiting) {
-    const auto record = lab_.record(node);
-    if (!exact_) {
-      check_others(node, rows, record, waiting);
-    }
-    check_nothing_lost(node, rows, record, waiting);
-    check_mending(node, rows, record, waiting);
-  }
-
-  /// Whether a version of a row lives on under another key (C15).
-  static bool is_kept_apart(const Recorded& one) {
-    return one.row != one.about && std::any_of(one.decisions.begin(), one.decisions.end(),
-                                               [](const auto& column) { return column.second.rule == "keep-both"; });
-  }
-
-  /// What mbsync has done by itself is what the schema and the rules say (CONFLICTS.md C18 to C20).
-  void check_mending(std::size_t node, const Rows& rows, const std::vector<Recorded>& record, const Waiting& waiting) {
-    std::set<RowId> gone;  // for other reasons
-    for (const auto& one : record) {
-      if (one.kind == "unique" || one.kind == "reference") {
-        gone.insert(one.about);
-      }
-    }
-    for (std::size_t i = 0; i < record.size(); ++i) {
-      const auto& one = record[i];
-      const auto wrong = [&](const std::string& what) {
-        throw Failure(fmt::format("on {} conflict {} of {} {}, {}: {}\n{}", node_name(node), one.id,
-                                  schema_.tables()[one.about.table].name, one.about.key, one.kind, what, state()));
-      };
-      if (is_kept_apart(one) && !rows.contains(one.row) && !waiting.contains(one.row) && !gone.contains(one.row) &&
-          !model_->has_deleted(node, one.row)) {
-        wrong("the row that is kept beside it is not there");
-      }
-      if (one.kind == "unique" && one.row == one.about) {
-        // The winner comes first, and is the one that had the value first.
-        if (i == 0 || record[i - 1].id != one.id) {
-          wrong("the row that has given way is not the second");
-        }
-        const auto& winner = record[i - 1];
-        const auto known_of = [](const Recorded& version) { return version.node + 1; };  // 0: nobody remembers
-        if (std::tuple(one.at, known_of(one), one.row.key) < std::tuple(winner.at, known_of(winner), winner.row.key)) {
-          wrong("the row that has given way had the value first");
-        }
-        if (one.decisions.empty() && one.existence != "unique-merge") {
-          wrong("no column has been changed");
-        }
-        for (const auto& [column, decision] : one.decisions) {
-          const auto& before = one.values.at(column);
-          const bool suffix = decision.rule == "unique-suffix" && before && decision.value &&
-                              decision.value->starts_with(*before + "~") &&
-                              one.digest.starts_with(decision.value->substr(before->size() + 1));
-          if (!suffix && (decision.rule != "unique-null" || decision.value)) {
-            wrong(fmt::format("{} has become {}", column, decision.value.value_or("NULL")));
-          }
-        }
-      }
-      if (one.kind == "reference") {
-        for (const auto& [column, decision] : one.decisions) {
-          if (decision.rule == "unique-merge" || decision.rule == "no-such-row") {
-            continue;  // what it refers to has become one with another row, or has never been
-          }
-          if (!has_action(one.about.table, column, decision.rule == "set-null" ? "SET NULL" : "SET DEFAULT")) {
-            wrong(fmt::format("{} is set by rule {}", column, decision.rule));
-          }
-        }
-        if (one.existence == "cascade" && !has_action(one.about.table, "", "CASCADE")) {
-          wrong("it went with another row");
-        }
-        if (one.existence == "restrict" && !schema_.is_referred_to(one.about.table)) {
-          wrong("it has come back, and nothing refers to it");
-        }
-      }
-    }
-  }
-
-  /// Whether a foreign key of the table (with this column, if one is named) says so.
-  [[nodiscard]] bool has_action(std::size_t table, const std::string& column, const std::string& action) const {
-    const auto& keys = schema_.tables()[table].foreign_keys;
-    return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
-      const auto named = [&](std::size_t one) { return schema_.tables()[table].columns[one].name == column; };
-      return key.on_delete == action && (column.empty() || std::any_of(key.columns.begin(), key.columns.end(), named));
-    });
-  }
-
-  /// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has
-  /// done so to, and these are on record.
-  void check_others(std::size_t node, const Rows& rows, const std::vector<Recorded>& record, const Waiting& waiting) {
-    std::set<RowId> known_otherwise;
-    for (const auto& one : record) {
-      if (one.kind == "unique" || one.kind == "reference" || is_kept_apart(one)) {
-        known_otherwise.insert(one.about);
-        known_otherwise.insert(one.row);
-      }
-    }
-    for (const auto& [row, reason] : waiting) {
-      known_otherwise.insert(row);
-    }
-    auto found = rows;
-    auto expected = model_->settle(model_->knows(node));
-    for (auto* part : {&found, &expected}) {
-      std::erase_if(*part, [&](const auto& entry) { return known_otherwise.contains(entry.first); });
-    }
-    compare(node, found, expected, "rows that mbsync has done nothing to by itself");
   }
 
   void exchange() {
@@ -507,61 +363,21 @@ class Run {
     const auto rows = lab_.rows(0);
     const auto record = lab_.record_text(0);
     for (std::size_t node = 0; node < history_.nodes; ++node) {
-      const auto own = lab_.rows(node);
-      compare(node, own, exact_ ? model_->rows(node) : rows, "all have pulled everything");
+      const Look look{node, lab_.rows(node), lab_.record(node)};
+      compare(schema_, node, look.rows, exact_ ? model_->rows(node) : rows, "all have pulled everything");
       if (lab_.record_text(node) != record) {
         throw Failure(fmt::format("all have pulled everything, and the records of conflicts differ: a\n{}\nand {}\n{}",
                                   record, node_name(node), lab_.record_text(node)));
       }
       check_constraints(node);
-      check_all_known(node, own, {});
+      audit_->check(look);
     }
   }
 
   void check_constraints(std::size_t node) {
     const auto broken = lab_.broken_constraints(node);
     if (!broken.empty()) {
-      throw Failure(fmt::format("on {} {}\n{}", node_name(node), fmt::join(broken, ", "), state()));
-    }
-  }
-
-  /// Every write that the node has heard of shows, was written over by somebody who knew it, is on record, or waits.
-  void check_nothing_lost(std::size_t node, const Rows& rows, const std::vector<Recorded>& record,
-                          const Waiting& waiting) {
-    for (const auto& [write, column] : model_->losses(node, rows)) {
-      const auto& table = schema_.tables()[write->row.table];
-      const auto tells = [&, write = write, column = column](const Recorded& one) {
-        // What mbsync itself has done about a row is recorded with the latest of the writes that made it. And a write
-        // of its own, which the model does not know, may have taken the value over before it lost.
-        const bool exactly = one.node == write->node && one.at == (write->at == kTimeUnknown ? 0 : write->at);
-        if (one.about == write->row && is_kept_apart(one)) {
-          return one.node == write->node;
-        }
-        if (one.row != write->row || (exact_ && !exactly)) {
-          return false;
-        }
-        if (!column) {
-          return one.deleted;
-        }
-        const bool counter = model_->role(write->row.table, *column) == ColumnRole::kCounter;
-        const auto value = one.values.find(table.columns[*column].name);
-        return value != one.values.end() && (counter || value->second == write->values[*column]);
-      };
-      if (!waiting.contains(write->row) && std::none_of(record.begin(), record.end(), tells)) {
-        throw Failure(fmt::format(
-            "on {} a write of {} is neither shown nor written over nor on record: row {} of {}, {}\n{}",
-            node_name(node), node_name(write->node), write->row.key, table.name,
-            column ? fmt::format("{} = {}", table.columns[*column].name, write->values[*column].value_or("NULL"))
-                   : "its deletion",
-            state()));
-      }
-    }
-  }
-
-  void compare(std::size_t node, const Rows& found, const Rows& expected, const std::string& when) {
-    if (found != expected) {
-      throw Failure(fmt::format("{}: {} has\n{}and should have\n{}\n{}", when, node_name(node), text_of(schema_, found),
-                                text_of(schema_, expected), state()));
+      throw Failure(fmt::format("on {} {}", node_name(node), fmt::join(broken, ", ")));
     }
   }
 
@@ -587,6 +403,7 @@ class Run {
   const std::string& sabotage_;
   std::vector<std::int64_t> skew_;
   std::optional<Model> model_;
+  std::optional<Audit> audit_;
   struct Held {
     std::int64_t at;
     Differences differences;
@@ -691,7 +508,7 @@ std::string failure_of(Lab& lab, const Schema& schema, const History& history, c
     run.steps();
     run.heal();
     if (history.seed % 3 == 0) {
-      run.forget_all();
+      run.forget();
     }
   } catch (const Failure& failure) {
     return failure.what();

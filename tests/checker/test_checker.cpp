@@ -94,3 +94,14 @@ TEST_CASE("checker: so is a row of a transaction that does not arrive with the o
 TEST_CASE("checker: so is a write that lost and is not on record", "[faults]") {
   check_noticed({.sabotage = "DELETE FROM mbsync.conflict_record"});
 }
+
+TEST_CASE("checker: so is a mending that nothing called for", "[faults]") {
+  const auto verdict = check_noticed(
+      {.sabotage =
+           "INSERT INTO mbsync.conflict_record (id, kind, schema_name, table_name, key, dots, columns, versions, "
+           "outcome, "
+           "at, is_open) SELECT md5('made up')::uuid, 'reference', 'public', 't0', '1', '{}', '{}', "
+           "'[{\"node\": \"0000000000000001\", \"counter\": 1, \"at\": \"2010-01-01T00:00:00Z\", \"deleted\": true, "
+           "\"values\": {}}]', '{\"exists\": true, \"rule\": \"restrict\"}', now(), false ON CONFLICT DO NOTHING"});
+  CHECK_THAT(verdict.failure, Catch::Contains("it has come back, and no"));
+}

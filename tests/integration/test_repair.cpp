@@ -1,4 +1,6 @@
 // Rows that cannot stand together: a parent deleted here and referred to there (CONFLICTS.md C18, C20).
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 
 #include "node_pair.h"
@@ -281,7 +283,33 @@ TEST_CASE("repair: a row that the database refuses is parked, the others go on, 
   pair.check_forgotten();
 }
 
-TEST_CASE("repair: a trigger of the application's that raises, and a value that does not fit") {
+TEST_CASE("repair: whatever a trigger of the application's raises, it is about one row (C21)") {
+  const auto* const code = GENERATE("P0001", "45000", "UE001", "22012", "23514", "42883", "42P01", "42501", "55000",
+                                    "21000", "0A000", "2F004", "38000", "58000", "XX000");
+  CAPTURE(code);
+  Pair pair("CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE u (id int PRIMARY KEY)");
+  pair.exchange();
+  pair.b.execute(fmt::format(
+      "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 2 THEN RAISE EXCEPTION 'not "
+      "this one' USING ERRCODE = '{}'; END IF; RETURN NEW; END $$; CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH "
+      "ROW "
+      "EXECUTE FUNCTION refuse(); ALTER TABLE t ENABLE ALWAYS TRIGGER refuse",
+      code));
+  pair.a.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3); INSERT INTO u VALUES (1)");
+  const auto pulled = pair.b.pull(pair.a);
+  REQUIRE(pulled.parked.size() == 1);
+  CHECK_THAT(pulled.parked[0], Catch::StartsWith("row 2 of table public.t: not this one"));
+  CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t") == "1 3");
+  CHECK(pair.b.scalar("SELECT count(*) FROM u") == "1");
+  const auto status = PgStore::read_status(*parse_database_url(pair.b.url()));
+  REQUIRE(status);
+  CHECK(status->parked_rows == 1);
+  pair.b.execute("DROP TRIGGER refuse ON t");
+  try_parked_again(pair.b);
+  CHECK(Pair::rows(pair.a, "t") == Pair::rows(pair.b, "t"));
+}
+
+TEST_CASE("repair: a value that does not fit here yet") {
   Pair pair("CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TABLE t (id int PRIMARY KEY, m mood)");
   pair.a.execute("ALTER TYPE mood ADD VALUE 'odd'");
   pair.a.execute("INSERT INTO t VALUES (1, 'good'), (2, 'odd'), (3, 'bad')");

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "decisions.h"
 #include "node_pair.h"
-#include "resolution.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -17,69 +17,6 @@ CREATE TABLE "Customer" (id text PRIMARY KEY, email text UNIQUE, "fullName" text
 CREATE TABLE "Order" (id uuid PRIMARY KEY, "customerId" text NOT NULL REFERENCES "Customer" ON DELETE CASCADE,
                       total numeric(12,2));
 )sql";
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    FAIL(result.error().text());
-  }
-  return std::move(*result);
-}
-
-std::unique_ptr<ConflictDesk> desk_of(PgNode& node) {
-  return must(ConflictDesk::open(must(parse_database_url(node.url()))));
-}
-
-// The id of the only conflict on record; open, as if the rules said that a person must decide.
-std::string only_conflict(PgNode& node, bool open = true) {
-  REQUIRE(node.scalar("SELECT count(*) FROM mbsync.conflict") == "1");
-  if (open) {
-    node.execute("UPDATE mbsync.conflict_record SET is_open = true");
-  }
-  return node.scalar("SELECT id FROM mbsync.conflict");
-}
-
-Decision keep(int version) {
-  Decision decision;
-  decision.how = Decision::How::kKeep;
-  decision.version = version;
-  return decision;
-}
-
-Decision keep_of(const std::string& node) {
-  Decision decision;
-  decision.how = Decision::How::kKeep;
-  decision.node = node;
-  return decision;
-}
-
-Decision set(NamedValues values) {
-  Decision decision;
-  decision.how = Decision::How::kSet;
-  decision.values = std::move(values);
-  return decision;
-}
-
-Decision accept() {
-  return {};
-}
-
-Decision undo() {
-  Decision decision;
-  decision.how = Decision::How::kUndo;
-  return decision;
-}
-
-Decision forced(Decision decision) {
-  decision.force = true;
-  return decision;
-}
-
-std::string refused(const Result<DecisionReport>& report) {
-  REQUIRE_FALSE(report);
-  CHECK_FALSE(report.error().hint.empty());
-  return report.error().message;
-}
 
 std::string record(PgNode& node) {
   return node.scalar(

@@ -1,0 +1,313 @@
+#include "audit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <tuple>
+
+#include "history.h"
+
+namespace mbsync::checker {
+namespace {
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+}  // namespace
+
+std::string text_of(const Schema& schema, const Rows& rows) {
+  std::string text;
+  for (const auto& [row, values] : rows) {
+    const auto& table = schema.tables()[row.table];
+    text += fmt::format("    {} {}:", table.name, row.key);
+    for (std::size_t i = table.keys; i < values.size(); ++i) {
+      text += fmt::format(" {}={}", table.columns[i].name, values[i].value_or("NULL"));
+    }
+    text += "\n";
+  }
+  return text.empty() ? "    (no rows)\n" : text;
+}
+
+void compare(const Schema& schema, std::size_t node, const Rows& found, const Rows& expected, const std::string& when) {
+  if (found != expected) {
+    throw Failure(fmt::format("{}: {} has\n{}and should have\n{}", when, node_name(node), text_of(schema, found),
+                              text_of(schema, expected)));
+  }
+}
+
+void Audit::check(const Look& look) {
+  if (!exact_) {
+    check_others(look);
+  }
+  check_nothing_lost(look);
+  check_mending(look);
+  for (const auto& one : look.record) {
+    known_.insert(one.id);
+  }
+}
+
+// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has done
+// so to, and these are on record.
+void Audit::check_others(const Look& look) const {
+  std::set<RowId> known_otherwise;
+  for (const auto& one : look.record) {
+    if (one.kind == "unique" || one.kind == "reference" || is_kept_apart(one)) {
+      known_otherwise.insert(one.about);
+      known_otherwise.insert(one.row);
+    }
+  }
+  for (const auto& [row, reason] : look.waiting) {
+    known_otherwise.insert(row);
+  }
+  auto found = look.rows;
+  auto expected = model_.settle(model_.knows(look.node));
+  for (auto* part : {&found, &expected}) {
+    std::erase_if(*part, [&](const auto& entry) { return known_otherwise.contains(entry.first); });
+  }
+  compare(schema_, look.node, found, expected, "rows that mbsync has done nothing to by itself");
+}
+
+// Every write that the node has heard of shows, was written over by somebody who knew it, is on record, or waits.
+void Audit::check_nothing_lost(const Look& look) const {
+  for (const auto& [write, column] : model_.losses(look.node, look.rows)) {
+    const auto& table = schema_.tables()[write->row.table];
+    const auto tells = [&, write = write, column = column](const Recorded& one) {
+      // What mbsync itself has done about a row is recorded with the latest of the writes that made it. And a write of
+      // its own, which the model does not know, may have taken the value over before it lost.
+      const bool exactly = one.node == write->node && one.at == (write->at == kTimeUnknown ? 0 : write->at);
+      if (one.about == write->row && is_kept_apart(one)) {
+        return one.node == write->node;
+      }
+      if (one.row != write->row || (exact_ && !exactly)) {
+        return false;
+      }
+      if (!column) {
+        return one.deleted;
+      }
+      const bool counter = model_.role(write->row.table, *column) == ColumnRole::kCounter;
+      const auto value = one.values.find(table.columns[*column].name);
+      return value != one.values.end() && (counter || value->second == write->values[*column]);
+    };
+    if (!look.waiting.contains(write->row) && std::none_of(look.record.begin(), look.record.end(), tells)) {
+      throw Failure(fmt::format(
+          "on {} a write of {} is neither shown nor written over nor on record: row {} of {}, {}", node_name(look.node),
+          node_name(write->node), write->row.key, table.name,
+          column ? fmt::format("{} = {}", table.columns[*column].name, write->values[*column].value_or("NULL"))
+                 : "its deletion"));
+    }
+  }
+}
+
+void Audit::wrong(const Look& look, const Recorded& one, const std::string& what) const {
+  throw Failure(fmt::format("on {} conflict {} of {} {}, {}: {}", node_name(look.node), one.id,
+                            schema_.tables()[one.about.table].name, one.about.key, one.kind, what));
+}
+
+// Whether a version of a row lives on under another key (C15).
+bool Audit::is_kept_apart(const Recorded& one) const {
+  return one.row != one.about && std::any_of(one.decisions.begin(), one.decisions.end(),
+                                             [](const auto& column) { return column.second.rule == "keep-both"; });
+}
+
+// What mbsync has done by itself is what the schema and the rules say (CONFLICTS.md C18 to C20).
+void Audit::check_mending(const Look& look) const {
+  std::set<RowId> gone;  // for other reasons
+  for (const auto& one : look.record) {
+    if (one.kind == "unique" || one.kind == "reference") {
+      gone.insert(one.about);
+    }
+  }
+  for (std::size_t i = 0; i < look.record.size(); ++i) {
+    const auto& one = look.record[i];
+    if (is_kept_apart(one) && !look.rows.contains(one.row) && !look.waiting.contains(one.row) &&
+        !gone.contains(one.row) && !model_.has_deleted(look.node, one.row)) {
+      wrong(look, one, "the row that is kept beside it is not there");
+    }
+    if (one.kind == "unique" && one.row == one.about) {
+      // The winner comes first.
+      if (i == 0 || look.record[i - 1].id != one.id) {
+        wrong(look, one, "the row that has given way is not the second");
+      }
+      check_gave_way(look, look.record[i - 1], one);
+    }
+    if (one.kind == "reference") {
+      check_reference(look, one);
+    }
+  }
+}
+
+// The winner is the one that had the value first.
+void Audit::check_gave_way(const Look& look, const Recorded& winner, const Recorded& loser) const {
+  const auto known_of = [](const Recorded& version) { return version.node + 1; };  // 0: nobody remembers
+  if (std::tuple(loser.at, known_of(loser), loser.row.key) < std::tuple(winner.at, known_of(winner), winner.row.key)) {
+    wrong(look, loser, "the row that has given way had the value first");
+  }
+  if (loser.decisions.empty() && loser.existence != "unique-merge") {
+    wrong(look, loser, "no column has been changed");
+  }
+  for (const auto& [column, decision] : loser.decisions) {
+    const auto& before = loser.values.at(column);
+    const bool suffix = decision.rule == "unique-suffix" && before && decision.value &&
+                        decision.value->starts_with(*before + "~") &&
+                        loser.digest.starts_with(decision.value->substr(before->size() + 1));
+    if (!suffix && (decision.rule != "unique-null" || decision.value)) {
+      wrong(look, loser, fmt::format("{} has become {}", column, decision.value.value_or("NULL")));
+    }
+  }
+}
+
+void Audit::check_reference(const Look& look, const Recorded& one) const {
+  for (const auto& [column, decision] : one.decisions) {
+    if (decision.rule == "unique-merge" || decision.rule == "no-such-row") {
+      continue;  // what it refers to has become one with another row, or has never been
+    }
+    if (!has_action(one.about.table, column, decision.rule == "set-null" ? "SET NULL" : "SET DEFAULT")) {
+      wrong(look, one, fmt::format("{} is set by rule {}", column, decision.rule));
+    }
+  }
+  if (one.existence == "cascade" && !has_action(one.about.table, "", "CASCADE")) {
+    wrong(look, one, "it went with another row");
+  }
+  if (one.existence == "restrict" && !schema_.is_referred_to(one.about.table)) {
+    wrong(look, one, "it has come back, and nothing refers to it");
+  }
+}
+
+// Whether a foreign key of the table (with this column, if one is named) says so.
+bool Audit::has_action(std::size_t table, const std::string& column, const std::string& action) const {
+  const auto& keys = schema_.tables()[table].foreign_keys;
+  return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
+    const auto named = [&](std::size_t one) { return schema_.tables()[table].columns[one].name == column; };
+    return key.on_delete == action && (column.empty() || std::any_of(key.columns.begin(), key.columns.end(), named));
+  });
+}
+
+void Audit::check_needed(const Look& look) {
+  // What waits may have been brought in first, and left out when the database refused it.
+  for (std::size_t i = 0; i < look.record.size() && look.waiting.empty(); ++i) {
+    const auto& one = look.record[i];
+    if (known_.contains(one.id)) {
+      continue;
+    }
+    if (one.kind == "unique" && one.row == one.about && i > 0 && !clash(look.record[i - 1], one)) {
+      wrong(look, one, "the two rows have no unique value in common");
+    }
+    if (one.kind != "reference") {
+      continue;
+    }
+    // Of a reference's versions, the first is the row, and the second who deleted what it refers to.
+    const bool first = i == 0 || look.record[i - 1].id != one.id;
+    const auto& table = schema_.tables()[one.about.table];
+    const auto dangles = [&](const std::string& column, const std::string& action) {
+      return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& key) {
+        const auto named = [&](std::size_t number) { return table.columns[number].name == column; };
+        return (action.empty() || key.on_delete == action) &&
+               (column.empty() || std::any_of(key.columns.begin(), key.columns.end(), named)) &&
+               leads_nowhere(look, one, key);
+      });
+    };
+    if (first && one.existence == "cascade" && !dangles("", "CASCADE")) {
+      wrong(look, one, "it went, and what it refers to is there");
+    }
+    if (one.existence == "restrict" && !is_referred_to(look, one.about)) {
+      wrong(look, one, "it has come back, and no row refers to it");
+    }
+    for (const auto& [column, decision] : one.decisions) {
+      if (!dangles(column, decision.rule == "set-null"      ? "SET NULL"
+                           : decision.rule == "set-default" ? "SET DEFAULT"
+                                                            : "")) {
+        wrong(look, one, fmt::format("{} was set by rule {}, and what it refers to is there", column, decision.rule));
+      }
+    }
+  }
+}
+
+// Whether the two rows, as they are on record, cannot stand together.
+bool Audit::clash(const Recorded& a, const Recorded& b) const {
+  const auto& table = schema_.tables()[a.about.table];
+  return std::any_of(table.unique_keys.begin(), table.unique_keys.end(), [&](const UniqueKey& key) {
+    return std::all_of(key.columns.begin(), key.columns.end(), [&](std::size_t column) {
+      const auto& name = table.columns[column].name;
+      const auto mine = a.values.find(name);
+      const auto other = b.values.find(name);
+      if (mine == a.values.end() || other == b.values.end() || !mine->second || !other->second) {
+        return false;
+      }
+      return key.expression.empty() ? mine->second == other->second : lower(*mine->second) == lower(*other->second);
+    });
+  });
+}
+
+bool Audit::leads_nowhere(const Look& look, const Recorded& child, const ForeignKey& reference) const {
+  const auto& table = schema_.tables()[child.about.table];
+  std::vector<std::string> wanted;
+  for (const auto column : reference.columns) {
+    const auto value = child.values.find(table.columns[column].name);
+    if (value == child.values.end() || !value->second) {
+      return false;
+    }
+    wanted.push_back(*value->second);
+  }
+  return std::none_of(look.rows.begin(), look.rows.end(), [&](const auto& entry) {
+    return entry.first.table == reference.parent && std::equal(wanted.begin(), wanted.end(), entry.second.begin());
+  });
+}
+
+bool Audit::is_referred_to(const Look& look, const RowId& row) const {
+  const auto parent = look.rows.find(row);
+  if (parent == look.rows.end()) {
+    return false;
+  }
+  return std::any_of(look.rows.begin(), look.rows.end(), [&](const auto& entry) {
+    const auto& keys = schema_.tables()[entry.first.table].foreign_keys;
+    return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
+      return key.parent == row.table &&
+             std::equal(key.columns.begin(), key.columns.end(), parent->second.begin(),
+                        [&](std::size_t column, const Value& value) { return entry.second[column] == value; });
+    });
+  });
+}
+
+void Audit::check_overruled(const Look& look) const {
+  for (const auto& one : model_.overruled()) {
+    const auto& table = schema_.tables()[one.row.table];
+    const auto& name = table.columns[one.column].name;
+    const bool counter = model_.role(one.row.table, one.column) == ColumnRole::kCounter;
+    const auto tells = [&](const Recorded& version) {
+      const auto value = version.values.find(name);
+      return version.row == one.row && value != version.values.end() && (counter || value->second == one.value);
+    };
+    const auto shown = look.rows.find(one.row);
+    if (std::none_of(look.record.begin(), look.record.end(), tells) &&
+        (shown == look.rows.end() || shown->second[one.column] != one.value)) {
+      throw Failure(fmt::format("on {}, which has joined, {} = {} of row {} of {} is neither shown nor on record",
+                                node_name(look.node), name, one.value.value_or("NULL"), one.row.key, table.name));
+    }
+  }
+}
+
+void Audit::check_waiting(const Look& look, const std::set<RowId>& tried, const std::string& refused) const {
+  if (tried.empty()) {
+    return;
+  }
+  const auto is_refused = [&](const Value& marker) {
+    return marker && !marker->empty() && refused.find(marker->back()) != std::string::npos;
+  };
+  const auto expected = model_.settle(model_.knows(look.node));
+  for (const auto& row : tried) {
+    const auto& table = schema_.tables()[row.table];
+    const auto outcome = expected.find(row);
+    const bool must = table.refuses && outcome != expected.end() && is_refused(outcome->second[table.marker()]);
+    // What refers to a row that waits, waits with it.
+    const bool others_wait = !exact_ && look.waiting.size() > tried.size();
+    if ((refused.empty() && !others_wait) || (exact_ && !must)) {
+      throw Failure(fmt::format("on {} row {} of {} waits without need: {}", node_name(look.node), row.key, table.name,
+                                look.waiting.at(row)));
+    }
+  }
+}
+
+}  // namespace mbsync::checker

@@ -1,0 +1,67 @@
+// Questions to what a node shows, has on record and lets wait, where the model cannot tell what its rows must be:
+// whether all that was written is accounted for, and whether what mbsync did by itself was right and had to be
+// (libsync/core/CONFLICTS.md C9, C10, C15, C18 to C21). A wrong answer is a Failure.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lab.h"
+#include "model.h"
+#include "schema.h"
+
+namespace mbsync::checker {
+
+using Waiting = std::map<RowId, std::string>;
+
+std::string text_of(const Schema& schema, const Rows& rows);
+/// Throws where they differ.
+void compare(const Schema& schema, std::size_t node, const Rows& found, const Rows& expected, const std::string& when);
+
+/// A node at one moment.
+struct Look {
+  std::size_t node = 0;
+  Rows rows{};
+  std::vector<Recorded> record{};
+  Waiting waiting{};  ///< with the reasons
+};
+
+class Audit {
+ public:
+  /// `exact`: the model knows all that can happen to rows.
+  Audit(const Schema& schema, const Model& model, bool exact) : schema_(schema), model_(model), exact_(exact) {}
+
+  /// Everything accounts for every write that the node has heard of, and what mbsync did by itself is what the rules
+  /// say.
+  void check(const Look& look);
+  /// Conflicts that this node was the first to find, just now: there was something to mend.
+  void check_needed(const Look& look);
+  /// What either side showed before a newcomer joined is shown or on record (C9).
+  void check_overruled(const Look& look) const;
+  /// Rows wait for a reason (C10, C21), and where the model knows it all, no others. `tried`: those that could not be
+  /// written just now; `refused`: last characters of markers that the database does not take.
+  void check_waiting(const Look& look, const std::set<RowId>& tried, const std::string& refused) const;
+
+ private:
+  void check_others(const Look& look) const;
+  void check_nothing_lost(const Look& look) const;
+  void check_mending(const Look& look) const;
+  void check_gave_way(const Look& look, const Recorded& winner, const Recorded& loser) const;
+  void check_reference(const Look& look, const Recorded& one) const;
+
+  [[nodiscard]] bool is_kept_apart(const Recorded& one) const;
+  [[nodiscard]] bool has_action(std::size_t table, const std::string& column, const std::string& action) const;
+  [[nodiscard]] bool clash(const Recorded& a, const Recorded& b) const;
+  [[nodiscard]] bool leads_nowhere(const Look& look, const Recorded& child, const ForeignKey& reference) const;
+  [[nodiscard]] bool is_referred_to(const Look& look, const RowId& row) const;
+  [[noreturn]] void wrong(const Look& look, const Recorded& one, const std::string& what) const;
+
+  const Schema& schema_;
+  const Model& model_;
+  bool exact_;
+  std::set<std::string> known_{};  ///< conflicts, by id, that some node has had on record
+};
+
+}  // namespace mbsync::checker

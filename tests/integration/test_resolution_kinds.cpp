@@ -1,0 +1,121 @@
+// What can be decided about each kind of conflict: unique values, references, rows that are both kept, and what the
+// rules have left open (libsync/core/CONFLICTS.md C13, C15, C19, C20).
+#include <catch2/catch.hpp>
+
+#include "decisions.h"
+#include "node_pair.h"
+#include "policies.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+
+namespace {
+
+std::string refused_hint(const Result<DecisionReport>& report) {
+  REQUIRE_FALSE(report);
+  return report.error().hint;
+}
+
+void check_alike(Pair& pair, const std::string& table) {
+  pair.exchange();
+  CHECK(Pair::rows(pair.a, table) == Pair::rows(pair.b, table));
+}
+
+}  // namespace
+
+TEST_CASE("resolution: what the rule manual has left open is decided by a person (C13)", "[resolve]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, price int)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'item'\n[table.columns]\nprice = 'manual'\n");
+  pair.a.execute("INSERT INTO item VALUES (1, 10)");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET price = 11");
+  pair.b.execute("UPDATE item SET price = 12");
+  pair.exchange();
+  CHECK(pair.a.scalar("SELECT price FROM item") == "12");
+  const auto id = only_conflict(pair.b, false);
+  CHECK(pair.b.scalar("SELECT is_open FROM mbsync.conflict_record") == "t");
+  CHECK(must(desk_of(pair.b)->decide(id, keep(1))).row == "updated");
+  check_alike(pair, "item");
+  CHECK(pair.a.scalar("SELECT price FROM item") == "11");
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT is_open FROM mbsync.conflict_record") == "f");
+  }
+}
+
+TEST_CASE("resolution: who has a unique value (C19)", "[resolve]") {
+  Pair pair("CREATE TABLE product (id int PRIMARY KEY, sku text UNIQUE)");
+  pair.exchange();
+  pair.a.execute("INSERT INTO product VALUES (1, 'X')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X')");
+  pair.exchange();
+  const auto id = only_conflict(pair.b, false);
+  auto desk = desk_of(pair.b);
+  CHECK_THAT(refused(desk->decide(id, keep(1))),
+             Catch::Contains("version 1") && Catch::Contains("is of another row, 1 of"));
+  CHECK_THAT(refused(desk->decide(id, keep_of(pair.a.database()))), Catch::Contains("is of another row"));
+  CHECK_THAT(refused_hint(desk->decide(id, keep(2))),
+             Catch::Contains("another row has this value: change that one first"));
+  CHECK(pair.b.scalar("SELECT sku FROM product WHERE id = 2") == "X~c81e");
+  pair.b.execute("UPDATE product SET sku = 'Y' WHERE id = 1");
+  CHECK(must(desk->decide(id, keep(2))).row == "updated");
+  check_alike(pair, "product");
+  CHECK(pair.a.scalar("SELECT string_agg(sku, ' ' ORDER BY id) FROM product") == "Y X");
+}
+
+TEST_CASE("resolution: rows that have become one (C19)", "[resolve]") {
+  Pair pair("CREATE TABLE seat (id int PRIMARY KEY, number int UNIQUE, guest text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'seat'\nunique = 'merge'\n");
+  pair.a.execute("INSERT INTO seat VALUES (1, 7, 'Ada')");
+  pair.b.execute("INSERT INTO seat VALUES (2, 7, 'Bob')");
+  pair.exchange();
+  const auto id = only_conflict(pair.a, false);
+  auto desk = desk_of(pair.a);
+  CHECK_THAT(refused(desk->decide(id, keep(1))), Catch::Contains("is of another row, 1 of"));
+  CHECK_THAT(refused_hint(desk->decide(id, keep(2))), Catch::Contains("another row has this value"));
+  pair.a.execute("UPDATE seat SET number = 8 WHERE id = 1");
+  CHECK(must(desk->decide(id, keep(2))).row == "inserted");
+  check_alike(pair, "seat");
+  CHECK(pair.b.scalar("SELECT string_agg(seat::text, ' ' ORDER BY id) FROM seat") == "(1,8,Ada) (2,7,Bob)");
+}
+
+TEST_CASE("resolution: a row that went with the one it refers to, and one that had to stay (C20)", "[resolve]") {
+  Pair pair(
+      "CREATE TABLE shop (id int PRIMARY KEY, name text); CREATE TABLE item (id int PRIMARY KEY, shop int NOT NULL "
+      "REFERENCES shop ON DELETE CASCADE); CREATE TABLE bill (id int PRIMARY KEY, shop int NOT NULL REFERENCES shop)");
+  pair.a.execute("INSERT INTO shop VALUES (1, 'one'), (2, 'two')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM shop");
+  pair.b.execute("INSERT INTO item VALUES (5, 1); INSERT INTO bill VALUES (6, 2)");
+  pair.exchange();
+  const auto id_of = [&](const char* table) {
+    return pair.a.scalar(std::string("SELECT id FROM mbsync.conflict WHERE table_name = '") + table + "'");
+  };
+  auto desk = desk_of(pair.a);
+  CHECK_THAT(refused_hint(desk->decide(id_of("item"), keep(1))), Catch::Contains("write the row that it refers to"));
+  pair.a.execute("INSERT INTO shop VALUES (1, 'one again')");
+  CHECK(must(desk->decide(id_of("item"), keep(1))).row == "inserted");
+  CHECK_THAT(refused(desk->decide(id_of("shop"), keep(1))), Catch::Contains("bill"));
+  pair.a.execute("DELETE FROM bill");
+  CHECK(must(desk->decide(id_of("shop"), keep(1))).row == "deleted");
+  check_alike(pair, "shop");
+  check_alike(pair, "item");
+  CHECK(pair.b.scalar("SELECT string_agg(name, ' ') FROM shop") == "one again");
+  CHECK(pair.b.scalar("SELECT string_agg(item::text, ' ') FROM item") == "(5,1)");
+}
+
+TEST_CASE("resolution: rows that are both kept (C15)", "[resolve]") {
+  Pair pair("CREATE TABLE log (id int PRIMARY KEY, line text)");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  pair.a.execute("INSERT INTO log VALUES (1, 'of a')");
+  pair.b.execute("INSERT INTO log VALUES (1, 'of b')");
+  pair.exchange();
+  const auto id = only_conflict(pair.a, false);
+  auto desk = desk_of(pair.a);
+  CHECK_THAT(refused(desk->decide(id, keep(2))), Catch::Contains("is of another row"));
+  CHECK(must(desk->decide(id, accept())).row == "unchanged");
+  check_alike(pair, "log");
+  CHECK(pair.b.scalar("SELECT string_agg(line, ', ' ORDER BY line) FROM log") == "of a, of b");
+}
