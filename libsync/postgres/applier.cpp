@@ -431,7 +431,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
 
   MBSYNC_TRY(db_.clear_temporary_table("repaired"));
   bool mended = task.repair;  // writes of mbsync's own are made
-  Repair repair(db_, schema_, task.staged, task.skip_held);
+  Repair repair(db_, schema_, task.staged, versions->seen, task.skip_held);
   for (auto* entry : order) {
     const auto where = entry->table->display();
     const auto counts = merge_rows(db_, *entry, context);
@@ -464,7 +464,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
   MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
-  ReferenceCheck references(db_, schema_, task.staged);
+  ReferenceCheck references(db_, schema_, task.staged, versions->seen);
   if (report.set_aside > 0 || versions->report != versions->seen) {
     auto dependents = references.find_dependents();
     MBSYNC_TRY(dependents);

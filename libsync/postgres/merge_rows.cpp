@@ -7,6 +7,7 @@
 #include "judge.h"
 #include "pull_reader.h"
 #include "table_sql.h"
+#include "version_store.h"
 
 namespace mbsync {
 namespace {
@@ -15,15 +16,6 @@ namespace {
 constexpr std::int64_t kManyRows = 500;
 
 }  // namespace
-
-std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix) {
-  std::string condition;
-  for (const auto& [origin, counter] : vector.counters()) {
-    condition += fmt::format("{0}({1}.{2}origin = {3} AND {1}.{2}counter <= {4})", condition.empty() ? "" : " OR ",
-                             alias, prefix, origin.value, counter);
-  }
-  return condition.empty() ? "false" : fmt::format("({})", condition);
-}
 
 Result<void> prepare_merge(PgConnection& db) {
   MBSYNC_TRY(db.ensure_temporary_table("new_change",

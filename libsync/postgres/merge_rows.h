@@ -43,7 +43,4 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 /// Moves what merge_rows() collected into mbsync.change and mbsync.conflict_record, whose number is `record_table`.
 Result<void> store_merged(PgConnection& db, int record_table);
 
-/// "(c.origin = 5 AND c.counter <= 17) OR ...": whether `vector` covers the dot in `alias`.`prefix`origin and counter.
-std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix);
-
 }  // namespace mbsync

@@ -105,38 +105,42 @@ Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
     if (parent_stage == nullptr) {
       continue;
     }
-    // What is not part of the key may get another value, and then it is gone as well.
-    std::string goes = "s.m_deleted";
+    // What is not part of the key may get another value, and then it is gone as well. If a row is deleted, another one
+    // that comes may take its place for those that refer to it; if it only gets another value, they are to follow it.
+    // Unless somebody who knew says that they stay.
+    std::string moves;
     if (are_staged(*parent, reference->referenced)) {
       for (const auto& name : reference->referenced) {
         const auto place = parent->index_of(name);
         if (std::find(parent->key.begin(), parent->key.end(), place) == parent->key.end()) {
-          goes += fmt::format(" OR p.{} IS DISTINCT FROM {}", PgConnection::quote_name(name),
-                              staged_of("s", *parent)(name));
+          moves += fmt::format("{}p.{} IS DISTINCT FROM {}", moves.empty() ? "" : " OR ",
+                               PgConnection::quote_name(name), staged_of("s", *parent)(name));
         }
       }
     }
-    const auto any = db_.exec(fmt::format("SELECT EXISTS (SELECT FROM {}{})", parent_stage->name,
-                                          goes == "s.m_deleted" ? " WHERE m_deleted" : ""));
+    const auto any = db_.exec(
+        fmt::format("SELECT EXISTS (SELECT FROM {}{})", parent_stage->name, moves.empty() ? " WHERE m_deleted" : ""));
     MBSYNC_TRY(any);
     if (!(*any)[0][0].as<bool>()) {
       continue;
     }
     const auto* child_stage = stage_of(child);
     const TableSql child_sql(*child);
-    auto others = child_stage == nullptr ? std::string()
-                                         : fmt::format(" AND NOT EXISTS (SELECT FROM {} cs WHERE {})",
-                                                       child_stage->name, child_sql.key_match("t", "cs.m_key"));
+    const auto others = child_stage == nullptr ? std::string()
+                                               : fmt::format(" AND NOT EXISTS (SELECT FROM {} cs WHERE {})",
+                                                             child_stage->name, child_sql.key_match("t", "cs.m_key"));
+    auto goes = std::string("s.m_deleted");
     if (are_staged(*parent, reference->referenced)) {
-      others +=
-          fmt::format(" AND NOT EXISTS (SELECT FROM {} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {})",
-                      parent_stage->name, equal_columns(*reference, parent, of("t"), staged_of("ps", *parent)));
+      goes += fmt::format(" AND NOT EXISTS (SELECT FROM {} ps WHERE ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {})",
+                          parent_stage->name, equal_columns(*reference, parent, of("t"), staged_of("ps", *parent)));
     }
+    moves = moves.empty() ? "false" : fmt::format("({}) AND NOT {}", moves, has_news_of(*child, *reference, known_));
     const auto found = db_.exec(fmt::format(
-        "SELECT DISTINCT ON (s.m_key) {}, s.m_key FROM {} s JOIN {} p ON {} JOIN {} t ON {} WHERE ({}) AND NOT "
-        "s.m_held{} ORDER BY s.m_key",
+        "SELECT DISTINCT ON (s.m_key) {}, s.m_key FROM {} s JOIN {} p ON {} JOIN {} t ON {} WHERE (({}) OR s.m_deleted "
+        "IS "
+        "NOT TRUE AND ({})) AND NOT s.m_held{} ORDER BY s.m_key",
         child_sql.key_text("t"), parent_stage->name, parent->quoted(), TableSql(*parent).key_match("p", "s.m_key"),
-        child->quoted(), equal_columns(*reference, parent, of("t"), of("p")), goes, others));
+        child->quoted(), equal_columns(*reference, parent, of("t"), of("p")), goes, moves, others));
     MBSYNC_TRY(found);
     for (const auto& row : *found) {
       if (!skip_held) {

@@ -22,9 +22,9 @@ class ReferenceCheck {
   using Keys = std::vector<Held>;
   using Staged = std::map<int, StagedTable>;
 
-  /// In the apply transaction, with the staged rows merged.
-  ReferenceCheck(PgConnection& db, const Schema& schema, const Staged& staged)
-      : db_(db), schema_(schema), staged_(staged) {}
+  /// In the apply transaction, with the staged rows merged. `known`: what this node had heard of before.
+  ReferenceCheck(PgConnection& db, const Schema& schema, const Staged& staged, const VersionVector& known)
+      : db_(db), schema_(schema), staged_(staged), known_(known) {}
 
   /// Before rows are written: the staged rows that cannot stand while others are set aside (CONFLICTS.md C10), and
   /// therefore have to be set aside as well: rows that refer to one that has not come yet, deletions of rows that one
@@ -52,6 +52,7 @@ class ReferenceCheck {
   PgConnection& db_;
   const Schema& schema_;
   const Staged& staged_;
+  const VersionVector& known_;
 };
 
 }  // namespace mbsync

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "change_sql.h"
 #include "table_sql.h"
+#include "version_store.h"
 
 namespace mbsync {
 
@@ -71,6 +73,18 @@ std::string may_have_written(const StagedTable& staged, const std::vector<std::s
     condition += fmt::format(" OR substring(s.m_cols FROM {} FOR 1) = B'1'", staged.table->find(column)->number + 1);
   }
   return fmt::format("({})", condition);
+}
+
+std::string has_news_of(const Table& child, const ForeignKey& reference, const VersionVector& known) {
+  ColumnSet columns;
+  for (const auto& name : reference.columns) {
+    columns.insert(child.find(name)->number);
+  }
+  return fmt::format(
+      "EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {} AND {} AND NOT c.deleted AND position(B'1' IN c.cols & "
+      "B'{}') > 0 AND NOT {})",
+      child.id, has_key("c", fmt::format("{} COLLATE \"C\"", TableSql(child).key_text("t"))),
+      columns.to_bits(child.width), covered_by(known, "c", ""));
 }
 
 std::string quoted_parent(const ForeignKey& reference) {

@@ -40,6 +40,10 @@ std::string all_present(const ForeignKey& reference, const NameColumn& child);
 /// was checked when its value came, unless the row itself is new here.
 std::string may_have_written(const StagedTable& staged, const std::vector<std::string>& columns);
 
+/// Whether somebody has given the row `t` of `child` this reference, or confirmed it, whose writes are not among
+/// `known`.
+std::string has_news_of(const Table& child, const ForeignKey& reference, const VersionVector& known);
+
 std::string quoted_parent(const ForeignKey& reference);
 
 }  // namespace mbsync

@@ -25,8 +25,9 @@ class Repair {
   /// In the apply transaction. Every staged row's live writes are in mbsync.change, and every table that is connected
   /// to a staged one by foreign keys has a stage (add_stages()).
   /// With `skip_held` a row that the application holds is not waited for: what depends on it is set aside.
-  Repair(PgConnection& db, const Schema& schema, Staged& staged, bool skip_held)
-      : db_(db), schema_(schema), staged_(staged), skip_held_(skip_held) {}
+  /// `known`: what this node had heard of before.
+  Repair(PgConnection& db, const Schema& schema, Staged& staged, const VersionVector& known, bool skip_held)
+      : db_(db), schema_(schema), staged_(staged), known_(known), skip_held_(skip_held) {}
 
   /// Changes staged rows until all keys are kept. Returned are rows for which there is no rule, or that the application
   /// holds (no reason): they have to be set aside, and the attempt made again.
@@ -94,6 +95,11 @@ class Repair {
                                 const std::string& included);
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
+  Result<bool> follow_moves(const Edge& edge);
+  Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key);
+  [[nodiscard]] std::string assignments_from(const Edge& edge) const;
+  Result<std::vector<std::pair<Edge, std::string>>> refer_to_arrived(const Table& parent, const std::string& key,
+                                                                     const std::string& column);
   Result<void> take_back_cascades(const RowKey& cause);
   Result<bool> take_back(const RowKey& row);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
@@ -115,6 +121,7 @@ class Repair {
   PgConnection& db_;
   const Schema& schema_;
   Staged& staged_;
+  const VersionVector& known_;
   bool skip_held_;
   ReferenceCheck::Keys unsolved_;
   std::map<std::string, ConflictRecord> records_;                      ///< by signature
@@ -123,6 +130,9 @@ class Repair {
   std::set<RowKey> pinned_;                 ///< rows that came back
   std::multimap<RowKey, RowKey> cascades_;  ///< rows that went, by the deleted row because of which
 };
+
+/// From microseconds since 1970 UTC (micros_of()).
+WriteTime time_of(const pqxx::field& micros);
 
 /// "t" or "f" per column number, as captures have it.
 std::string changed_flags(const Table& table, const std::vector<std::string>& columns);

@@ -119,4 +119,13 @@ Result<void> touch_member(PgConnection& db, NodeId node) {
   return {};
 }
 
+std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix) {
+  std::string condition;
+  for (const auto& [origin, counter] : vector.counters()) {
+    condition += fmt::format("{0}({1}.{2}origin = {3} AND {1}.{2}counter <= {4})", condition.empty() ? "" : " OR ",
+                             alias, prefix, origin.value, counter);
+  }
+  return condition.empty() ? "false" : fmt::format("({})", condition);
+}
+
 }  // namespace mbsync

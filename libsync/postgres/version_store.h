@@ -46,4 +46,7 @@ Result<void> touch_member(PgConnection& db, NodeId node);  ///< last_seen = now
 /// "(1,5),(2,7)" as VALUES of (origin, counter); one impossible row for an empty vector, since VALUES needs one.
 std::string values_of(const VersionVector& vector);
 
+/// "(c.origin = 5 AND c.counter <= 17) OR ...": whether `vector` covers the dot in `alias`.`prefix`origin and counter.
+std::string covered_by(const VersionVector& vector, std::string_view alias, std::string_view prefix);
+
 }  // namespace mbsync

@@ -192,3 +192,64 @@ TEST_CASE("parked rows: a check that only the merged row breaks") {
   CHECK(pair.a.scalar("SELECT string_agg(t::text, ' ' ORDER BY id) FROM t") == "(1,2,5) (2,1,11)");
   check_alike(pair, {"t"});
 }
+
+namespace {
+
+constexpr const char* kBySku =
+    "CREATE TABLE product (id int PRIMARY KEY, sku text UNIQUE, name text); CREATE TABLE line (id int PRIMARY KEY, sku "
+    "text "
+    "NOT NULL REFERENCES product (sku) ON UPDATE CASCADE)";
+
+// What each line is for, by name.
+std::string lines(PgNode& node) {
+  return node.scalar(
+      "SELECT string_agg(l.id || ' ' || p.name, ', ' ORDER BY l.id) FROM line l JOIN product p USING (sku)");
+}
+
+}  // namespace
+
+TEST_CASE("unique keys: who refers to the row that gives way by the value that it loses goes with it (C19, C20)") {
+  const bool a_first = GENERATE(true, false);
+  CAPTURE(a_first);
+  Pair pair(kBySku);
+  pair.exchange();
+  pair.a.execute("INSERT INTO product VALUES (1, 'X', 'chair'); INSERT INTO line VALUES (1, 'X'), (3, 'X')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X', 'table'); INSERT INTO line VALUES (2, 'X'), (4, 'X')");
+  meet(pair, a_first);
+  check_alike(pair, {"product", "line"});
+  CHECK(lines(pair.a) == "1 chair, 2 table, 3 chair, 4 table");
+  CHECK(pair.a.scalar("SELECT string_agg(sku, ' ' ORDER BY id) FROM product") == "X X~c81e");
+}
+
+TEST_CASE("unique keys: so does who is entered where nobody has heard of it, through a third node (C19, C20)") {
+  Three shop(kBySku);
+  shop.a.execute("INSERT INTO product VALUES (1, 'X', 'chair'); INSERT INTO line VALUES (1, 'X')");
+  shop.b.execute("INSERT INTO product VALUES (2, 'X', 'table'); INSERT INTO line VALUES (2, 'X')");
+  shop.c.pull(shop.a);
+  shop.c.pull(shop.b);
+  shop.b.execute("INSERT INTO line VALUES (4, 'X')");
+  shop.a.execute("INSERT INTO line VALUES (3, 'X')");
+  shop.exchange();
+  shop.exchange();
+  for (auto* node : {&shop.a, &shop.b, &shop.c}) {
+    CHECK(lines(*node) == "1 chair, 2 table, 3 chair, 4 table");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  }
+}
+
+TEST_CASE("references: rows follow what they refer to when two of those exchange their values (C20)") {
+  const bool a_first = GENERATE(true, false);
+  CAPTURE(a_first);
+  Pair pair(kBySku);
+  pair.a.execute(
+      "INSERT INTO product VALUES (1, 'X', 'chair'), (2, 'Y', 'table'); INSERT INTO line VALUES (1, 'X'), (2, 'Y')");
+  pair.exchange();
+  pair.a.execute(
+      "BEGIN; UPDATE product SET sku = 'Z' WHERE id = 1; UPDATE product SET sku = 'X' WHERE id = 2; UPDATE "
+      "product SET sku = 'Y' WHERE id = 1; COMMIT");
+  REQUIRE(lines(pair.a) == "1 chair, 2 table");
+  pair.b.execute("INSERT INTO line VALUES (3, 'X'), (4, 'Y')");
+  meet(pair, a_first);
+  check_alike(pair, {"product", "line"});
+  CHECK(lines(pair.a) == "1 chair, 2 table, 3 chair, 4 table");
+}
