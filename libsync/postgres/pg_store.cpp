@@ -227,6 +227,9 @@ struct PgStore::Impl {
     report.triggers_installed = captured->installed;
     report.waiting = captured->waiting;
     report.rows_adopted = adopted_rows;
+    auto unusable = unusable_functions(db);
+    MBSYNC_TRY(unusable);
+    report.unusable_functions = std::move(*unusable);
     describe(*fresh, role.replica, report);
     return {};
   }
@@ -671,6 +674,9 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   status.conflicts = conflicts->open + conflicts->decided + conflicts->resolved;
   status.open_conflicts = conflicts->open;
   status.resolved_conflicts = conflicts->resolved;
+  auto unusable = unusable_functions(db);
+  MBSYNC_TRY(unusable);
+  status.unusable_functions = std::move(*unusable);
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
   for (const auto& table : schema->tables) {

@@ -27,6 +27,7 @@ struct PrepareReport {
   std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now
   bool bypasses_constraints = false;                         ///< apply may set session_replication_role
   std::vector<std::string> application_triggers;  ///< "table: trigger" that will fire on apply, if it may not
+  std::vector<std::string> unusable_functions;    ///< of the policy: "public.pick(jsonb) is missing"
 };
 
 struct ApplyOutcome {
@@ -63,6 +64,7 @@ struct StoreStatus {
   std::int64_t parked_rows = 0;   ///< rows that the database refuses; their news wait as well
   std::vector<ParkedRow> parked;  ///< the oldest of them, up to kParkedShown
   static constexpr int kParkedShown = 100;
+  std::vector<std::string> unusable_functions;  ///< as in PrepareReport
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {

@@ -156,6 +156,31 @@ RuleDifference RuleBook::changed(const TableShape& before, const TableShape& now
   return all;
 }
 
+Result<std::vector<std::string>> unusable_functions(PgConnection& db) {
+  std::vector<std::string> unusable;
+  const auto rows = db.exec("SELECT version, document FROM mbsync.policy ORDER BY version DESC LIMIT 1");
+  MBSYNC_TRY(rows);
+  if (rows->empty()) {
+    return unusable;
+  }
+  const auto reading = read_policy_text((*rows)[0][1].c_str(), kStoredPolicyBytesMax);
+  if (!reading.faults.empty()) {
+    return policy_error(reading.faults.front(),
+                        fmt::format("policy {}", policy_serial((*rows)[0][0].as<PolicyVersion>())),
+                        ErrorKind::kCorrupt);
+  }
+  for (const auto& [name, md5] : reading.policy.functions) {
+    const auto here = db.exec("SELECT mbsync.function_md5($1)", {quoted_name(name) + "(jsonb)"});
+    MBSYNC_TRY(here);
+    const auto& found = (*here)[0][0];
+    if (found.is_null() || md5 != found.c_str()) {
+      unusable.push_back(fmt::format("{}(jsonb) is {}", name,
+                                     found.is_null() ? "missing" : "another one than where the policy was published"));
+    }
+  }
+  return unusable;
+}
+
 Result<PolicyVersion> policy_in_force(PgConnection& db) {
   const auto rows = db.exec_cached("SELECT coalesce(max(version), 0) FROM mbsync.policy");
   MBSYNC_TRY(rows);

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "connection.h"
 #include "table_rules.h"
@@ -44,6 +45,10 @@ class RuleBook {
   std::map<PolicyVersion, Policy> policies_;
   std::map<std::pair<PolicyVersion, int>, TableRules> resolved_;
 };
+
+/// Functions that the policy in force decides by and that this database lacks, or has as another one than where the
+/// policy was published: "public.pick(jsonb) is missing". Rows that they are to decide wait (CONFLICTS.md C13).
+Result<std::vector<std::string>> unusable_functions(PgConnection& db);
 
 /// The highest version in mbsync.policy: what writes that are sealed now are made under.
 Result<PolicyVersion> policy_in_force(PgConnection& db);

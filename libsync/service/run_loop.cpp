@@ -391,6 +391,19 @@ class Node {
         log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
       }
     }
+    for (const auto& function : report.unusable_functions) {
+      if (unusable_.insert(function).second) {
+        log_warning(
+            kDomain,
+            "the policy decides by a function that this database lacks: rows that it is to decide wait until it "
+            "is created as on the other nodes function={}",
+            log_value(function));
+      }
+    }
+    std::erase_if(unusable_, [&](const std::string& known) {
+      const auto& now = report.unusable_functions;
+      return std::find(now.begin(), now.end(), known) == now.end();
+    });
     for (const auto& table : report.rekeyed) {
       log_warning(kDomain,
                   "the key of a table has changed: its rows are compared anew, and deletions that no peer had heard of "
@@ -532,6 +545,7 @@ class Node {
   Shared shared_;
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
+  std::set<std::string> unusable_;  // functions of the policy
   Backoff settle_wait_{kSettleFirst, kSettleMax};
   Clock::time_point settle_at_;
   Announcer settle_failures_;

@@ -21,6 +21,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"held_rows", status.unseen_rows},
       {"parked_rows", status.parked_rows},
       {"parked", nlohmann::ordered_json::array()},
+      {"unusable_functions", status.unusable_functions},
       {"members", nlohmann::ordered_json::array()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
@@ -65,6 +66,12 @@ std::string as_text(const StoreStatus& status) {
         status.parked_rows);
     for (const auto& row : status.parked) {
       text += fmt::format("  {} {}: {} (since {})\n", row.table, row.key, row.reason, row.since);
+    }
+  }
+  if (!status.unusable_functions.empty()) {
+    text += "\nFunctions that the policy decides by. Rows wait for them; create them as on the other nodes:\n";
+    for (const auto& function : status.unusable_functions) {
+      text += fmt::format("  {}\n", function);
     }
   }
   std::vector<std::vector<std::string>> members;
