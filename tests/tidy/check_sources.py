@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks on the sources: who includes what, no dead file, no unfinished work, one layout.
+"""Checks on the sources: who includes what, no dead file, no unfinished work, every rule tested, one layout.
 
     check_sources.py DIRECTORY      prints one line per finding, ends with 1 if there is any
 """
@@ -34,6 +34,10 @@ DOORS = (
     (re.compile(r"^CLI/"), ("apps",)),
     (re.compile(r"^toml\+\+"), ("libsync/policy", "libsync/service")),
 )
+
+# The rules that tests cite by their numbers.
+RULES = "libsync/core/CONFLICTS.md"
+RULE = re.compile(r"^## (C\d+) ([^\n]*)$", re.MULTILINE)
 
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 
@@ -107,6 +111,25 @@ def check_layout(root, names):
         yield f"{name}: layout differs from .clang-format; run: {os.path.basename(program)} -i {name}"
 
 
+def check_rules(root):
+    """Each numbered rule has an example, and some test cites it."""
+    document = root / RULES
+    if not document.exists():
+        return
+    text = document.read_text()
+    tests = "\n".join(path.read_text(errors="replace") for path in sorted((root / "tests").rglob("*.cpp")))
+    for rule in RULE.finditer(text):
+        number, title = rule.group(1), rule.group(2)
+        if title.strip() == "is not used":
+            continue
+        place = f"{RULES}:{line_of(text, rule.start())}"
+        end = text.find("\n## ", rule.end())
+        if "*Example.*" not in text[rule.end():end if end >= 0 else len(text)]:
+            yield f"{place}: {number} has no example"
+        if not re.search(rf"\b{number}\b", tests):
+            yield f"{place}: no test cites {number}"
+
+
 def findings(root):
     codes = {}
     sources = []
@@ -126,6 +149,7 @@ def findings(root):
             codes[name] = without_comments(text)
             yield from check_includes(name, codes[name])
     yield from check_listed(root, codes)
+    yield from check_rules(root)
     yield from check_layout(root, sources)
 
 

@@ -74,6 +74,12 @@ class Rules(unittest.TestCase):
         self.write("tests/unit/a.h", "int a;\n")
         self.assertIn("tests/unit/a.h: has no #pragma once", self.found())
 
+    def test_rules_have_examples_and_tests(self):
+        self.write("libsync/core/CONFLICTS.md", "## C1 One\n\n*Example.* x\n\n## C2 Two\n\nNo more.\n\n## C3 is not used\n")
+        self.write("tests/unit/a.cpp", "// C1, C20\n")
+        self.assertEqual(self.found(), "libsync/core/CONFLICTS.md:5: C2 has no example\n"
+                                       "libsync/core/CONFLICTS.md:5: no test cites C2")
+
     def test_layout(self):
         self.write("tests/unit/a.cpp", "int   a ;\n")
         found = self.found()
