@@ -40,6 +40,13 @@ Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
   if (category == "53") {
     return Error{ErrorKind::kTransient, text, "the database server is out of a resource; free it, mbsync tries again"};
   }
+  if (category == "58") {
+    return Error{ErrorKind::kTransient, text, "the database server cannot read or write its files; see its log"};
+  }
+  if (sqlstate == "25006") {
+    return Error{ErrorKind::kTransient, text,
+                 "the database takes no writes: it is a standby, or default_transaction_read_only is set"};
+  }
   if (category == "40" || category == "57" || category == "08" || sqlstate == "55P03") {
     return Error{ErrorKind::kTransient, text, ""};
   }

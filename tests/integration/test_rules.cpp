@@ -15,9 +15,12 @@ namespace {
 constexpr const char* kItems = R"sql(
 CREATE TYPE status AS ENUM ('draft', 'open', 'paid');
 CREATE TABLE item (id int PRIMARY KEY, price numeric(10,2), stock int NOT NULL DEFAULT 0, tags text[], doc jsonb, notes text,
-                   state status, amount numeric(10,2), currency text, opened text, email text, picked text, office text);
+                   state status, amount numeric(10,2), currency text, opened text, email text, picked text, office text,
+                   cost numeric(10,2), trail text, verdict text);
 CREATE FUNCTION pick(siblings jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS
   $$ SELECT string_agg(s ->> 'value', '+' ORDER BY s ->> 'value') FROM jsonb_array_elements(siblings) s $$;
+CREATE FUNCTION in_order(siblings jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS
+  $$ SELECT string_agg(s ->> 'value', '+' ORDER BY n) FROM jsonb_array_elements(siblings) WITH ORDINALITY e(s, n) $$;
 )sql";
 
 constexpr const char* kItemRules = R"toml(
@@ -35,6 +38,9 @@ state = "max"
 opened = "first-writer-wins"
 email = "prefer-non-null"
 picked = { rule = "function", function = "public.pick" }
+cost = "min"
+trail = { rule = "function", function = "public.in_order" }
+verdict = "manual"
 )toml";
 
 void check_alike(std::initializer_list<PgNode*> nodes, const std::string& table = "item") {
@@ -65,14 +71,24 @@ TEST_CASE("rules: each decides alike on both nodes, whoever pulls first (C13)", 
   const std::vector<Case> cases{
       {"price", "5.00", "9.50", "10.00", "10.00", "max"},
       {"price", "5.00", "10.00", "9.50", "10.00", "max"},
+      {"cost", "5.00", "9.50", "10.00", "9.50", "min"},
+      {"cost", "5.00", "10.00", "9.50", "9.50", "min"},
       {"tags", "{a}", "{a,b}", "{a,\"c d\"}", "{a,b,\"c d\"}", "union"},
+      {"tags", "{a}", "{a,\"c d\"}", "{a,b}", "{a,\"c d\",b}", "union"},
       {"doc", "{\"k\": 1}", "{\"k\": 1, \"a\": [1.50]}", "{\"k\": 2, \"bb\": null}",
        "{\"a\": [1.50], \"k\": 2, \"bb\": null}", "union"},
       {"notes", "one", "one\ntwo", "one\nthree", "one\ntwo\nthree", "append"},
+      {"notes", "one", "one\nthree", "one\ntwo", "one\nthree\ntwo", "append"},
       {"state", "draft", "paid", "open", "paid", "max"},
+      {"state", "draft", "open", "paid", "paid", "max"},
       {"opened", "-", "early", "late", "early", "first-writer-wins"},
       {"email", "x", "a@b.c", "", "a@b.c", "prefer-non-null"},
+      {"email", "x", "", "a@b.c", "a@b.c", "prefer-non-null"},
       {"picked", "p", "zz", "aa", "aa+zz", "function"},
+      {"picked", "p", "aa", "zz", "aa+zz", "function"},
+      {"trail", "p", "zz", "aa", "zz+aa", "function"},
+      {"trail", "p", "aa", "zz", "aa+zz", "function"},
+      {"verdict", "v", "first", "second", "second", "manual"},
       {"office", "o", "first", "second", "second", "last-writer-wins"},
   };
   for (const bool a_first : {true, false}) {

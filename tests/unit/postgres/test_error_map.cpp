@@ -1,0 +1,46 @@
+// What PostgreSQL reports, as mbsync takes it: what is tried again, and what lies in a row (CONFLICTS.md C21).
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "error_map.h"
+
+using namespace mbsync;
+
+TEST_CASE("errors: what lies in the moment is never taken for an error in the data") {
+  const auto* const code = GENERATE("40001",  // serialization_failure
+                                    "40P01",  // deadlock_detected
+                                    "08006",  // connection_failure
+                                    "53100",  // disk_full
+                                    "53200",  // out_of_memory
+                                    "53300",  // too_many_connections
+                                    "55P03",  // lock_not_available
+                                    "57P01",  // admin_shutdown
+                                    "57P03",  // cannot_connect_now
+                                    "58030",  // io_error
+                                    "25006",  // read_only_sql_transaction
+                                    "");      // the connection broke off
+  CAPTURE(code);
+  CHECK(error_from_sqlstate(code, "ERROR:  it failed").kind == ErrorKind::kTransient);
+}
+
+TEST_CASE("errors: what a row cannot help") {
+  const auto* const code = GENERATE("22001",   // string_data_right_truncation
+                                    "22P02",   // invalid_text_representation
+                                    "23505",   // unique_violation
+                                    "23514",   // check_violation
+                                    "23P01",   // exclusion_violation
+                                    "54000",   // program_limit_exceeded
+                                    "P0001");  // raise_exception
+  CAPTURE(code);
+  CHECK(error_from_sqlstate(code, "ERROR:  it failed").kind == ErrorKind::kConflict);
+}
+
+TEST_CASE("errors: the rest, and what is told of it") {
+  CHECK(error_from_sqlstate("57014", "x").kind == ErrorKind::kCancelled);
+  CHECK(error_from_sqlstate("28P01", "x").kind == ErrorKind::kConfig);
+  CHECK(error_from_sqlstate("3D000", "x").kind == ErrorKind::kConfig);
+  CHECK(error_from_sqlstate("42501", "x").kind == ErrorKind::kConfig);
+  const auto other = error_from_sqlstate("42P01", "ERROR:  relation \"x\" does not exist\nLINE 1: SELECT 'secret'");
+  CHECK(other.kind == ErrorKind::kRejected);
+  CHECK(other.message == "relation \"x\" does not exist [42P01]");
+}
