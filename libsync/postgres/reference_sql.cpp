@@ -78,7 +78,9 @@ std::string may_have_written(const StagedTable& staged, const std::vector<std::s
 std::string has_news_of(const Table& child, const ForeignKey& reference, const VersionVector& known) {
   ColumnSet columns;
   for (const auto& name : reference.columns) {
-    columns.insert(child.find(name)->number);
+    if (const auto* column = child.find(name); column != nullptr) {  // PostgreSQL computes what is not there
+      columns.insert(column->number);
+    }
   }
   return fmt::format(
       "EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {} AND {} AND NOT c.deleted AND position(B'1' IN c.cols & "

@@ -83,7 +83,7 @@ class Repair {
   Result<std::optional<std::string>> united_with(const Table& table, const Deletion& deletion, const RowKey& because);
   Result<bool> move_children(const Edge& edge, const std::string& from, const std::string& to, const Deletion& cause);
   Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
-                        const Deletion& cause);
+                        const Deletion& cause, bool on_record = true);
   static bool can_be_set(const Edge& edge, bool to_default);
   static bool refuses_deletion(const Edge& edge);
   Result<bool> mend(const Edge& edge);
@@ -96,7 +96,6 @@ class Repair {
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<bool> follow_moves(const Edge& edge);
-  Result<void> refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key);
   [[nodiscard]] std::string assignments_from(const Edge& edge) const;
   Result<std::vector<std::pair<Edge, std::string>>> refer_to_arrived(const Table& parent, const std::string& key,
                                                                      const std::string& column);

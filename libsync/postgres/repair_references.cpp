@@ -324,17 +324,9 @@ Result<bool> Repair::follow_moves(const Edge& edge) {
       moves, has_news_of(child, reference, known_)));
   MBSYNC_TRY(found);
   for (const auto& row : *found) {
-    MBSYNC_TRY(refer_to(edge, row[0].c_str(), row[1].c_str()));
-    MBSYNC_TRY(note(child, row[0].c_str(), 'U', changed_flags(child, reference.columns),
-                    Deletion{"", 0, time_of(row[2]), "", ""}));
+    MBSYNC_TRY(refer_to(edge, row[0].c_str(), row[1].c_str(), Deletion{"", 0, time_of(row[2]), "", ""}, false));
   }
   return !found->empty();
-}
-
-Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key) {
-  return db_.run(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}",
-                             stage(*edge.child).name, assignments_from(edge), stage(*edge.parent).name,
-                             db_.quote(child_key), db_.quote(parent_key)));
 }
 
 // SET list for rows `s` of the child's stage: what they refer to in `ps`, a row of the parent's.
@@ -343,9 +335,10 @@ std::string Repair::assignments_from(const Edge& edge) const {
   std::string assignments;
   for (std::size_t i = 0; i < edge.reference->columns.size(); ++i) {
     const auto place = child.index_of(edge.reference->columns[i]);
-    assignments += fmt::format("{}v{} = {}{}", i == 0 ? "" : ", ", place + 1,
+    const auto& column = child.columns[place];
+    assignments += fmt::format("{}v{} = {}::{}", i == 0 ? "" : ", ", place + 1,
                                staged_of("ps", *edge.parent)(edge.reference->referenced[i]),
-                               child.columns[place].user_type ? "::text" : "");
+                               column.user_type ? "text" : column.type);
   }
   return assignments;
 }
@@ -355,19 +348,17 @@ Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
   const auto& child = *edge.child;
   const auto& parent = *edge.parent;
   const auto moved = db_.exec(fmt::format(
-      "UPDATE {} s SET {} FROM {} ps JOIN {} p ON {} WHERE s.m_key = {} AND ps.m_deleted IS NOT TRUE AND NOT ps.m_held "
-      "AND "
-      "{} RETURNING (SELECT max({}) FROM mbsync.change c WHERE c.tab = {} AND {})",
-      stage(child).name, assignments_from(edge), stage(parent).name, parent.quoted(),
+      "SELECT ps.m_key, (SELECT max({}) FROM mbsync.change c WHERE c.tab = {} AND {}) FROM {} s, {} ps JOIN {} p ON {} "
+      "WHERE s.m_key = {} AND ps.m_deleted IS NOT TRUE AND NOT ps.m_held AND {}",
+      micros_of("c.at"), parent.id, has_key("c", "ps.m_key"), stage(child).name, stage(parent).name, parent.quoted(),
       TableSql(parent).key_match("p", "ps.m_key"), db_.quote(child_key),
-      equal_columns(*edge.reference, &parent, staged_of("s", child), of("p")), micros_of("c.at"), parent.id,
-      has_key("c", "ps.m_key")));
+      equal_columns(*edge.reference, &parent, staged_of("s", child), of("p"))));
   MBSYNC_TRY(moved);
   if (moved->empty()) {
     return false;
   }
-  MBSYNC_TRY(note(child, child_key, 'U', changed_flags(child, edge.reference->columns),
-                  Deletion{"", 0, time_of((*moved)[0][0]), "", ""}));
+  const auto& to = (*moved)[0];
+  MBSYNC_TRY(refer_to(edge, child_key, to[0].c_str(), Deletion{"", 0, time_of(to[1]), "", ""}, false));
   return true;
 }
 

@@ -217,9 +217,8 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} SET v{} = {} WHERE m_key = {}", stage(table).name,
                                   table.index_of(column) + 1, value, db_.quote(loser.key))));
   for (const auto& [edge, child_key] : *referring) {
-    MBSYNC_TRY(refer_to(edge, child_key, loser.key));
-    MBSYNC_TRY(note(*edge.child, child_key, 'U', changed_flags(*edge.child, edge.reference->columns),
-                    Deletion{loser.version.node, loser.version.counter, loser.version.at, "", ""}));
+    MBSYNC_TRY(refer_to(edge, child_key, loser.key,
+                        Deletion{loser.version.node, loser.version.counter, loser.version.at, "", ""}, false));
   }
   const auto after = staged_values(table, loser.key);
   MBSYNC_TRY(after);

@@ -203,9 +203,10 @@ Result<bool> Repair::move_children(const Edge& edge, const std::string& from, co
   return true;
 }
 
-// A staged row refers to another parent from now on. Where the reference is part of its key, that is another row.
+// A staged row refers to another parent from now on. Where the reference is part of its key, that is another row, and
+// the record says which, for those that refer to it in turn.
 Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, const std::string& parent_key,
-                              const Deletion& cause) {
+                              const Deletion& cause, bool on_record) {
   const auto& child = *edge.child;
   const auto& reference = *edge.reference;
   const auto parent = staged_of("ps", *edge.parent);
@@ -225,14 +226,12 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
   entry.table = child.name;
   entry.key = child_key;
   if (!in_key) {
-    std::string assignments;
-    for (std::size_t i = 0; i < reference.columns.size(); ++i) {
-      assignments += fmt::format("{}v{} = {}", i == 0 ? "" : ", ", child.index_of(reference.columns[i]) + 1,
-                                 value(reference.columns[i], reference.referenced[i]));
+    MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}", stage_name,
+                                    assignments_from(edge), stage(*edge.parent).name, db_.quote(child_key),
+                                    db_.quote(parent_key))));
+    if (!on_record) {
+      return note(child, child_key, 'U', changed_flags(child, reference.columns), cause);
     }
-    MBSYNC_TRY(
-        db_.exec(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}", stage_name,
-                             assignments, stage(*edge.parent).name, db_.quote(child_key), db_.quote(parent_key))));
     const auto after = staged_values(child, child_key);
     MBSYNC_TRY(after);
     const auto values = std::exchange(before->values, Json::object());

@@ -253,3 +253,19 @@ TEST_CASE("references: rows follow what they refer to when two of those exchange
   check_alike(pair, {"product", "line"});
   CHECK(lines(pair.a) == "1 chair, 2 table, 3 chair, 4 table");
 }
+
+TEST_CASE("unique keys: a reference that is part of the key of who refers goes with it as well (C19, C20)") {
+  const bool a_first = GENERATE(true, false);
+  CAPTURE(a_first);
+  Pair pair(
+      "CREATE TABLE product (id int PRIMARY KEY, sku text UNIQUE, name text); CREATE TABLE line (sku text REFERENCES "
+      "product (sku) ON UPDATE CASCADE, n int, note text, PRIMARY KEY (sku, n))");
+  pair.exchange();
+  pair.a.execute("INSERT INTO product VALUES (1, 'X', 'chair'); INSERT INTO line VALUES ('X', 1, 'of a')");
+  pair.b.execute("INSERT INTO product VALUES (2, 'X', 'table'); INSERT INTO line VALUES ('X', 2, 'of b')");
+  meet(pair, a_first);
+  check_alike(pair, {"product", "line"});
+  CHECK(pair.a.scalar(
+            "SELECT string_agg(concat_ws(' ', l.n, l.note, p.name), ', ' ORDER BY l.n) FROM line l JOIN product "
+            "p USING (sku)") == "1 of a chair, 2 of b table");
+}
