@@ -227,7 +227,7 @@ struct PgStore::Impl {
     report.triggers_installed = captured->installed;
     report.waiting = captured->waiting;
     report.rows_adopted = adopted_rows;
-    auto unusable = unusable_functions(db);
+    auto unusable = fresh->rules->unusable_functions(db);
     MBSYNC_TRY(unusable);
     report.unusable_functions = std::move(*unusable);
     describe(*fresh, role.replica, report);
@@ -674,11 +674,11 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   status.conflicts = conflicts->open + conflicts->decided + conflicts->resolved;
   status.open_conflicts = conflicts->open;
   status.resolved_conflicts = conflicts->resolved;
-  auto unusable = unusable_functions(db);
-  MBSYNC_TRY(unusable);
-  status.unusable_functions = std::move(*unusable);
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
+  // A policy that a newer mbsync has published, say, is no reason to show nothing.
+  const auto unusable = schema->rules->unusable_functions(db);
+  status.policy_trouble = unusable ? *unusable : std::vector<std::string>{unusable.error().text()};
   for (const auto& table : schema->tables) {
     if (!table.internal) {
       status.tables.push_back(table.display());

@@ -64,7 +64,7 @@ struct StoreStatus {
   std::int64_t parked_rows = 0;   ///< rows that the database refuses; their news wait as well
   std::vector<ParkedRow> parked;  ///< the oldest of them, up to kParkedShown
   static constexpr int kParkedShown = 100;
-  std::vector<std::string> unusable_functions;  ///< as in PrepareReport
+  std::vector<std::string> policy_trouble;  ///< PrepareReport::unusable_functions, or why the policy cannot be read
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {

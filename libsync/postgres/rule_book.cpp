@@ -156,20 +156,17 @@ RuleDifference RuleBook::changed(const TableShape& before, const TableShape& now
   return all;
 }
 
-Result<std::vector<std::string>> unusable_functions(PgConnection& db) {
+Result<std::vector<std::string>> RuleBook::unusable_functions(PgConnection& db) {
+  const auto latest = read(db);
+  MBSYNC_TRY(latest);
+  std::map<std::string, std::string> functions;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto policy = policies_.find(*latest);
+    functions = policy == policies_.end() ? functions : policy->second.functions;
+  }
   std::vector<std::string> unusable;
-  const auto rows = db.exec("SELECT version, document FROM mbsync.policy ORDER BY version DESC LIMIT 1");
-  MBSYNC_TRY(rows);
-  if (rows->empty()) {
-    return unusable;
-  }
-  const auto reading = read_policy_text((*rows)[0][1].c_str(), kStoredPolicyBytesMax);
-  if (!reading.faults.empty()) {
-    return policy_error(reading.faults.front(),
-                        fmt::format("policy {}", policy_serial((*rows)[0][0].as<PolicyVersion>())),
-                        ErrorKind::kCorrupt);
-  }
-  for (const auto& [name, md5] : reading.policy.functions) {
+  for (const auto& [name, md5] : functions) {
     const auto here = db.exec("SELECT mbsync.function_md5($1)", {quoted_name(name) + "(jsonb)"});
     MBSYNC_TRY(here);
     const auto& found = (*here)[0][0];

@@ -27,6 +27,10 @@ class RuleBook {
   const TableRules* find(PolicyVersion version, const Table& table);
   /// md5 of the definition that `function` ("schema.name", quoted) had where `version` was published; empty if unknown.
   std::string function_md5(PolicyVersion version, const std::string& function);
+  /// Functions that the policy in force decides by and that this database lacks, or has as another one than where the
+  /// policy was published: "public.pick(jsonb) is missing". Rows that they are to decide wait (CONFLICTS.md C13).
+  /// Reads the versions first.
+  Result<std::vector<std::string>> unusable_functions(PgConnection& db);
   /// Columns of `table` for which some version has a rule that computes with values.
   ColumnSet computed_columns(const Table& table);
   /// Of these, those of an enum type that some version compares by the order of their labels.
@@ -45,10 +49,6 @@ class RuleBook {
   std::map<PolicyVersion, Policy> policies_;
   std::map<std::pair<PolicyVersion, int>, TableRules> resolved_;
 };
-
-/// Functions that the policy in force decides by and that this database lacks, or has as another one than where the
-/// policy was published: "public.pick(jsonb) is missing". Rows that they are to decide wait (CONFLICTS.md C13).
-Result<std::vector<std::string>> unusable_functions(PgConnection& db);
 
 /// The highest version in mbsync.policy: what writes that are sealed now are made under.
 Result<PolicyVersion> policy_in_force(PgConnection& db);

@@ -57,13 +57,11 @@ TEST_CASE("status: functions of the policy that this database lacks, or has as o
       "[[table]]\nname = 'item'\n[table.columns]\nprice = { rule = 'function', function = 'public.price_of' }\nname = "
       "{ rule = 'function', function = 'public.name_of' }\n");
   pair.exchange();
-  const auto unusable = [](PgNode& node) {
-    return nlohmann::json::parse(status(node, {"--json"}))["unusable_functions"];
-  };
+  const auto unusable = [](PgNode& node) { return nlohmann::json::parse(status(node, {"--json"}))["policy_trouble"]; };
   CHECK(unusable(pair.a).empty());
   CHECK(unusable(pair.b) == nlohmann::json{"public.name_of(jsonb) is another one than where the policy was published",
                                            "public.price_of(jsonb) is missing"});
-  CHECK_THAT(status(pair.b), Catch::Contains("create them as on the other nodes:\n  public.name_of(jsonb) is another"));
+  CHECK_THAT(status(pair.b), Catch::Contains("as on the other nodes:\n  public.name_of(jsonb) is another"));
   const auto refreshed = pair.b.store().refresh();
   REQUIRE(refreshed);
   CHECK(refreshed->unusable_functions.size() == 2);
@@ -73,4 +71,7 @@ TEST_CASE("status: functions of the policy that this database lacks, or has as o
                    "(s jsonb) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT s -> 0 ->> ''value'''");
   }
   CHECK(unusable(pair.b).empty());
+  // One that this program cannot read.
+  pair.b.execute("INSERT INTO mbsync.policy VALUES (9223372036854775807, 'from = ''the future''', 'x', now())");
+  CHECK_THAT(unusable(pair.b)[0].get<std::string>(), Catch::Contains("policy"));
 }

@@ -21,7 +21,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"held_rows", status.unseen_rows},
       {"parked_rows", status.parked_rows},
       {"parked", nlohmann::ordered_json::array()},
-      {"unusable_functions", status.unusable_functions},
+      {"policy_trouble", status.policy_trouble},
       {"members", nlohmann::ordered_json::array()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
@@ -68,10 +68,11 @@ std::string as_text(const StoreStatus& status) {
       text += fmt::format("  {} {}: {} (since {})\n", row.table, row.key, row.reason, row.since);
     }
   }
-  if (!status.unusable_functions.empty()) {
-    text += "\nFunctions that the policy decides by. Rows wait for them; create them as on the other nodes:\n";
-    for (const auto& function : status.unusable_functions) {
-      text += fmt::format("  {}\n", function);
+  if (!status.policy_trouble.empty()) {
+    text +=
+        "\nThe policy cannot be carried out here, and rows wait for it. Functions are to be as on the other nodes:\n";
+    for (const auto& trouble : status.policy_trouble) {
+      text += fmt::format("  {}\n", trouble);
     }
   }
   std::vector<std::vector<std::string>> members;
