@@ -18,6 +18,11 @@ std::string lower(std::string text) {
 
 }  // namespace
 
+bool is_kept_apart(const Recorded& one) {
+  return one.row != one.about && std::any_of(one.decisions.begin(), one.decisions.end(),
+                                             [](const auto& column) { return column.second.rule == "keep-both"; });
+}
+
 std::string text_of(const Schema& schema, const Rows& rows) {
   std::string text;
   for (const auto& [row, values] : rows) {
@@ -39,9 +44,6 @@ void compare(const Schema& schema, std::size_t node, const Rows& found, const Ro
 }
 
 void Audit::check(const Look& look) {
-  if (!exact_) {
-    check_others(look);
-  }
   check_nothing_lost(look);
   check_mending(look);
   for (const auto& one : look.record) {
@@ -49,39 +51,18 @@ void Audit::check(const Look& look) {
   }
 }
 
-// Where mbsync may make writes of its own, the model still knows what becomes of all rows but those which it has done
-// so to, and these are on record.
-void Audit::check_others(const Look& look) const {
-  std::set<RowId> known_otherwise;
-  for (const auto& one : look.record) {
-    if (one.kind == "unique" || one.kind == "reference" || is_kept_apart(one)) {
-      known_otherwise.insert(one.about);
-      known_otherwise.insert(one.row);
-    }
-  }
-  for (const auto& [row, reason] : look.waiting) {
-    known_otherwise.insert(row);
-  }
-  auto found = look.rows;
-  auto expected = model_.settle(model_.knows(look.node));
-  for (auto* part : {&found, &expected}) {
-    std::erase_if(*part, [&](const auto& entry) { return known_otherwise.contains(entry.first); });
-  }
-  compare(schema_, look.node, found, expected, "rows that mbsync has done nothing to by itself");
-}
-
 // Every write that the node has heard of shows, was written over by somebody who knew it, is on record, or waits.
 void Audit::check_nothing_lost(const Look& look) const {
   for (const auto& [write, column] : model_.losses(look.node, look.rows)) {
     const auto& table = schema_.tables()[write->row.table];
     const auto tells = [&, write = write, column = column](const Recorded& one) {
-      // What mbsync itself has done about a row is recorded with the latest of the writes that made it. And a write of
-      // its own, which the model does not know, may have taken the value over before it lost.
-      const bool exactly = one.node == write->node && one.at == (write->at == kTimeUnknown ? 0 : write->at);
-      if (one.about == write->row && is_kept_apart(one)) {
-        return one.node == write->node;
+      if (one.node != write->node || one.at != (write->at == kTimeUnknown ? 0 : write->at)) {
+        return false;
       }
-      if (one.row != write->row || (exact_ && !exactly)) {
+      if (one.about == write->row && is_kept_apart(one)) {
+        return true;
+      }
+      if (one.row != write->row) {
         return false;
       }
       if (!column) {
@@ -104,12 +85,6 @@ void Audit::check_nothing_lost(const Look& look) const {
 void Audit::wrong(const Look& look, const Recorded& one, const std::string& what) const {
   throw Failure(fmt::format("on {} conflict {} of {} {}, {}: {}", node_name(look.node), one.id,
                             schema_.tables()[one.about.table].name, one.about.key, one.kind, what));
-}
-
-// Whether a version of a row lives on under another key (C15).
-bool Audit::is_kept_apart(const Recorded& one) const {
-  return one.row != one.about && std::any_of(one.decisions.begin(), one.decisions.end(),
-                                             [](const auto& column) { return column.second.rule == "keep-both"; });
 }
 
 // What mbsync has done by itself is what the schema and the rules say (CONFLICTS.md C18 to C20).
@@ -135,6 +110,40 @@ void Audit::check_mending(const Look& look) const {
     }
     if (one.kind == "reference") {
       check_reference(look, one);
+    }
+  }
+}
+
+void Audit::check_mends(const Look& look, const Rows& before, const std::vector<Mend>& mends) const {
+  for (const auto& mend : mends) {
+    const auto& table = schema_.tables()[mend.row.table];
+    const auto fail = [&](const std::string& what) {
+      throw Failure(fmt::format("on {} mbsync has written row {} of {} by itself: {}", node_name(look.node),
+                                mend.row.key, table.name, what));
+    };
+    const auto about = [&](const Recorded& one) { return one.about == mend.row || one.row == mend.row; };
+    if (std::none_of(look.record.begin(), look.record.end(), about)) {
+      fail("that is not on record");
+    }
+    const auto was = before.find(mend.row);
+    const auto is = look.rows.find(mend.row);
+    if (mend.deleted != (is == look.rows.end())) {
+      fail(mend.deleted ? "it is deleted, and there" : "it is written, and not there");
+    }
+    for (std::size_t column = 0; was != before.end() && column < table.columns.size(); ++column) {
+      const auto& name = table.columns[column].name;
+      if (is != look.rows.end() && is->second[column] == was->second[column]) {
+        continue;
+      }
+      const auto tells = [&](const Recorded& one) {
+        const auto value = one.values.find(name);
+        return one.row == mend.row && value != one.values.end() && value->second == was->second[column];
+      };
+      // What was added to a counter of a row that is one with another by now counts there (C19).
+      const bool counter = is != look.rows.end() && model_.role(mend.row.table, column) == ColumnRole::kCounter;
+      if (!counter && std::none_of(look.record.begin(), look.record.end(), tells)) {
+        fail(fmt::format("{} was {}, which is not on record", name, was->second[column].value_or("NULL")));
+      }
     }
   }
 }
@@ -302,8 +311,9 @@ void Audit::check_waiting(const Look& look, const std::set<RowId>& tried, const 
     const auto outcome = expected.find(row);
     const bool must = table.refuses && outcome != expected.end() && is_refused(outcome->second[table.marker()]);
     // What refers to a row that waits, waits with it.
-    const bool others_wait = !exact_ && look.waiting.size() > tried.size();
-    if ((refused.empty() && !others_wait) || (exact_ && !must)) {
+    const bool alone = !schema_.has_constraints();
+    const bool others_wait = !alone && look.waiting.size() > tried.size();
+    if ((refused.empty() && !others_wait) || (alone && !must)) {
       throw Failure(fmt::format("on {} row {} of {} waits without need: {}", node_name(look.node), row.key, table.name,
                                 look.waiting.at(row)));
     }

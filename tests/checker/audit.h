@@ -16,6 +16,9 @@ namespace mbsync::checker {
 
 using Waiting = std::map<RowId, std::string>;
 
+/// Whether a version of a row lives on under another key (C15).
+bool is_kept_apart(const Recorded& one);
+
 std::string text_of(const Schema& schema, const Rows& rows);
 /// Throws where they differ.
 void compare(const Schema& schema, std::size_t node, const Rows& found, const Rows& expected, const std::string& when);
@@ -30,12 +33,14 @@ struct Look {
 
 class Audit {
  public:
-  /// `exact`: the model knows all that can happen to rows.
-  Audit(const Schema& schema, const Model& model, bool exact) : schema_(schema), model_(model), exact_(exact) {}
+  Audit(const Schema& schema, const Model& model) : schema_(schema), model_(model) {}
 
   /// Everything accounts for every write that the node has heard of, and what mbsync did by itself is what the rules
   /// say.
   void check(const Look& look);
+  /// What mbsync has just written by itself into rows that were `before` as the writes of all others would have them:
+  /// it changed something, and all that it changed is on record as it was.
+  void check_mends(const Look& look, const Rows& before, const std::vector<Mend>& mends) const;
   /// Conflicts that this node was the first to find, just now: there was something to mend.
   void check_needed(const Look& look);
   /// What either side showed before a newcomer joined is shown or on record (C9).
@@ -45,13 +50,11 @@ class Audit {
   void check_waiting(const Look& look, const std::set<RowId>& tried, const std::string& refused) const;
 
  private:
-  void check_others(const Look& look) const;
   void check_nothing_lost(const Look& look) const;
   void check_mending(const Look& look) const;
   void check_gave_way(const Look& look, const Recorded& winner, const Recorded& loser) const;
   void check_reference(const Look& look, const Recorded& one) const;
 
-  [[nodiscard]] bool is_kept_apart(const Recorded& one) const;
   [[nodiscard]] bool has_action(std::size_t table, const std::string& column, const std::string& action) const;
   [[nodiscard]] bool clash(const Recorded& a, const Recorded& b) const;
   [[nodiscard]] bool leads_nowhere(const Look& look, const Recorded& child, const ForeignKey& reference) const;
@@ -60,7 +63,6 @@ class Audit {
 
   const Schema& schema_;
   const Model& model_;
-  bool exact_;
   std::set<std::string> known_{};  ///< conflicts, by id, that some node has had on record
 };
 

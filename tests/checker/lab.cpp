@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <sstream>
 #include <thread>
 
 #include "database_url.h"
+#include "record_text.h"
 #include "wait_until.h"
 
 namespace mbsync::checker {
@@ -31,6 +34,18 @@ void prepare_questions(SqlSession& session) {
       "PREPARE waiting AS SELECT DISTINCT t.table_name, c.key, coalesce(p.reason, 'it is held') FROM mbsync.change c "
       "JOIN mbsync.synced_table t ON t.id = c.tab LEFT JOIN mbsync.parked p ON p.tab = c.tab AND p.key = c.key WHERE "
       "c.unseen; "
+      "PREPARE mark AS SELECT coalesce((SELECT v.counter FROM mbsync.version_vector v JOIN mbsync.node n ON n.is_self "
+      "AND "
+      "v.origin = n.id), 0), EXISTS (SELECT FROM mbsync.capture c WHERE c.op <> 'U' OR position('t' IN c.cols) > 0 OR "
+      "c.sums <> '{{}}'); "
+      "PREPARE mends(bigint) AS SELECT t.table_name, c.key, CASE WHEN isfinite(c.at) THEN (extract(epoch FROM c.at) * "
+      "1000000)::bigint ELSE {1} END, c.deleted, (SELECT string_agg(s.name || ' ' || s.number || ' ' || "
+      "substring(c.cols "
+      "FROM s.number + 1 FOR 1), ' ') FROM mbsync.synced_column s WHERE s.tab = c.tab AND NOT s.dropped), "
+      "coalesce(c.kept, "
+      "'') FROM mbsync.change c JOIN mbsync.node n ON n.is_self AND n.id = c.origin JOIN mbsync.synced_table t ON t.id "
+      "= "
+      "c.tab WHERE c.counter = $1 AND t.schema_name = 'public'; "
       "PREPARE vector AS SELECT string_agg(origin || ':' || counter, ' ' ORDER BY origin) FROM mbsync.version_vector; "
       "PREPARE record_text AS SELECT coalesce(string_agg(ROW(r.id, r.kind, r.table_name, r.key, r.dots, r.columns, "
       "r.versions, r.outcome, r.at, r.is_open)::text, E'\\n' ORDER BY r.id), '') FROM mbsync.conflict_record r; "
@@ -41,7 +56,7 @@ void prepare_questions(SqlSession& session) {
       "mbsync.conflict_record r CROSS JOIN jsonb_array_elements(r.versions) WITH ORDINALITY e(v, n) LEFT JOIN LATERAL "
       "jsonb_each_text(v -> 'values') a ON true CROSS JOIN LATERAL (SELECT r.outcome -> 'columns' -> a.key) o(d) "
       "ORDER BY r.id, n",
-      Schema::kNull));
+      Schema::kNull, kTimeUnknown));
 }
 
 // Rows that a database takes at one time and not at another. A schema of its own, since schemas come and go in public;
@@ -410,6 +425,52 @@ Rows Lab::to_rows(const SqlRows& result) const {
     rows.emplace(RowId{table, line[1]}, std::move(values));
   }
   return rows;
+}
+
+Lab::Mark Lab::mark(std::size_t node) {
+  const auto line = nodes_[node].application->query("EXECUTE mark").rows.at(0);
+  return {std::stoll(line[0]), line[1] == "t"};
+}
+
+std::vector<Mend> Lab::mends(std::size_t node, const Mark& since) {
+  const auto now = mark(node).counter;
+  const auto seals = now - since.counter - (since.captures ? 1 : 0);
+  if (seals == 0) {
+    return {};
+  }
+  if (seals != 1) {
+    throw Failure(fmt::format("{} seals in one pull", now - since.counter));
+  }
+  std::vector<Mend> all;
+  for (const auto& line : nodes_[node].application->query(fmt::format("EXECUTE mends({})", now)).rows) {
+    Mend mend;
+    mend.row = {table_number(line[0]), line[1]};
+    mend.at = std::stoll(line[2]);
+    mend.deleted = line[3] == "t";
+    const auto& columns = schema_->tables()[mend.row.table].columns;
+    const auto image = line[5].empty() ? std::vector<Value>() : must(parse_record(line[5]), "record");
+    mend.image.resize(columns.size());
+    std::istringstream in(line[4]);
+    std::string name;
+    std::size_t number = 0;
+    char held = '0';
+    while (in >> name >> number >> held) {
+      const auto place =
+          std::find_if(columns.begin(), columns.end(), [&](const Column& one) { return one.name == name; });
+      if (place == columns.end()) {
+        throw Failure("there is no column " + name);
+      }
+      const auto index = static_cast<std::size_t>(place - columns.begin());
+      if (held == '1') {
+        mend.columns.insert(index);
+      }
+      if (mend.deleted && number <= image.size()) {
+        mend.image[index] = image[number - 1];
+      }
+    }
+    all.push_back(std::move(mend));
+  }
+  return all;
 }
 
 Rows Lab::rows(std::size_t node) {

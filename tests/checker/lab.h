@@ -109,6 +109,15 @@ class Lab {
   /// Statements that neither triggers nor constraints see.
   void sabotage(std::size_t node, const std::string& sql);
 
+  /// Where a node's own writes stand, to tell afterwards what mbsync has added to them by itself.
+  struct Mark {
+    std::int64_t counter = 0;
+    bool captures = false;  ///< there are some that are no writes yet
+  };
+  Mark mark(std::size_t node);
+  /// What mbsync has written by itself in the one thing that it has done since then.
+  std::vector<Mend> mends(std::size_t node, const Mark& since);
+
   Rows rows(std::size_t node);
   /// One line each.
   std::vector<std::string> broken_constraints(std::size_t node);

@@ -216,13 +216,31 @@ void Model::change(std::size_t node, std::int64_t at, const std::vector<Differen
   }
 }
 
-std::int64_t Model::added(const Live& writes, std::size_t column) {
+std::int64_t Model::added(const Live& writes, std::size_t column) const {
   std::int64_t sum = 0;
+  Knowledge taken;
+  const auto count = [&](const Write& write) {
+    const auto number = write.added.find(column);
+    sum += number == write.added.end() ? 0 : number->second;
+  };
   for (const auto* write : writes) {
-    const auto number = write->added.find(column);
-    sum += number == write->added.end() ? 0 : number->second;
+    count(*write);
+    taken.insert(write->taken.begin(), write->taken.end());
+  }
+  for (const auto id : taken) {
+    count(writes_[id]);
   }
   return sum;
+}
+
+Knowledge Model::seen_of(const Node& node, const RowId& row) const {
+  auto seen = node.knowledge;
+  if (const auto unseen = node.unseen.find(row); unseen != node.unseen.end()) {
+    for (const auto id : unseen->second) {
+      seen.erase(id);
+    }
+  }
+  return seen;
 }
 
 void Model::add(const RowId& row, Values& values, const Live& writes, std::int64_t sign) const {
@@ -235,7 +253,7 @@ void Model::add(const RowId& row, Values& values, const Live& writes, std::int64
 
 void Model::seal(std::size_t node) {
   auto& own = nodes_[node];
-  const auto known = own.knowledge;
+  std::vector<Write> made;
   for (auto& [row, pending] : own.pending) {
     if (pending.deleted && !pending.was_there) {
       continue;  // came and went, and nobody has ever heard of it
@@ -246,7 +264,6 @@ void Model::seal(std::size_t node) {
       }
     }
     Write write;
-    write.id = writes_.size();
     write.row = row;
     write.node = node;
     write.at = pending.at;
@@ -254,25 +271,92 @@ void Model::seal(std::size_t node) {
     write.added = std::move(pending.added);
     write.deleted = pending.deleted;
     write.values = pending.deleted ? std::move(pending.image) : std::move(pending.values);
-    write.seen = known;
-    for (const auto id : own.unseen[row]) {
-      write.seen.erase(id);
-    }
+    write.seen = seen_of(own, row);
     write.policy = own.policy;
-    Live shown{&write};
-    for (const auto id : write.seen) {
-      if (writes_[id].row == row) {
-        shown.push_back(&writes_[id]);
-      }
-    }
-    add(row, write.values, shown, -1);
-    if (own.unseen[row].empty()) {
-      own.unseen.erase(row);
-    }
-    own.knowledge.insert(write.id);
-    writes_.push_back(std::move(write));
+    add(row, write.values, shown_with(write), -1);
+    made.push_back(std::move(write));
   }
   own.pending.clear();
+  keep(own, std::move(made));
+}
+
+// A write, and those of its row that its node shows.
+Model::Live Model::shown_with(const Write& write) const {
+  Live shown{&write};
+  for (const auto id : write.seen) {
+    if (writes_[id].row == write.row) {
+      shown.push_back(&writes_[id]);
+    }
+  }
+  return shown;
+}
+
+void Model::keep(Node& node, std::vector<Write> made) {
+  for (auto& write : made) {
+    write.id = writes_.size();
+    node.knowledge.insert(write.id);
+    writes_.push_back(std::move(write));
+  }
+}
+
+bool Model::is_apart(const Write& write, const Apart& apart) const {
+  return write.row == apart.row && write.node == apart.node && (apart.of_newcomer || write.at == apart.at);
+}
+
+Rows Model::rows_without(std::size_t node, const std::vector<Apart>& aparts) const {
+  auto knowledge = nodes_[node].knowledge;
+  for (const auto& apart : aparts) {
+    std::erase_if(knowledge, [&](WriteId id) { return is_apart(writes_[id], apart); });
+  }
+  return settle(knowledge);
+}
+
+void Model::mend(std::size_t node, const std::vector<Mend>& mends, const std::vector<Apart>& aparts,
+                 const std::vector<Union>& unions, const Rows& shown, const std::set<RowId>& waiting) {
+  auto& own = nodes_[node];
+  for (const auto& apart : aparts) {
+    if (apart.of_newcomer) {
+      std::erase_if(own.knowledge,
+                    [&](WriteId id) { return writes_[id].row == apart.row && writes_[id].node == node; });
+    }
+  }
+  std::vector<Write> made;
+  for (const auto& mend : mends) {
+    Write write;
+    write.row = mend.row;
+    write.node = node;
+    write.at = mend.at;
+    write.columns = mend.columns;
+    write.deleted = mend.deleted;
+    const auto row = shown.find(mend.row);
+    write.values = mend.deleted || row == shown.end() ? mend.image : row->second;
+    write.seen = seen_of(own, mend.row);
+    write.policy = own.policy;
+    for (const auto& apart : aparts) {
+      for (const auto id : write.seen) {
+        if (write.row == apart.row && is_apart(writes_[id], apart)) {
+          write.ended.insert(id);
+        }
+      }
+    }
+    for (const auto& one : unions) {
+      for (const auto id : write.seen) {
+        if (one.stays == mend.row && writes_[id].row == one.gone) {
+          write.taken.insert(id);
+          write.taken.insert(writes_[id].taken.begin(), writes_[id].taken.end());
+        }
+      }
+    }
+    add(write.row, write.values, shown_with(write), -1);
+    if (row != shown.end()) {
+      own.rows[mend.row] = row->second;  // what waits for it may wait on
+    } else {
+      own.rows.erase(mend.row);
+    }
+    made.push_back(std::move(write));
+  }
+  keep(own, std::move(made));
+  show_settled(own, waiting);
 }
 
 bool Model::has_deleted(std::size_t node, const RowId& row) const {
@@ -377,7 +461,7 @@ Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) c
   for (const auto* write : writes) {
     const auto has = [&](const Write* one) { return !column || one->columns.contains(*column); };
     const bool overwritten = std::any_of(writes.begin(), writes.end(), [&](const Write* later) {
-      return has(later) && later->seen.contains(write->id);
+      return (has(later) && later->seen.contains(write->id)) || later->ended.contains(write->id);
     });
     if (has(write) && !overwritten) {
       left.push_back(write);

@@ -43,6 +43,31 @@ struct Write {
   Values values;                                ///< of a counter: without all that had been added to it
   Knowledge seen;                               ///< all that its node knew and showed; what it overwrites is among this
   std::size_t policy = 0;                       ///< that its node had
+  // Of what mbsync has written by itself:
+  Knowledge ended{};  ///< writes of the row that became another row of their own (C15)
+  Knowledge taken{};  ///< writes of another row; what they added to counters counts for this one as well (C19)
+};
+
+/// What mbsync has written by itself on one node (C18). The model takes it as it comes, and wants it to be judged like
+/// any other write from then on.
+struct Mend {
+  RowId row;
+  std::int64_t at = 0;  ///< as Write
+  std::set<std::size_t> columns{};
+  bool deleted = false;
+  Values image{};  ///< of a deletion
+};
+
+/// What the record says of some of them.
+struct Apart {
+  RowId row;  ///< under whose key the other was made as well
+  std::size_t node = 0;
+  std::int64_t at = 0;       ///< of the write that made the other
+  bool of_newcomer = false;  ///< that has joined just now, so that nobody knows it
+};
+struct Union {
+  RowId gone;
+  RowId stays;
 };
 /// Of rows that were there before mbsync.
 inline constexpr std::int64_t kTimeUnknown = std::numeric_limits<std::int64_t>::min();
@@ -61,7 +86,7 @@ struct Policy {
   bool count = false;             ///< and that of the counter is sum
   bool whole_rows = false;
   bool delete_wins = false;
-  bool keep_both = false;  ///< of this and the next one, the model knows nothing
+  bool keep_both = false;
   bool unite_rows = false;
   std::vector<int> ranks{};  ///< by node
 };
@@ -132,8 +157,6 @@ class Model {
   void change(std::size_t node, std::int64_t at, const std::vector<Difference>& differences);
   /// Whether triggers of `node` take a table's counters for counters; they learn it from the policy.
   void count(std::size_t node, std::size_t table, bool counted);
-  /// The rows of `node` as they are, where mbsync itself may have changed some that it had brought.
-  void show(std::size_t node, Rows rows) { nodes_[node].rows = std::move(rows); }
   /// What was changed since the last time becomes writes: from now on others can hear of it. Comes before every pull,
   /// on both sides, since what is not a write yet was made without knowledge of what comes.
   void seal(std::size_t node);
@@ -143,6 +166,11 @@ class Model {
   void learn(std::size_t node, const Knowledge& writes, std::size_t policy, const std::set<RowId>& waiting);
   /// All that waits but `waiting` is shown.
   void settle_waiting(std::size_t node, const std::set<RowId>& waiting);
+  /// What `node` would show without writes that became rows of their own.
+  [[nodiscard]] Rows rows_without(std::size_t node, const std::vector<Apart>& aparts) const;
+  /// mbsync has made these writes on `node`, on top of all that it shows; its rows are `shown` by now.
+  void mend(std::size_t node, const std::vector<Mend>& mends, const std::vector<Apart>& aparts,
+            const std::vector<Union>& unions, const Rows& shown, const std::set<RowId>& waiting);
   /// Whether somebody has deleted the row, as far as a node has heard.
   [[nodiscard]] bool has_deleted(std::size_t node, const RowId& row) const;
   /// A policy comes into force on a node; a lower one than it has does not.
@@ -190,8 +218,14 @@ class Model {
   [[nodiscard]] std::set<std::size_t> group(std::size_t policy, std::size_t table, std::size_t column) const;
   [[nodiscard]] Value judge(std::size_t table, std::size_t column, Live siblings) const;
   [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
-  /// What the writes have added to a counter.
-  static std::int64_t added(const Live& writes, std::size_t column);
+  /// What the writes have added to a counter, with what they took over from other rows.
+  [[nodiscard]] std::int64_t added(const Live& writes, std::size_t column) const;
+  /// What a write of `row` on `node` has seen of it.
+  [[nodiscard]] Knowledge seen_of(const Node& node, const RowId& row) const;
+  [[nodiscard]] Live shown_with(const Write& write) const;
+  [[nodiscard]] bool is_apart(const Write& write, const Apart& apart) const;
+  /// All of them are new, and none has seen another.
+  void keep(Node& node, std::vector<Write> made);
   /// Adds to the counters among `values`.
   void add(const RowId& row, Values& values, const Live& writes, std::int64_t sign) const;
   void put_on_top(Node& newcomer, const Knowledge& fleet);

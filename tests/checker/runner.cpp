@@ -19,6 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRoundsMax = 8;
+constexpr std::size_t kUnionsMax = 100;
 constexpr int kShrinkTriesMax = 400;
 constexpr std::chrono::seconds kShrinkMax{60};
 
@@ -42,7 +43,7 @@ class Run {
       : lab_(lab),
         schema_(schema),
         history_(history),
-        exact_(!schema.has_constraints() && !publishes_keep_both(history)),
+        may_mend_(schema.has_constraints() || publishes_keep_both(history)),
         sabotage_(faults.sabotage),
         skew_(history.skews),
         nodes_(history.nodes) {
@@ -61,7 +62,7 @@ class Run {
     if (history.newcomer) {
       model_->begin_alone(last, lab_.rows(last), !strangers);
     }
-    audit_.emplace(schema, *model_, exact_);
+    audit_.emplace(schema, *model_);
     for (std::size_t node = 1; node < history.nodes; ++node) {
       compare(schema, node, lab_.rows(node), model_->rows(node), "the first rows differ");
     }
@@ -145,12 +146,8 @@ class Run {
         break;
       case StepKind::kCut:
         ask(step.node, step.other);
-        if (lab_.deliver_and_cut(step.node, step.other, std::chrono::microseconds{step.delay})) {
-          delivered(step.node, step.other);
-        } else {
-          check_unchanged(step.node);
-        }
-        renew_capture(step.node);
+        deliver(step.node, step.other,
+                [&] { return lab_.deliver_and_cut(step.node, step.other, std::chrono::microseconds{step.delay}); });
         break;
       case StepKind::kSeal:
         lab_.seal(step.node);
@@ -243,6 +240,7 @@ class Run {
     if (nodes_[node].waiting.empty()) {
       return;
     }
+    const auto before = mark(node);
     lab_.settle(node);
     const auto waiting = lab_.waiting(node);
     const auto left = rows_of(waiting);
@@ -252,7 +250,7 @@ class Run {
       return;
     }
     model_->settle_waiting(node, left);
-    check_shown(node, waiting, left, "what waited was tried again");
+    check_shown(node, waiting, left, before, false, "what waited was tried again");
   }
 
   void renew_capture(std::size_t node) {
@@ -277,19 +275,27 @@ class Run {
   }
 
   void deliver(std::size_t node, std::size_t other) {
-    if (lab_.deliver(node, other)) {
-      delivered(node, other);
+    deliver(node, other, [&] { return lab_.deliver(node, other); });
+  }
+
+  template <typename Apply>
+  void deliver(std::size_t node, std::size_t other, Apply apply) {
+    const auto before = mark(node);
+    if (apply()) {
+      delivered(node, other, before);
     } else {
-      check_unchanged(node);  // out of date
+      check_unchanged(node);  // out of date, or cut off
     }
     renew_capture(node);
   }
+
+  Lab::Mark mark(std::size_t node) { return may_mend_ ? lab_.mark(node) : Lab::Mark{}; }
 
   void check_unchanged(std::size_t node) {
     compare(schema_, node, lab_.rows(node), model_->rows(node), "nothing was applied");
   }
 
-  void delivered(std::size_t node, std::size_t other) {
+  void delivered(std::size_t node, std::size_t other, const Lab::Mark& before) {
     const auto& answer = answers_.at({node, other});
     if (answer.of_newcomer) {
       throw Failure("it was pulled from a node that has not joined yet");
@@ -298,14 +304,14 @@ class Run {
       lab_.sabotage(node, sabotage_);
     }
     auto& own = nodes_[node];
-    const bool may_wait = !exact_ || own.held || !own.refused.empty() || !own.waiting.empty();
+    const bool may_wait = may_mend_ || own.held || !own.refused.empty() || !own.waiting.empty();
     const auto waiting = may_wait ? lab_.waiting(node) : Waiting{};
     auto fresh = rows_of(waiting);
     std::erase_if(fresh, [&](const RowId& row) { return own.waiting.contains(row); });
     own.waiting = rows_of(waiting);
     const bool joins = model_->joins(node);
     model_->learn(node, answer.writes, answer.policy, own.waiting);
-    check_shown(node, waiting, fresh, "after a pull");
+    check_shown(node, waiting, fresh, before, joins, "after a pull");
     if (joins) {
       lab_.count_newcomer();
       audit_->check_overruled({node, lab_.rows(node), lab_.record(node)});
@@ -313,19 +319,46 @@ class Run {
   }
 
   /// The rows after mbsync has done something to them. `tried`: those of the waiting rows that could not be written
-  /// just now.
-  void check_shown(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried, const std::string& when) {
+  /// just now. `joined`: the node has met a fleet.
+  void check_shown(std::size_t node, const Waiting& waiting, const std::set<RowId>& tried, const Lab::Mark& before,
+                   bool joined, const std::string& when) {
     Look look{node, lab_.rows(node), {}, waiting};
     check_waiting(look, tried);
-    if (exact_) {
-      compare(schema_, node, look.rows, model_->rows(node), when);
-      return;
+    if (may_mend_) {
+      check_constraints(node);
+      look.record = lab_.record(node);
+      audit_->check_needed(look);
+      mended(look, lab_.mends(node, before), joined);
     }
-    model_->show(node, look.rows);
-    check_constraints(node);
-    look.record = lab_.record(node);
-    audit_->check_needed(look);
-    audit_->check(look);
+    compare(schema_, node, look.rows, model_->rows(node), when);
+    if (may_mend_) {
+      audit_->check(look);
+    }
+  }
+
+  void mended(const Look& look, const std::vector<Mend>& mends, bool joined) {
+    std::vector<Apart> aparts;
+    std::vector<Union> unions;
+    for (std::size_t i = 0; i < look.record.size(); ++i) {
+      const auto& one = look.record[i];
+      const bool goes_now = std::any_of(mends.begin(), mends.end(),
+                                        [&](const Mend& mend) { return mend.deleted && mend.row == one.about; });
+      if (is_kept_apart(one)) {
+        aparts.push_back({one.about, one.node, one.at, joined && one.node == look.node});
+      } else if (one.existence == "unique-merge" && one.kind == "unique" && one.row == one.about && goes_now) {
+        unions.push_back({one.about, look.record[i - 1].row});  // the row that stays comes first
+      }
+    }
+    // What went with a row that went with another.
+    for (std::size_t i = 0; i < unions.size(); ++i) {
+      for (std::size_t k = 0; k < unions.size() && unions.size() < kUnionsMax; ++k) {
+        if (unions[i].stays == unions[k].gone) {
+          unions.push_back({unions[i].gone, unions[k].stays});
+        }
+      }
+    }
+    audit_->check_mends(look, model_->rows_without(look.node, aparts), mends);
+    model_->mend(look.node, mends, aparts, unions, look.rows, rows_of(look.waiting));
   }
 
   void check_waiting(const Look& look, const std::set<RowId>& tried) {
@@ -364,7 +397,8 @@ class Run {
     const auto record = lab_.record_text(0);
     for (std::size_t node = 0; node < history_.nodes; ++node) {
       const Look look{node, lab_.rows(node), lab_.record(node)};
-      compare(schema_, node, look.rows, exact_ ? model_->rows(node) : rows, "all have pulled everything");
+      compare(schema_, node, look.rows, model_->rows(node), "all have pulled everything");
+      compare(schema_, node, look.rows, rows, "all have pulled everything, and the first of them has other rows");
       if (lab_.record_text(node) != record) {
         throw Failure(fmt::format("all have pulled everything, and the records of conflicts differ: a\n{}\nand {}\n{}",
                                   record, node_name(node), lab_.record_text(node)));
@@ -399,7 +433,7 @@ class Run {
   Lab& lab_;
   const Schema& schema_;
   const History& history_;
-  bool exact_;  ///< the model knows all that can happen to rows
+  bool may_mend_;  ///< mbsync may have to make writes of its own (C18)
   const std::string& sabotage_;
   std::vector<std::int64_t> skew_;
   std::optional<Model> model_;
