@@ -67,6 +67,9 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
   RowState own = mine;
   if (base.has_value()) {
     std::erase_if(own.writes, [](const Write& write) { return write.at == kTimeUnknown; });
+    for (Write& write : own.writes) {
+      write.values = write.deleted ? *base : write.values;
+    }
   }
   result.state = put_on_top(fleet, own);
   if (own.writes.empty()) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <limits>
 
 #include "change_sql.h"
@@ -172,6 +173,7 @@ Result<ApplyReport> Applier::attempts(Task task) {
       continue;
     }
     MBSYNC_TRY(hold(task, blocked));
+    std::move(blocked.clashes.begin(), blocked.clashes.end(), std::back_inserter(task.clashes));
   }
 }
 
@@ -220,6 +222,20 @@ Result<void> Applier::note_parked(ApplyReport& report) {
       report.parked.push_back(fmt::format("row {} of table {}: {}", row[1].c_str(), table->display(), row[2].c_str()));
     }
   }
+  return {};
+}
+
+Result<void> Applier::note_clashes(const Task& task) {
+  if (task.clashes.empty()) {
+    return {};
+  }
+  std::string lines;
+  for (const auto& entry : task.clashes) {
+    append_copy_line(lines, entry.line());
+  }
+  MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.new_conflict FROM STDIN"));
+  MBSYNC_TRY(db_.copy_in(lines));
+  MBSYNC_TRY(db_.copy_in_end());
   return {};
 }
 
@@ -459,6 +475,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   if (!blocked.empty()) {
     return report;
   }
+  MBSYNC_TRY(note_clashes(task));
   if (report.merged > 0 || report.set_aside > 0 || task.repair) {
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
   }
@@ -477,6 +494,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     auto unsolved = repair.run();
     MBSYNC_TRY(unsolved);
     blocked.keys = std::move(*unsolved);
+    blocked.clashes = repair.clashes();
     if (!blocked.empty()) {
       return report;
     }
@@ -528,14 +546,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.repaired = *captured;
     MBSYNC_TRY(seal(db_, schema_, self_.id));
   }
-  const auto parked = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.parked)");
-  MBSYNC_TRY(parked);
-  if ((*parked)[0][0].as<bool>()) {
-    MBSYNC_TRY(
-        db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
-                 "= p.tab AND " +
-                 has_key("c", "p.key") + ")"));
-  }
+  MBSYNC_TRY(look_after_parked(task, report));
   if (task.settling) {
     return report;
   }
@@ -552,6 +563,48 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
   return report;
+}
+
+// Those that have been written are parked no more. The others are tried again as soon as there is news of their table,
+// or of one that it refers to.
+Result<void> Applier::look_after_parked(const Task& task, ApplyReport& report) {
+  const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.parked)");
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return {};
+  }
+  MBSYNC_TRY(
+      db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
+               "= p.tab AND " +
+               has_key("c", "p.key") + ")"));
+  if (task.settling) {
+    return {};
+  }
+  const auto has_news = [&](const Table& table) {
+    const auto place = task.staged.find(table.id);
+    return place != task.staged.end() && place->second.rows > 0;
+  };
+  std::string tabs;
+  for (const auto& table : schema_.tables) {
+    const bool concerned =
+        has_news(table) ||
+        std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
+          const auto* parent = schema_.find(reference.schema, reference.table);
+          return parent != nullptr && has_news(*parent);
+        });
+    tabs += concerned && !table.internal ? fmt::format("{}{}", tabs.empty() ? "" : ", ", table.id) : "";
+  }
+  if (tabs.empty()) {
+    return {};
+  }
+  const auto due = db_.exec(fmt::format(
+      "UPDATE mbsync.parked p SET next_try = now() WHERE p.tab IN ({}){}", tabs,
+      task.skip_held ? fmt::format(" AND NOT EXISTS (SELECT FROM pg_temp.held h WHERE h.tab = p.tab AND {})",
+                                   has_key("p", "h.key"))
+                     : ""));
+  MBSYNC_TRY(due);
+  report.may_settle = due->affected_rows() > 0;
+  return {};
 }
 
 bool Applier::is_referenced(const Table& table) const {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "conflict_record.h"
 #include "merge_rows.h"
 #include "reference_check.h"
 #include "row_writer.h"
@@ -22,6 +23,7 @@ struct ApplyReport {
   std::int64_t repaired = 0;   ///< writes of mbsync's own, so that all rows can stand (CONFLICTS.md C18)
   /// Rows that the application holds: what came for them waits in mbsync.change (CONFLICTS.md C10).
   std::int64_t set_aside = 0;
+  bool may_settle = false;  ///< what waited from before may be writable now: settle_unseen() is worth a try
   /// Of those, rows that the database refuses (mbsync.parked).
   std::vector<std::string> parked;  ///< "row 5 of table public.a: reason"; the first few
   /// Rows whose unsent writes had lost their values: removed here with triggers switched off. The peer's row stands.
@@ -56,9 +58,10 @@ class Applier {
     Staged& staged;
     const PullHeader& header;
     const VersionVector& asked_seen;
-    bool skip_held;       ///< rows that cannot be locked at once are set aside
-    bool settling;        ///< not an answer, but what was set aside before
-    bool repair = false;  ///< rows do not stand together as they are (repair.h)
+    bool skip_held;                         ///< rows that cannot be locked at once are set aside
+    bool settling;                          ///< not an answer, but what was set aside before
+    bool repair = false;                    ///< rows do not stand together as they are (repair.h)
+    std::vector<ConflictRecord> clashes{};  ///< of rows that were set aside in attempts before
   };
   struct KeyRange {
     int tab;
@@ -70,6 +73,7 @@ class Applier {
   struct Blocked {
     ReferenceCheck::Keys keys;
     std::vector<KeyRange> ranges;
+    std::vector<ConflictRecord> clashes;  ///< of those rows, for the record
     [[nodiscard]] bool empty() const { return keys.empty() && ranges.empty(); }
   };
 
@@ -90,8 +94,10 @@ class Applier {
   Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, std::chrono::milliseconds patience, Work work);
   Result<void> hold(const Task& task, const Blocked& blocked);
   Result<void> note_parked(ApplyReport& report);
+  Result<void> note_clashes(const Task& task);
   Result<Staged> stage_unseen();
   Result<ApplyReport> settle(Staged& staged);
+  Result<void> look_after_parked(const Task& task, ApplyReport& report);
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
   [[nodiscard]] bool is_referenced(const Table& table) const;
 

@@ -37,7 +37,8 @@ struct ApplyOutcome {
   std::int64_t set_aside = 0;       ///< rows that wait: the application holds them, or the database refuses them
   std::vector<std::string> parked;  ///< of those, rows refused for the first time, with the reason; a few of them
   std::int64_t missing = 0;         ///< unsent writes here whose row was removed with triggers switched off
-  bool ask_again = false;           ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+  bool may_settle = false;  ///< rows that waited from before may be writable now: settle_unseen() is worth a try
+  bool ask_again = false;   ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
 };
 
 struct SettleOutcome {

@@ -26,6 +26,15 @@ WriteTime time_of(const pqxx::field& micros) {
   return micros.is_null() ? kTimeUnknown : WriteTime{micros.as<std::int64_t>()};
 }
 
+ConflictRecord new_record(std::string kind, const Table& table, std::string key) {
+  ConflictRecord entry;
+  entry.kind = std::move(kind);
+  entry.schema = table.schema;
+  entry.table = table.name;
+  entry.key = std::move(key);
+  return entry;
+}
+
 std::string changed_flags(const Table& table, const std::vector<std::string>& columns) {
   std::string flags(table.width - 1, 'f');
   for (const auto& column : columns) {
@@ -104,8 +113,9 @@ Result<bool> Repair::round() {
     }
     return {};
   };
-  // What must stay for one reference stays for all, as a deletion that is refused sets nothing to NULL either. So those
-  // that refuse come first, also once more rows have gone; and what is set is set when it is known what goes.
+  // What must stay for one reference stays for all, as a deletion that is refused sets nothing to NULL either. So first
+  // goes what goes with a deletion; a row that is there no more refuses none. Then come those that refuse: what they
+  // bring back brings back what went with it. And what is set is set when it is known what goes.
   const auto all = edges();
   const auto those = [&](const auto& wanted) {
     std::vector<Edge> some;
@@ -115,12 +125,11 @@ Result<bool> Repair::round() {
   const auto with = [](char action) {
     return [=](const Edge& edge) { return !refuses_deletion(edge) && edge.reference->on_delete == action; };
   };
-  MBSYNC_TRY(mend_all(those(refuses_deletion)));
-  for (const auto& edge : those(with('c'))) {
-    MBSYNC_TRY(mend_all({edge}));
-    MBSYNC_TRY(
-        mend_all(those([&](const Edge& other) { return refuses_deletion(other) && other.parent == edge.child; })));
+  MBSYNC_TRY(mend_all(those(with('c'))));
+  if (changed) {
+    return true;
   }
+  MBSYNC_TRY(mend_all(those(refuses_deletion)));
   if (changed) {
     return true;
   }

@@ -32,6 +32,8 @@ class Repair {
   /// Changes staged rows until all keys are kept. Returned are rows for which there is no rule, or that the application
   /// holds (no reason): they have to be set aside, and the attempt made again.
   Result<ReferenceCheck::Keys> run();
+  /// Of the rows that have to be set aside, those that cannot stand beside another one: conflicts for a person.
+  [[nodiscard]] const std::vector<ConflictRecord>& clashes() const { return clashes_; }
 
   /// Whether a unique key that is checked at the end of a transaction, or never where constraints are bypassed, would
   /// be broken by the staged rows.
@@ -78,6 +80,7 @@ class Repair {
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
   void park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
             const std::string& reason);
+  void record_clash(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner);
   Result<void> unite(const Table& table, const Claim& loser, const Claim& winner, const TableRules* rules);
   Result<void> take_counters(const Table& table, const std::string& from, const std::string& to);
   Result<std::optional<std::string>> united_with(const Table& table, const Deletion& deletion, const RowKey& because);
@@ -93,12 +96,15 @@ class Repair {
   Result<std::optional<Deletion>> find_deletion(const Edge& edge, const std::string& child_key);
   Result<std::string> image_now(const Table& table, const std::string& key, const std::string& image,
                                 const std::string& included);
+  Result<void> go_along(const Edge& edge, const std::string& child_key, const std::string& parent_key,
+                        WriteTime moved_at);
   Result<bool> follow(const Edge& edge, const std::string& child_key);
   Result<void> apply_action(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<bool> follow_moves(const Edge& edge);
   [[nodiscard]] std::string assignments_from(const Edge& edge) const;
   Result<std::vector<std::pair<Edge, std::string>>> refer_to_arrived(const Table& parent, const std::string& key,
                                                                      const std::string& column);
+  Result<bool> is_refused_otherwise(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> take_back_cascades(const RowKey& cause);
   Result<bool> take_back(const RowKey& row);
   Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
@@ -123,6 +129,7 @@ class Repair {
   const VersionVector& known_;
   bool skip_held_;
   ReferenceCheck::Keys unsolved_;
+  std::vector<ConflictRecord> clashes_;
   std::map<std::string, ConflictRecord> records_;                      ///< by signature
   std::map<std::tuple<int, std::string, std::string>, int> suffixes_;  ///< how often a row's column was given one
   std::map<RowKey, RowKey> brought_in_;     ///< rows that were not staged, and because of which
@@ -132,6 +139,9 @@ class Repair {
 
 /// From microseconds since 1970 UTC (micros_of()).
 WriteTime time_of(const pqxx::field& micros);
+
+/// With nothing in it yet but what it is about.
+ConflictRecord new_record(std::string kind, const Table& table, std::string key);
 
 /// "t" or "f" per column number, as captures have it.
 std::string changed_flags(const Table& table, const std::vector<std::string>& columns);

@@ -20,6 +20,7 @@ using Json = nlohmann::json;
 
 constexpr const char* kNoSuchRow = "no-such-row";
 constexpr const char* kCascade = "cascade";
+constexpr const char* kRestrict = "restrict";
 // How many deletions are looked through for a row that is referred to by something else than its key.
 constexpr int kDeletionsMax = 10000;
 
@@ -324,9 +325,56 @@ Result<bool> Repair::follow_moves(const Edge& edge) {
       moves, has_news_of(child, reference, known_)));
   MBSYNC_TRY(found);
   for (const auto& row : *found) {
-    MBSYNC_TRY(refer_to(edge, row[0].c_str(), row[1].c_str(), Deletion{"", 0, time_of(row[2]), "", ""}, false));
+    MBSYNC_TRY(go_along(edge, row[0].c_str(), row[1].c_str(), time_of(row[2])));
   }
   return !found->empty();
+}
+
+// A row goes along with the one that it refers to and that has another value now. If that is NULL and the row must
+// refer to something, the other one keeps its value: no database that knew of both would have taken it away.
+Result<void> Repair::go_along(const Edge& edge, const std::string& child_key, const std::string& parent_key,
+                              WriteTime moved_at) {
+  const auto& parent = *edge.parent;
+  const auto& reference = *edge.reference;
+  const auto staged = staged_of("ps", parent);
+  std::string impossible;
+  std::string assignments;
+  for (std::size_t i = 0; i < reference.columns.size(); ++i) {
+    const auto& name = reference.referenced[i];
+    if (edge.child->find(reference.columns[i])->not_null) {
+      impossible += fmt::format("{}num_nulls({}) > 0", impossible.empty() ? "" : " OR ", staged(name));
+    }
+    const auto& column = *parent.find(name);
+    const auto standing = "p." + PgConnection::quote_name(name);
+    assignments += fmt::format(
+        "{}v{} = {}", assignments.empty() ? "" : ", ", parent.index_of(name) + 1,
+        column.user_type ? fmt::format("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END", standing) : standing);
+  }
+  if (!impossible.empty()) {
+    auto before = latest_version(parent, parent_key);
+    MBSYNC_TRY(before);
+    const auto kept = db_.exec(fmt::format("UPDATE {0} ps SET {1} FROM {2} p WHERE ps.m_key = {3} AND {4} AND ({5})",
+                                           stage(parent).name, assignments, parent.quoted(), db_.quote(parent_key),
+                                           TableSql(parent).key_match("p", "ps.m_key"), impossible));
+    MBSYNC_TRY(kept);
+    if (kept->affected_rows() > 0) {
+      const auto after = staged_values(parent, parent_key);
+      MBSYNC_TRY(after);
+      auto entry = new_record("reference", parent, parent_key);
+      const auto values = std::exchange(before->values, Json::object());
+      for (const auto& name : reference.referenced) {
+        if (values.at(name) != after->at(name)) {
+          before->values[name] = values.at(name);
+          entry.columns.push_back(ConflictColumn{name, kRestrict, std::nullopt, after->at(name)});
+        }
+      }
+      entry.versions.push_back(std::move(*before));
+      record(std::move(entry));
+      return note(parent, parent_key, 'U', changed_flags(parent, reference.referenced),
+                  Deletion{"", 0, moved_at, "", ""});
+    }
+  }
+  return refer_to(edge, child_key, parent_key, Deletion{"", 0, moved_at, "", ""}, false);
 }
 
 // SET list for rows `s` of the child's stage: what they refer to in `ps`, a row of the parent's.
@@ -358,7 +406,7 @@ Result<bool> Repair::follow(const Edge& edge, const std::string& child_key) {
     return false;
   }
   const auto& to = (*moved)[0];
-  MBSYNC_TRY(refer_to(edge, child_key, to[0].c_str(), Deletion{"", 0, time_of(to[1]), "", ""}, false));
+  MBSYNC_TRY(go_along(edge, child_key, to[0].c_str(), time_of(to[1])));
   return true;
 }
 
@@ -374,10 +422,12 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
   // A row that has to be there for others keeps what it refers to, as a deletion that cascades into a RESTRICT fails
   // whole.
   if (pinned_.contains({edge.child->id, child_key}) || refuses_deletion(edge)) {
-    return revive(*edge.parent, deletion, "restrict");
+    return revive(*edge.parent, deletion, kRestrict);
   }
   if (reference.on_delete == 'c') {
-    return remove(edge, child_key, deletion, kCascade);
+    const auto refused = is_refused_otherwise(edge, child_key, deletion);
+    MBSYNC_TRY(refused);
+    return *refused ? revive(*edge.parent, deletion, kRestrict) : remove(edge, child_key, deletion, kCascade);
   }
   if (reference.on_delete == 'n') {
     return set_columns(edge, child_key, deletion, false, "set-null");
@@ -396,8 +446,29 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
       db_.exec(fmt::format("SELECT {} AND NOT {} FROM {} s WHERE s.m_key = {}", all_present(reference, by_default),
                            has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
   MBSYNC_TRY(leads);
-  return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, "restrict")
+  return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, kRestrict)
                                    : set_columns(edge, child_key, deletion, true, "set-default");
+}
+
+// Whether the row refers to the deleted one by another reference as well, which refuses. In a database, names of
+// constraints would decide which comes first.
+Result<bool> Repair::is_refused_otherwise(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
+  for (const auto& other : edges()) {
+    if (other.child != edge.child || other.parent != edge.parent || !refuses_deletion(other)) {
+      continue;
+    }
+    const auto dangles = dangling(other, &child_key);
+    MBSYNC_TRY(dangles);
+    if (dangles->empty()) {
+      continue;
+    }
+    const auto same = find_deletion(other, child_key);
+    MBSYNC_TRY(same);
+    if (*same && (*same)->key == deletion.key) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // What went because `cause` was deleted is taken back, and what went because of that.
@@ -466,11 +537,7 @@ Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const
       fmt::format("DELETE FROM pg_temp.repaired WHERE tab = {} AND key = {}", parent.id, db_.quote(deletion.key))));
   pinned_.emplace(parent.id, deletion.key);
   MBSYNC_TRY(note(parent, deletion.key, 'I', "", deletion));
-  ConflictRecord entry;
-  entry.kind = "reference";
-  entry.schema = parent.schema;
-  entry.table = parent.name;
-  entry.key = deletion.key;
+  auto entry = new_record("reference", parent, deletion.key);
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, image});
   entry.exists = true;
   entry.existence_rule = rule;
@@ -483,11 +550,7 @@ Result<void> Repair::remove(const Edge& edge, const std::string& child_key, cons
   const auto& child = *edge.child;
   auto version = latest_version(child, child_key);
   MBSYNC_TRY(version);
-  ConflictRecord entry;
-  entry.kind = "reference";
-  entry.schema = child.schema;
-  entry.table = child.name;
-  entry.key = child_key;
+  auto entry = new_record("reference", child, child_key);
   entry.versions.push_back(std::move(*version));
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   entry.exists = false;
@@ -524,11 +587,7 @@ Result<void> Repair::set_columns(const Edge& edge, const std::string& child_key,
       fmt::format("UPDATE {} s SET {} WHERE s.m_key = {}", stage(child).name, assignments, db_.quote(child_key))));
   const auto after = staged_values(child, child_key);
   MBSYNC_TRY(after);
-  ConflictRecord entry;
-  entry.kind = "reference";
-  entry.schema = child.schema;
-  entry.table = child.name;
-  entry.key = child_key;
+  auto entry = new_record("reference", child, child_key);
   entry.versions.push_back(std::move(*version));
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, Json::object()});
   for (const auto& name : list) {

@@ -142,8 +142,20 @@ Result<const TableRules*> Repair::rules_for(const Table& table, const Claim& one
 void Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
                   const std::string& reason) {
   const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
+  record_clash(table, unique, loser, winner);
   set_aside({table.id, waits}, fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name,
                                            waits == loser.key ? winner.key : loser.key, reason));
+}
+
+// Whichever of the two waits on a node, the conflict is the same on all.
+void Repair::record_clash(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner) {
+  auto entry = new_record("unique", table, loser.key);
+  entry.versions = {winner.version, loser.version};
+  for (const auto& column : unique.columns) {
+    entry.columns.push_back(ConflictColumn{column, "unique-park", 1, loser.version.values.at(column)});
+  }
+  entry.is_open = true;
+  clashes_.push_back(std::move(entry));
 }
 
 // Rows that have come with the one that gives way, and refer to it by the value that it loses. Where that one stands
@@ -222,11 +234,7 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
   }
   const auto after = staged_values(table, loser.key);
   MBSYNC_TRY(after);
-  ConflictRecord entry;
-  entry.kind = "unique";
-  entry.schema = table.schema;
-  entry.table = table.name;
-  entry.key = loser.key;
+  auto entry = new_record("unique", table, loser.key);
   entry.versions = {winner.version, loser.version};
   entry.columns.push_back(ConflictColumn{column, rule, std::nullopt, after->at(column)});
   entry.is_open = rule == "unique-null";

@@ -70,11 +70,7 @@ Result<void> Repair::unite(const Table& table, const Claim& loser, const Claim& 
     }
   }
   MBSYNC_TRY(take_counters(table, loser.key, winner.key));
-  ConflictRecord entry;
-  entry.kind = "unique";
-  entry.schema = table.schema;
-  entry.table = table.name;
-  entry.key = loser.key;
+  auto entry = new_record("unique", table, loser.key);
   entry.versions = {winner.version, loser.version};
   entry.versions[0].values = *kept;
   entry.versions[1].values = std::move(*gone);
@@ -220,11 +216,7 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
   const auto& stage_name = stage(child).name;
   auto before = latest_version(child, child_key);
   MBSYNC_TRY(before);
-  ConflictRecord entry;
-  entry.kind = "reference";
-  entry.schema = child.schema;
-  entry.table = child.name;
-  entry.key = child_key;
+  auto entry = new_record("reference", child, child_key);
   if (!in_key) {
     MBSYNC_TRY(db_.exec(fmt::format("UPDATE {} s SET {} FROM {} ps WHERE s.m_key = {} AND ps.m_key = {}", stage_name,
                                     assignments_from(edge), stage(*edge.parent).name, db_.quote(child_key),

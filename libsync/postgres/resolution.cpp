@@ -357,7 +357,33 @@ class Deciding {
     }
   }
 
+  // A row that waits here may stand elsewhere; decided here, it would be another version of it.
+  Result<void> check_row_is_here() {
+    const auto waits = db_.exec(
+        "SELECT p.reason FROM mbsync.parked p JOIN mbsync.synced_table t ON t.id = p.tab WHERE t.schema_name = $1 AND "
+        "t.table_name = $2 AND p.key = $3",
+        {conflict_.summary.schema, conflict_.summary.table, conflict_.summary.key});
+    MBSYNC_TRY(waits);
+    if (waits->empty()) {
+      return {};
+    }
+    std::vector<std::string> places;
+    for (const auto& version : conflict_.versions) {
+      if (version.key.empty() || version.key == conflict_.summary.key) {
+        places.push_back(version.name);
+      }
+    }
+    return Error{
+        ErrorKind::kRejected,
+        fmt::format("the row {} of {} waits on this node: {}", conflict_.summary.key, table_->display(),
+                    (*waits)[0][0].c_str()),
+        fmt::format("decide it on {}, which wrote it, or change here what it waits for", fmt::join(places, " or "))};
+  }
+
   Result<void> check(const std::vector<std::string>& concerned) {
+    if (!row_.exists) {
+      MBSYNC_TRY(check_row_is_here());
+    }
     const auto what = difference(concerned);
     if (what.empty()) {
       return {};

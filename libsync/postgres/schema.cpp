@@ -93,7 +93,7 @@ SELECT i.indrelid, ic.relname AS name, NOT i.indimmediate AS deferrable, x.oid I
                       AND am.amoprighttype = oc.opcintype AND am.amopstrategy = 3
   JOIN pg_operator o ON o.oid = coalesce(x.conexclop[k.place], am.amopopr) JOIN pg_namespace opn ON opn.oid = o.oprnamespace
   LEFT JOIN pg_collation co ON co.oid = k.coll LEFT JOIN pg_namespace cn ON cn.oid = co.collnamespace
- WHERE (i.indisunique OR x.condeferrable) AND i.indisvalid AND c.relkind IN ('r', 'p')
+ WHERE (i.indisunique OR x.oid IS NOT NULL) AND i.indisvalid AND c.relkind IN ('r', 'p')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'mbsync')
    AND n.nspname !~ '^pg_(toast|temp)'
  ORDER BY i.indrelid, ic.relname, k.place)sql";

@@ -59,8 +59,7 @@ struct ForeignKey {
   bool operator==(const ForeignKey&) const = default;
 };
 
-/// A unique index, whether a constraint made it or not; or an exclusion constraint that is checked late, which the
-/// database does not check at all where constraints are bypassed.
+/// A unique index, whether a constraint made it or not; or an exclusion constraint.
 struct UniqueKey {
   std::string name;
   std::vector<std::string> expressions;  ///< in index order; of a plain column its quoted name
@@ -71,7 +70,7 @@ struct UniqueKey {
   std::vector<std::string> compared;     ///< of these, what tells rows apart; the others are in the predicate alone
   bool nulls_not_distinct = false;
   bool deferrable = false;
-  bool exclusion = false;  ///< `operators` are the constraint's, and have no winner: the row that comes is parked
+  bool exclusion = false;  ///< `operators` are the constraint's; neither row is changed: the one that comes is parked
   bool operator==(const UniqueKey&) const = default;
 };
 

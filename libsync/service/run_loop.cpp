@@ -188,7 +188,7 @@ class PeerLoop {
                       "rows={}",
                       name_, applied->missing);
         }
-        if (applied->set_aside > 0) {
+        if (applied->set_aside > 0 || applied->may_settle) {
           shared_.rows_set_aside = true;
         }
         for (const auto& row : applied->parked) {

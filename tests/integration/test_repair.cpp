@@ -418,6 +418,9 @@ TEST_CASE("repair: a unique number gives way to NULL and stays open; one that mu
   meet_products(pair, a_first);
   CHECK(skus(pair.a) == "1=5 2=NULL");
   CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.conflict WHERE is_open") == "1");
+}
+
+TEST_CASE("repair: of two rows with one number that must not be NULL, the one that comes waits, and both know (C19)") {
   Pair strict("CREATE TABLE product (id int PRIMARY KEY, sku int NOT NULL UNIQUE, name text)");
   strict.a.execute("INSERT INTO product VALUES (1, 5), (3, 6)");
   strict.b.execute("INSERT INTO product VALUES (2, 5)");
@@ -425,6 +428,17 @@ TEST_CASE("repair: a unique number gives way to NULL and stays open; one that mu
   CHECK(pulled.set_aside == 1);
   CHECK(strict.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM product") == "2 3");
   CHECK_THAT(strict.b.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("product_sku_key"));
+  // One conflict, whoever finds it: the one that came to it later is the loser.
+  strict.a.pull(strict.b);
+  strict.exchange();
+  for (auto* node : {&strict.a, &strict.b}) {
+    CHECK(node->scalar(
+              "SELECT string_agg(concat_ws(' ', kind, key, outcome -> 'columns' -> 'sku' ->> 'rule', outcome -> "
+              "'columns' -> 'sku' ->> 'version', versions -> 0 ->> 'key', is_open), ', ') FROM mbsync.conflict") ==
+          "unique 2 unique-park 2 1 t");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "1");
+  }
+  CHECK(strict.a.scalar("SELECT id FROM mbsync.conflict") == strict.b.scalar("SELECT id FROM mbsync.conflict"));
   strict.b.execute("UPDATE product SET sku = 7 WHERE id = 2; UPDATE mbsync.parked SET next_try = now()");
   REQUIRE(strict.b.store().settle_unseen());
   strict.exchange();
@@ -543,6 +557,12 @@ TEST_CASE("repair: an exclusion constraint parks the row that comes, also one th
   CHECK(pair.a.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM booking") == "1 3 4");
   CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM booking") == "2 3 4");
   CHECK_THAT(pair.a.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("one_at_a_time"));
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar(
+              "SELECT string_agg(concat_ws(' ', key, outcome -> 'columns' -> 'during' ->> 'rule', is_open), ', ') "
+              "FROM mbsync.conflict") == "2 unique-park t");
+  }
   pair.a.execute("UPDATE booking SET during = '[1,4)' WHERE id = 1");
   pair.b.pull(pair.a);
   pair.a.pull(pair.b);

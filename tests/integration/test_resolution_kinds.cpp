@@ -63,6 +63,29 @@ TEST_CASE("resolution: who has a unique value (C19)", "[resolve]") {
   CHECK(pair.a.scalar("SELECT string_agg(sku, ' ' ORDER BY id) FROM product") == "Y X");
 }
 
+TEST_CASE("resolution: a number that two rows have and must have (C19)", "[resolve]") {
+  Pair pair("CREATE TABLE bill (id int PRIMARY KEY, number int NOT NULL UNIQUE)");
+  pair.exchange();
+  pair.a.execute("INSERT INTO bill VALUES (1, 7)");
+  pair.b.execute("INSERT INTO bill VALUES (2, 7)");
+  pair.exchange();
+  const auto id = only_conflict(pair.a, true);
+  CHECK(only_conflict(pair.b, true) == id);
+  // On A it is bill 2 that waits, and on B bill 1.
+  const auto elsewhere = desk_of(pair.a)->decide(id, set({{"number", "8"}}));
+  CHECK_THAT(refused(elsewhere), Catch::Contains("the row 2 of public.bill waits on this node"));
+  CHECK_THAT(refused_hint(elsewhere), Catch::Contains("decide it on " + pair.b.database()));
+  CHECK(must(desk_of(pair.b)->decide(id, set({{"number", "8"}}))).row == "updated");
+  pair.exchange();
+  try_parked_again(pair.b);
+  check_alike(pair, "bill");
+  CHECK(pair.a.scalar("SELECT string_agg(bill::text, ' ' ORDER BY id) FROM bill") == "(1,7) (2,8)");
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT is_open FROM mbsync.conflict_record") == "f");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  }
+}
+
 TEST_CASE("resolution: rows that have become one (C19)", "[resolve]") {
   Pair pair("CREATE TABLE seat (id int PRIMARY KEY, number int UNIQUE, guest text)");
   pair.exchange();

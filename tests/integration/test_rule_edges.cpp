@@ -542,21 +542,22 @@ TEST_CASE("newcomer: what either side had and nobody shows any more is on record
 
 TEST_CASE("newcomer: what it has deleted comes back if the fleet refers to it (C9, C20)", "[newcomer]") {
   const std::string schema =
-      "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE line (id int PRIMARY KEY, item int REFERENCES item, n int)";
+      "CREATE TABLE item (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE line (id int PRIMARY KEY, item int "
+      "REFERENCES item, n int, code text REFERENCES item (code))";
   Pair pair(schema);
-  pair.a.execute("INSERT INTO item VALUES (1); INSERT INTO line VALUES (1, 1, 1)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'fleet'); INSERT INTO line VALUES (1, 1, 1, 'fleet')");
   pair.exchange();
   pair.check_forgotten();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
-  newcomer.execute("INSERT INTO item VALUES (1)");
+  newcomer.execute("INSERT INTO item VALUES (1, 'own')");
   newcomer.prepare();
   newcomer.execute("DELETE FROM item");
   // The latest write of the row that refers to it says nothing about what it refers to.
   pair.b.execute("UPDATE line SET n = 2");
   exchange({&newcomer, &pair.a, &pair.b}, 3);
   for (auto* node : {&pair.a, &pair.b, &newcomer}) {
-    CHECK(node->rows("line") == "(1,1,2)");
-    CHECK(node->rows("item") == "(1)");
+    CHECK(node->rows("line") == "(1,1,2,fleet)");
+    CHECK(node->rows("item") == "(1,fleet)");
   }
 }
 
