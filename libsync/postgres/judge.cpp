@@ -17,6 +17,8 @@ constexpr int kBatchRows = 200;
 // Rows whose writes keep more than this beside them are judged one at a time: kept records are read whole.
 constexpr std::int64_t kKeptBytesMax = 64 << 10;
 
+}  // namespace
+
 std::string format_values(const Values& values, std::size_t width) {
   std::vector<Value> fields(width - 1);
   for (const auto& [number, value] : values) {
@@ -26,8 +28,6 @@ std::string format_values(const Values& values, std::size_t width) {
   }
   return format_record(fields);
 }
-
-}  // namespace
 
 void CopyBuffer::add(const std::vector<Value>& fields) {
   append_copy_line(text_, fields);
@@ -108,12 +108,10 @@ Result<void> Judge::run(const std::string& kept_bytes, int batch_rows) {
   return db_.run("CLOSE judged");
 }
 
-Result<void> Judge::set_aside(const JudgedRow& row) {
+Result<void> Judge::set_aside(JudgedRow& row) {
   auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
   if (context_.header.full) {
-    const auto waits = base_that_waits(row, merged);
-    MBSYNC_TRY(waits);
-    merged.writes.insert(merged.writes.end(), waits->begin(), waits->end());
+    MBSYNC_TRY(newcomer_that_waits(row, merged));
   }
   for (const auto& entry : merged.writes) {
     const auto mine = row.kept.find(entry.dot);
@@ -148,14 +146,26 @@ Result<void> Judge::judge(JudgedRow& row) {
   if (has_unknown_label(row, merged)) {
     return {};
   }
-  const auto outcome = settle(merged, numbers_, row.my_base, row.their_row ? *row.their_row : no_values(), book_);
+  const auto outcome =
+      settle(merged, numbers_, below(row, merged), row.their_row ? *row.their_row : no_values(), book_);
   ApartKeys apart;
   for (const auto& dot : outcome.apart) {
     MBSYNC_TRY(set_apart(row, *merged.find(dot), apart));
   }
   add_conflicts(row, merged, outcome, apart);
-  write(row, without_apart(merged, outcome), outcome, totals);
+  const auto left = without_apart(merged, outcome);
+  if (!apart.empty()) {
+    write_row_that_stays(row, left);
+  }
+  write(row, left, outcome, totals);
   return {};
+}
+
+// What counts in columns that no live write holds. Where the fleet's row has waited since this node joined, and there
+// is news of it now, the row here has never been the fleet's, and the sender's is (CONFLICTS.md C3, C9, C21).
+const std::optional<Values>& Judge::below(const JudgedRow& row, const RowState& merged) {
+  const bool is_over = row.fleet_row && merged.find(*row.fleet_row) == nullptr;
+  return is_over && row.their_row ? row.their_row : row.my_base;
 }
 
 Values Judge::no_values() const {
@@ -210,11 +220,11 @@ bool Judge::row_is_refused(const JudgedRow& row) const {
 }
 
 void Judge::add_change(const JudgedRow& row, const Write& entry, Value kept, Value sums, bool unseen) {
-  changes_.add({std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value),
-                std::to_string(entry.dot.counter),
-                entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)),
-                entry.columns.to_bits(table_.width), std::string(entry.deleted ? "t" : "f"), std::move(kept),
-                std::string(unseen ? "t" : "f"), std::to_string(entry.policy), std::move(sums)});
+  changes_.add(
+      {std::to_string(table_.id), row.key, std::to_string(entry.dot.origin.value), std::to_string(entry.dot.counter),
+       entry.at == kTimeUnknown ? Value() : Value(std::to_string(entry.at.micros)), entry.columns.to_bits(table_.width),
+       std::string(entry.deleted ? "t" : "f"), std::move(kept), std::string(unseen ? "t" : "f"),
+       std::string(unseen && row.fleet_row == entry.dot ? "t" : "f"), std::to_string(entry.policy), std::move(sums)});
 }
 
 void Judge::add_change(const JudgedRow& row, const Write& entry, bool unseen, const Sums& totals) {

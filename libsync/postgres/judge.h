@@ -31,12 +31,16 @@ struct JudgedRow {
   Counters my_counters;
   Counters their_counters;
   std::set<Dot> unseen;                      // of `mine`
+  std::optional<Dot> fleet_row;              // of these, what stands for the fleet's row (C9, C21)
   std::map<std::string, std::string> texts;  // of the stand-ins for values in kept records
   std::optional<Values> my_row;
   std::optional<Values> my_base;  // without what counters add; so are the values of `mine` and `theirs`
   RowState theirs;
   std::optional<Values> their_row;  // without it as well
 };
+
+/// Record text over the column numbers of a table.
+std::string format_values(const Values& values, std::size_t width);
 
 // Collects lines of COPY text for one target and sends them in one go.
 class CopyBuffer {
@@ -91,12 +95,13 @@ class Judge {
 
   // The application holds the row. Its writes here stay as they are stored; what the peer has besides is stored with
   // its values, since the row does not show them (CONFLICTS.md C10).
-  Result<void> set_aside(const JudgedRow& row);
+  Result<void> set_aside(JudgedRow& row);
 
-  // A newcomer cannot write this row of the fleet yet. Where the fleet has forgotten who wrote it, a write that all
-  // have seen stands for it: whatever comes after it takes its place, and nobody is told of it. Own edits have to be
-  // put on top of the row (CONFLICTS.md C9), so they must wait with all else.
-  Result<std::vector<Write>> base_that_waits(const JudgedRow& row, RowState& merged) const;
+  // A newcomer cannot write this row of the fleet yet. Its edits are on top of it all the same, and what waits is kept
+  // as writes that the application has not seen (C10). Where the fleet has forgotten who wrote it, a write that all
+  // have seen stands for it: whatever comes after it takes its place, and nobody is told of it (CONFLICTS.md C9, C21).
+  Result<void> newcomer_that_waits(JudgedRow& row, RowState& merged);
+  [[nodiscard]] Error cannot_wait(const JudgedRow& row) const;
 
   void add_counters(const JudgedRow& row, const Counters& counters);
 
@@ -106,6 +111,7 @@ class Judge {
   // Where neither side shows a row, a write that was kept beside it may bring it back; a column that has come since is
   // NULL then.
   [[nodiscard]] Values no_values() const;
+  static const std::optional<Values>& below(const JudgedRow& row, const RowState& merged);
 
   // From bases to what is shown: `totals` are added to all values of counters, and every share counts as shown.
   Sums show_all(JudgedRow& row, Counters& counters, std::initializer_list<RowState*> states, Sums totals);
@@ -121,6 +127,11 @@ class Judge {
   [[nodiscard]] std::optional<Write> made_anew(const RowState& own, const JudgedRow& row) const;
 
   using ApartKeys = std::map<Dot, std::string>;
+
+  // All hear by this what has no part in the row any more (without_apart()). It holds the row's values, since two nodes
+  // may each have set apart what the other has kept, and the row would be nobody's; and has the time of what it holds,
+  // so that whoever has written the row meanwhile wins.
+  void write_row_that_stays(const JudgedRow& row, const RowState& left);
 
   // A row that another one has taken the key of gets one of its own, the same wherever that is found out, unless it has
   // been given one before.

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <tuple>
 
 #include "change_sql.h"
 #include "repair.h"
@@ -11,15 +13,25 @@
 
 namespace mbsync {
 
+void Judge::write_row_that_stays(const JudgedRow& row, const RowState& left) {
+  const auto latest = std::max_element(left.writes.begin(), left.writes.end(), [](const Write& a, const Write& b) {
+    return std::tie(a.at, a.dot) < std::tie(b.at, b.dot);
+  });
+  std::vector<std::string> columns;
+  for (std::size_t i = 0; i < table_.columns.size(); ++i) {
+    if (std::find(table_.key.begin(), table_.key.end(), i) == table_.key.end()) {
+      columns.push_back(table_.columns[i].name);
+    }
+  }
+  exchange_.push_back(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, 'T', {}, '{}', {}, '{}', {})", table_.id,
+                                  db_.quote(row.key), changed_flags(table_, columns),
+                                  latest->at == kTimeUnknown ? "NULL" : std::to_string(latest->at.micros),
+                                  to_string(latest->dot.origin), latest->dot.counter));
+  counts_.repaired = true;
+}
+
 Result<void> Judge::set_apart(const JudgedRow& row, const Write& made, ApartKeys& apart) {
   const auto node = to_string(made.dot.origin);
-  // The row that stays is written as well, so that all hear what has no part in it any more (without_apart()).
-  if (!context_.header.full) {
-    exchange_.push_back(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, 'T', {}, '{}', {}, '{}', {})", table_.id,
-                                    db_.quote(row.key), changed_flags(table_, {}), made.at.micros, node,
-                                    made.dot.counter));
-    counts_.repaired = true;
-  }
   const auto given = db_.exec(fmt::format(
       "SELECT v ->> 'key' FROM mbsync.conflict_record r, jsonb_array_elements(r.versions) v WHERE r.schema_name = {} "
       "AND r.table_name = {} AND {} AND v ->> 'node' = '{}' AND v ->> 'counter' = '{}' AND v ? 'key'",

@@ -65,30 +65,62 @@ std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row)
   return std::nullopt;
 }
 
-Result<std::vector<Write>> Judge::base_that_waits(const JudgedRow& row, RowState& merged) const {
-  const auto edited = [&](const Write& write) {
-    return !context_.header.seen.covers(write.dot) && write.at != kTimeUnknown;
-  };
-  if (std::any_of(merged.writes.begin(), merged.writes.end(), edited)) {
-    return Error{ErrorKind::kConflict,
-                 fmt::format("row {} of table {} cannot be written now, and was edited here before this node joined",
-                             row.key, table_.display()),
-                 "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
-                 "either machine, and it goes on by itself"};
+Result<void> Judge::newcomer_that_waits(JudgedRow& row, RowState& merged) {
+  RowState own;
+  RowState fleet;
+  for (const auto& entry : merged.writes) {
+    (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
   }
-  std::erase_if(merged.writes, [&](const Write& write) { return !context_.header.seen.covers(write.dot); });
-  if (!merged.writes.empty() || !row.their_row) {
-    return std::vector<Write>{};
+  const auto theirs = settle(fleet, numbers_, row.their_row, no_values(), book_);
+  if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
+    return cannot_wait(row);  // it would be kept beside that row (C15), which there is none of yet
   }
-  const auto& counters = context_.header.seen.counters();
-  const auto sender = counters.find(context_.header.sender.id);
-  const auto& [origin, counter] = sender == counters.end() ? *counters.begin() : *sender;
-  Write base{Dot{origin, counter}, kTimeUnknown, {}, false, *row.their_row};
-  base.columns.insert(kRowMark);
+  const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
+  auto base = settle_on_base(own, row.my_base, fleet, below, book_);
+  add_conflicts(row, fleet, theirs, {});
+  add_base_conflict(row, below, base, {});
+  merged = std::move(base.state);
+  for (const auto& entry : merged.writes) {
+    if (entry.deleted && row.kept.contains(entry.dot)) {
+      row.kept[entry.dot] = format_values(entry.values, table_.width);
+    }
+  }
+  if (!row.their_row) {
+    return {};
+  }
+  // What no live write holds.
+  Write rest{Dot{}, kTimeUnknown, {}, false, *row.their_row};
+  rest.columns.insert(kRowMark);
   for (const auto number : numbers_) {
-    base.columns.insert(number);
+    rest.columns.insert(number);
   }
-  return std::vector<Write>{std::move(base)};
+  for (const auto& entry : merged.writes) {
+    rest.columns = rest.columns.minus(entry.columns);
+  }
+  if (rest.columns.empty()) {
+    return {};
+  }
+  // The latest write that all know of, and that is none of the row's live ones: to them, it has been overwritten.
+  for (const auto& [origin, latest] : context_.header.seen.counters()) {
+    for (auto counter = latest; counter > rest.dot.counter; --counter) {
+      if (fleet.find(Dot{origin, counter}) == nullptr) {
+        rest.dot = Dot{origin, counter};
+        break;
+      }
+    }
+  }
+  if (rest.dot.counter == 0) {
+    return cannot_wait(row);
+  }
+  row.fleet_row = rest.dot;
+  merged.writes.push_back(std::move(rest));
+  return {};
+}
+
+Error Judge::cannot_wait(const JudgedRow& row) const {
+  return Error{ErrorKind::kConflict, fmt::format("row {} of table {} cannot be written now", row.key, table_.display()),
+               "nothing was changed; a node that joins needs this row: change or remove what stands in its way, on "
+               "either machine, and it goes on by itself"};
 }
 
 }  // namespace mbsync

@@ -59,7 +59,8 @@ std::string Judge::query(const std::string& kept_bytes) const {
       "SELECT s.m_key, s.m_origin, s.m_counter, {11}, s.m_cols::text, s.m_deleted, s.m_kept, s.m_writes, "
       "CASE WHEN s.v{0} IS NOT NULL THEN ROW({1})::text END, CASE WHEN {2} THEN ROW({3})::text END, "
       "{4}, s.m_held, "
-      "(SELECT string_agg(c.origin || ' ' || c.counter, ' ') FROM mbsync.change c WHERE c.unseen AND c.tab = {5} AND "
+      "(SELECT string_agg(c.origin || ' ' || c.counter || ' ' || c.is_fleet_row::int, ' ') FROM mbsync.change c WHERE "
+      "c.unseen AND c.tab = {5} AND "
       "{9}), coalesce(s.m_policy, 0) FROM {6} s LEFT JOIN {7} t ON {8} WHERE s.m_slow AND "
       "coalesce(octet_length(s.m_kept), 0) + "
       "coalesce(octet_length(s.m_writes), 0) + coalesce((SELECT sum(octet_length(c.kept)) FROM mbsync.change c WHERE "
@@ -80,8 +81,10 @@ Result<JudgedRow> Judge::read(const pqxx::row& line) {
   row.held = line[11].as<bool>();
   if (!line[12].is_null()) {
     std::istringstream dots(line[12].c_str());
-    for (Dot dot; dots >> dot.origin.value >> dot.counter;) {
+    int is_fleet_row = 0;
+    for (Dot dot; dots >> dot.origin.value >> dot.counter >> is_fleet_row;) {
       row.unseen.insert(dot);
+      row.fleet_row = is_fleet_row != 0 ? dot : row.fleet_row;
     }
   }
   if (!line[8].is_null()) {

@@ -18,10 +18,11 @@ constexpr std::int64_t kManyRows = 500;
 }  // namespace
 
 Result<void> prepare_merge(PgConnection& db) {
-  MBSYNC_TRY(db.ensure_temporary_table("new_change",
-                                       "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
-                                       "deleted boolean, kept text, unseen boolean, policy bigint, sums text",
-                                       {"kept"}));
+  MBSYNC_TRY(db.ensure_temporary_table(
+      "new_change",
+      "tab int, key text, origin bigint, counter bigint, at_us bigint, cols varbit, "
+      "deleted boolean, kept text, unseen boolean, is_fleet_row boolean, policy bigint, sums text",
+      {"kept"}));
   MBSYNC_TRY(db.ensure_temporary_table(
       "new_counter", "tab int, key text, number int, origin bigint, counter bigint, total numeric, shown numeric"));
   return db.ensure_temporary_table("new_conflict", kNewConflictColumns, {"versions", "outcome"});
@@ -93,9 +94,9 @@ Result<MergeCounts> merge_rows(PgConnection& db, const StagedTable& staged, cons
 
 Result<void> store_merged(PgConnection& db, int record_table) {
   MBSYNC_TRY(db.exec(fmt::format(
-      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen, policy, "
+      "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, unseen, is_fleet_row, policy, "
       "sums) SELECT tab, key, origin, counter, coalesce('epoch'::timestamptz + at_us * interval '1 "
-      "microsecond', '-infinity'), cols, deleted, kept, unseen, policy, sums FROM pg_temp.new_change; "
+      "microsecond', '-infinity'), cols, deleted, kept, unseen, is_fleet_row, policy, sums FROM pg_temp.new_change; "
       "DELETE FROM mbsync.counter k USING (SELECT DISTINCT tab, key FROM pg_temp.new_counter) n WHERE k.tab "
       "= n.tab AND {1}; "
       "INSERT INTO mbsync.counter SELECT * FROM pg_temp.new_counter; "

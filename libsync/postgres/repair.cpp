@@ -216,6 +216,16 @@ ReferenceCheck::Held Repair::cause_of(ReferenceCheck::Held row) const {
 
 Result<void> Repair::note(const Table& table, const std::string& key, char op, const std::string& cols,
                           const Deletion& cause) {
+  // The row here is from before this node joined, and gives way to the fleet's (C9), which waits: written now, it would
+  // stand on top of that. So what calls for it waits as well.
+  const auto gives_way =
+      db_.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {} AND {} AND c.is_fleet_row)",
+                           table.id, has_key("c", db_.quote(key))));
+  MBSYNC_TRY(gives_way);
+  if ((*gives_way)[0][0].as<bool>()) {
+    set_aside({table.id, key}, "it waits for what the fleet has of it");
+    return {};
+  }
   return db_.run(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, '{}', {}, {}, {}, {}, {})", table.id, op,
                              db_.quote(key), cols.empty() ? "NULL" : db_.quote(cols),
                              cause.at == kTimeUnknown ? "NULL" : std::to_string(cause.at.micros), db_.quote(cause.node),

@@ -77,9 +77,10 @@ class Repair {
   Result<bool> stage_row(const Table& table, const std::string& key, const RowKey& because);
   void set_aside(const RowKey& row, const std::string& reason);
   Result<const TableRules*> rules_for(const Table& table, const Claim& one, const Claim& other);
+  Result<bool> must_have(const Table& table, const std::string& key, const std::string& column);
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
-  void park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
-            const std::string& reason);
+  Result<void> park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+                    const std::string& reason);
   void record_clash(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner);
   Result<void> unite(const Table& table, const Claim& loser, const Claim& winner, const TableRules* rules);
   Result<void> take_counters(const Table& table, const std::string& from, const std::string& to);
@@ -113,7 +114,7 @@ class Repair {
                       const std::string& rule);
   Result<void> set_columns(const Edge& edge, const std::string& child_key, const Deletion& deletion, bool to_default,
                            const std::string& rule);
-  /// `op` as in mbsync.capture, and T: the row is touched, and nothing but its row mark is written.
+  /// `op` as in mbsync.capture, and T: the row is touched, and its row mark written, with `cols` or without.
   Result<void> note(const Table& table, const std::string& key, char op, const std::string& cols,
                     const Deletion& cause);
   void record(ConflictRecord entry);

@@ -226,8 +226,22 @@ Result<std::optional<Repair::Deletion>> Repair::find_deletion(const Edge& edge, 
   }
   std::string condition;
   std::vector<std::string> wanted;  // texts of the referenced columns, where they are not the key
-  const bool by_key = same_columns(reference.referenced, key_names(parent));
-  if (by_key) {
+  bool by_key = same_columns(reference.referenced, key_names(parent));
+  // A row that stands here with what is referred to may have got another value before it was deleted.
+  std::string standing;
+  if (!by_key) {
+    const auto here = db_.exec(fmt::format(
+        "SELECT ps.m_key FROM {} s JOIN {} p ON {} JOIN {} ps ON {} WHERE s.m_key = {} AND ps.m_deleted AND NOT "
+        "ps.m_held",
+        stage(*edge.child).name, parent.quoted(), equal_columns(reference, &parent, own, of("p")), stage(parent).name,
+        TableSql(parent).key_match("p", "ps.m_key"), db_.quote(child_key)));
+    MBSYNC_TRY(here);
+    standing = here->empty() ? "" : (*here)[0][0].c_str();
+  }
+  if (!standing.empty()) {
+    by_key = true;
+    condition = has_key("c", db_.quote(standing));
+  } else if (by_key) {
     std::string columns;
     for (std::size_t i = 0; i < reference.columns.size(); ++i) {
       columns +=

@@ -108,7 +108,7 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     const auto rule =
         decided(*rules == nullptr ? UniqueRule::kAuto : (*rules)->unique_rule(unique.name), table, unique);
     if (unique.exclusion) {
-      park(table, unique, loser, winner, "one of the two has to be changed");
+      MBSYNC_TRY(park(table, unique, loser, winner, "one of the two has to be changed"));
       continue;
     }
     if (rule == UniqueRule::kMerge) {
@@ -117,13 +117,13 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
       continue;
     }
     if (rule == UniqueRule::kPark) {
-      park(table, unique, loser, winner, "the policy leaves it to a person to change one of them");
+      MBSYNC_TRY(park(table, unique, loser, winner, "the policy leaves it to a person to change one of them"));
       continue;
     }
     const auto done = give_way(table, unique, loser, winner);
     MBSYNC_TRY(done);
     if (!*done) {
-      park(table, unique, loser, winner, "neither can be given another");
+      MBSYNC_TRY(park(table, unique, loser, winner, "neither can be given another"));
     }
   }
   return !changed.empty();
@@ -138,13 +138,22 @@ Result<const TableRules*> Repair::rules_for(const Table& table, const Claim& one
   return schema_.rules->find((*highest)[0][0].as<PolicyVersion>(), table);
 }
 
-// Neither row can be changed: the one that has come waits.
-void Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
-                  const std::string& reason) {
-  const auto& waits = brought_in_.contains({table.id, loser.key}) ? winner.key : loser.key;
+// Neither row can be changed: the one that has come waits, or else the one that does not stand here with this value
+// yet.
+Result<void> Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+                          const std::string& reason) {
+  const auto stands = db_.exec(fmt::format(
+      "SELECT EXISTS (SELECT FROM {} a JOIN {} b ON true{} WHERE a.k = {})", staged_entries(stage(table), unique),
+      standing_entries(table, unique, TableSql(table).key_match("t", db_.quote(loser.key))), equal_entries(unique),
+      db_.quote(winner.key)));
+  MBSYNC_TRY(stands);
+  const bool winner_waits = (*stands)[0][0].as<bool>() || brought_in_.contains({table.id, loser.key});
+  const auto& waits = winner_waits ? winner.key : loser.key;
+  const auto& stays = winner_waits ? loser.key : winner.key;
   record_clash(table, unique, loser, winner);
-  set_aside({table.id, waits}, fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name,
-                                           waits == loser.key ? winner.key : loser.key, reason));
+  set_aside({table.id, waits},
+            fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name, stays, reason));
+  return {};
 }
 
 // Whichever of the two waits on a node, the conflict is the same on all.
@@ -189,6 +198,34 @@ Result<std::vector<std::pair<Repair::Edge, std::string>>> Repair::refer_to_arriv
   return all;
 }
 
+// Whether a row that must refer to something refers to this one by its value in this column.
+Result<bool> Repair::must_have(const Table& table, const std::string& key, const std::string& column) {
+  for (const auto& edge : edges()) {
+    const auto& reference = *edge.reference;
+    const auto place = std::find(reference.referenced.begin(), reference.referenced.end(), column);
+    if (edge.parent != &table || place == reference.referenced.end() ||
+        !edge.child->find(reference.columns[static_cast<std::size_t>(place - reference.referenced.begin())])
+             ->not_null) {
+      continue;
+    }
+    const auto& child = *edge.child;
+    const auto parent = staged_of("ps", table);
+    const auto any = db_.exec(fmt::format(
+        "SELECT EXISTS (SELECT FROM {0} ps JOIN {1} s ON {2} WHERE ps.m_key = {3} AND s.m_deleted IS NOT TRUE AND NOT "
+        "s.m_held) OR EXISTS (SELECT FROM {0} ps JOIN {4} t ON {5} WHERE ps.m_key = {3} AND NOT EXISTS (SELECT FROM "
+        "{1} s "
+        "WHERE NOT s.m_held AND {6}))",
+        stage(table).name, stage(child).name, equal_columns(reference, &table, staged_of("s", child), parent),
+        db_.quote(key), child.quoted(), equal_columns(reference, &table, of("t"), parent),
+        TableSql(child).key_match("t", "s.m_key")));
+    MBSYNC_TRY(any);
+    if ((*any)[0][0].as<bool>()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner) {
   constexpr int kDigits[] = {4, 8, 16, 32};  // behind NULL as well, where NULLs are not distinct
   std::string column;
@@ -214,6 +251,11 @@ Result<bool> Repair::give_way(const Table& table, const UniqueKey& unique, Claim
       rule = "unique-flag";
       value = "false";
     } else {
+      const auto needed = must_have(table, loser.key, name);
+      MBSYNC_TRY(needed);
+      if (*needed) {
+        continue;
+      }
       rule = "unique-null";
       value = "NULL";
     }

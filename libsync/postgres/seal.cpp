@@ -184,11 +184,19 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   if (rows > kFewRows) {
     MBSYNC_TRY(db.exec("ANALYZE pg_temp.sealing"));
   }
-  const auto ambiguous =
-      db.exec_cached("SELECT EXISTS (SELECT FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0)");
+  const auto ambiguous = db.exec_cached(
+      "SELECT EXISTS (SELECT FROM pg_temp.sealing WHERE inserts > 0 AND deletes > 0), EXISTS (SELECT FROM "
+      "mbsync.change WHERE is_fleet_row)");
   MBSYNC_TRY(ambiguous);
   if ((*ambiguous)[0][0].as<bool>()) {
     MBSYNC_TRY(look_up_ambiguous(db, schema));
+  }
+  if ((*ambiguous)[0][1].as<bool>()) {
+    // Who deletes a row in place of which the fleet's is to stand, deletes that one.
+    MBSYNC_TRY(
+        db.exec(fmt::format("UPDATE pg_temp.sealing s SET image = c.kept FROM mbsync.change c WHERE s.deleted AND "
+                            "c.is_fleet_row AND c.tab = s.tab AND {}",
+                            has_key("c", "s.key"))));
   }
 
   const auto counter = next_counter(db, self);
@@ -203,9 +211,9 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   MBSYNC_TRY(complete_groups(db, schema, *policy));
   const auto sealed = db.exec(fmt::format(
       "DELETE FROM mbsync.change c USING pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
-      "AND NOT c.unseen AND position(B'1' IN c.cols & ~s.cols) = 0; "
+      "AND (NOT c.unseen OR c.is_fleet_row) AND position(B'1' IN c.cols & ~s.cols) = 0; "
       "UPDATE mbsync.change c SET cols = c.cols & ~s.cols FROM pg_temp.sealing s WHERE c.tab = s.tab AND {2} "
-      "AND NOT c.unseen AND position(B'1' IN c.cols & s.cols) > 0; "
+      "AND (NOT c.unseen OR c.is_fleet_row) AND position(B'1' IN c.cols & s.cols) > 0; "
       "INSERT INTO mbsync.change (tab, key, origin, counter, at, cols, deleted, kept, policy, sums) "
       "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END, "
       "{3}, {4} FROM pg_temp.sealing s",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <tuple>
 
 #include "history.h"
@@ -14,6 +15,40 @@ namespace {
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
+}
+
+// Whether the second is the first, perhaps shortened, with one or more suffixes behind it, each a "~" and what the
+// digest begins with.
+bool has_suffix(const std::string& before, std::string value, const std::string& digest) {
+  bool any = false;
+  for (auto place = value.rfind('~'); place != std::string::npos && digest.starts_with(value.substr(place + 1));
+       place = value.rfind('~')) {
+    value.erase(place);
+    any = true;
+  }
+  return any && before.starts_with(value);
+}
+
+bool overlap(const std::string& a, const std::string& b) {
+  int from[2] = {0, 0};
+  int to[2] = {0, 0};
+  return std::sscanf(a.c_str(), "[%d,%d)", &from[0], &to[0]) == 2 &&
+         std::sscanf(b.c_str(), "[%d,%d)", &from[1], &to[1]) == 2 && from[0] < to[1] && from[1] < to[0];
+}
+
+// Whether two rows with these values in the columns of a unique key cannot stand together.
+bool are_one(const UniqueKey& key, const Values& a, const Values& b) {
+  for (std::size_t i = 0; i < key.columns.size(); ++i) {
+    if (!a[i] || !b[i]) {
+      if (!key.nulls_equal || a[i] != b[i]) {
+        return false;
+      }
+    } else if (key.exclusion ? !overlap(*a[i], *b[i])
+                             : (key.expression.empty() ? a[i] != b[i] : lower(*a[i]) != lower(*b[i]))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -121,20 +156,18 @@ void Audit::check_mends(const Look& look, const Rows& before, const std::vector<
       throw Failure(fmt::format("on {} mbsync has written row {} of {} by itself: {}", node_name(look.node),
                                 mend.row.key, table.name, what));
     };
-    const auto about = [&](const Recorded& one) { return one.about == mend.row || one.row == mend.row; };
-    if (std::none_of(look.record.begin(), look.record.end(), about)) {
-      fail("that is not on record");
-    }
     const auto was = before.find(mend.row);
     const auto is = look.rows.find(mend.row);
     if (mend.deleted != (is == look.rows.end())) {
       fail(mend.deleted ? "it is deleted, and there" : "it is written, and not there");
     }
+    bool must_be_on_record = was == before.end() || is == look.rows.end();
     for (std::size_t column = 0; was != before.end() && column < table.columns.size(); ++column) {
       const auto& name = table.columns[column].name;
-      if (is != look.rows.end() && is->second[column] == was->second[column]) {
+      if (goes_along(table, column) || (is != look.rows.end() && is->second[column] == was->second[column])) {
         continue;
       }
+      must_be_on_record = true;
       const auto tells = [&](const Recorded& one) {
         const auto value = one.values.find(name);
         return one.row == mend.row && value != one.values.end() && value->second == was->second[column];
@@ -145,7 +178,19 @@ void Audit::check_mends(const Look& look, const Rows& before, const std::vector<
         fail(fmt::format("{} was {}, which is not on record", name, was->second[column].value_or("NULL")));
       }
     }
+    const auto about = [&](const Recorded& one) { return one.about == mend.row || one.row == mend.row; };
+    if (must_be_on_record && std::none_of(look.record.begin(), look.record.end(), about)) {
+      fail("that is not on record");
+    }
   }
+}
+
+// A reference to something that is not the key goes with the row that it refers to, which is no news to anybody.
+bool Audit::goes_along(const Table& table, std::size_t column) const {
+  return std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& key) {
+    return key.referenced[0] >= schema_.tables()[key.parent].keys &&
+           std::find(key.columns.begin(), key.columns.end(), column) != key.columns.end();
+  });
 }
 
 // The winner is the one that had the value first.
@@ -158,10 +203,12 @@ void Audit::check_gave_way(const Look& look, const Recorded& winner, const Recor
     wrong(look, loser, "no column has been changed");
   }
   for (const auto& [column, decision] : loser.decisions) {
+    if (decision.rule == "unique-park") {
+      continue;  // nothing has been done about it
+    }
     const auto& before = loser.values.at(column);
-    const bool suffix = decision.rule == "unique-suffix" && before && decision.value &&
-                        decision.value->starts_with(*before + "~") &&
-                        loser.digest.starts_with(decision.value->substr(before->size() + 1));
+    const bool suffix = decision.rule == "unique-suffix" && decision.value &&
+                        has_suffix(before.value_or(""), *decision.value, loser.digest);
     if (!suffix && (decision.rule != "unique-null" || decision.value)) {
       wrong(look, loser, fmt::format("{} has become {}", column, decision.value.value_or("NULL")));
     }
@@ -172,6 +219,12 @@ void Audit::check_reference(const Look& look, const Recorded& one) const {
   for (const auto& [column, decision] : one.decisions) {
     if (decision.rule == "unique-merge" || decision.rule == "no-such-row") {
       continue;  // what it refers to has become one with another row, or has never been
+    }
+    if (decision.rule == "restrict") {
+      if (!schema_.is_referred_to(one.about.table)) {
+        wrong(look, one, fmt::format("{} has kept its value, and nothing refers to it", column));
+      }
+      continue;  // it was to be NULL, and a row that must refer to something refers to it
     }
     if (!has_action(one.about.table, column, decision.rule == "set-null" ? "SET NULL" : "SET DEFAULT")) {
       wrong(look, one, fmt::format("{} is set by rule {}", column, decision.rule));
@@ -225,9 +278,13 @@ void Audit::check_needed(const Look& look) {
       wrong(look, one, "it has come back, and no row refers to it");
     }
     for (const auto& [column, decision] : one.decisions) {
-      if (!dangles(column, decision.rule == "set-null"      ? "SET NULL"
-                           : decision.rule == "set-default" ? "SET DEFAULT"
-                                                            : "")) {
+      if (decision.rule == "restrict") {
+        if (!is_referred_to(look, one.about)) {
+          wrong(look, one, fmt::format("{} has kept its value, and no row refers to it", column));
+        }
+      } else if (!dangles(column, decision.rule == "set-null"      ? "SET NULL"
+                                  : decision.rule == "set-default" ? "SET DEFAULT"
+                                                                   : "")) {
         wrong(look, one, fmt::format("{} was set by rule {}, and what it refers to is there", column, decision.rule));
       }
     }
@@ -238,15 +295,35 @@ void Audit::check_needed(const Look& look) {
 bool Audit::clash(const Recorded& a, const Recorded& b) const {
   const auto& table = schema_.tables()[a.about.table];
   return std::any_of(table.unique_keys.begin(), table.unique_keys.end(), [&](const UniqueKey& key) {
-    return std::all_of(key.columns.begin(), key.columns.end(), [&](std::size_t column) {
+    Values mine;
+    Values other;
+    for (const auto column : key.columns) {
       const auto& name = table.columns[column].name;
-      const auto mine = a.values.find(name);
-      const auto other = b.values.find(name);
-      if (mine == a.values.end() || other == b.values.end() || !mine->second || !other->second) {
+      if (!a.values.contains(name) || !b.values.contains(name)) {
         return false;
       }
-      return key.expression.empty() ? mine->second == other->second : lower(*mine->second) == lower(*other->second);
-    });
+      mine.push_back(a.values.at(name));
+      other.push_back(b.values.at(name));
+    }
+    return are_one(key, mine, other);
+  });
+}
+
+// Whether there is a row that this one cannot stand beside.
+bool Audit::clashes(const Look& look, const RowId& row, const Values& values) const {
+  const auto& table = schema_.tables()[row.table];
+  return std::any_of(look.rows.begin(), look.rows.end(), [&](const auto& entry) {
+    const auto with = [&](const UniqueKey& key) {
+      Values mine;
+      Values other;
+      for (const auto column : key.columns) {
+        mine.push_back(values[column]);
+        other.push_back(entry.second[column]);
+      }
+      return are_one(key, mine, other);
+    };
+    return entry.first.table == row.table && entry.first != row &&
+           std::any_of(table.unique_keys.begin(), table.unique_keys.end(), with);
   });
 }
 
@@ -261,7 +338,9 @@ bool Audit::leads_nowhere(const Look& look, const Recorded& child, const Foreign
     wanted.push_back(*value->second);
   }
   return std::none_of(look.rows.begin(), look.rows.end(), [&](const auto& entry) {
-    return entry.first.table == reference.parent && std::equal(wanted.begin(), wanted.end(), entry.second.begin());
+    return entry.first.table == reference.parent &&
+           std::equal(wanted.begin(), wanted.end(), reference.referenced.begin(),
+                      [&](const std::string& value, std::size_t column) { return entry.second[column] == value; });
   });
 }
 
@@ -273,10 +352,34 @@ bool Audit::is_referred_to(const Look& look, const RowId& row) const {
   return std::any_of(look.rows.begin(), look.rows.end(), [&](const auto& entry) {
     const auto& keys = schema_.tables()[entry.first.table].foreign_keys;
     return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
-      return key.parent == row.table &&
-             std::equal(key.columns.begin(), key.columns.end(), parent->second.begin(),
-                        [&](std::size_t column, const Value& value) { return entry.second[column] == value; });
+      return key.parent == row.table && std::equal(key.columns.begin(), key.columns.end(), key.referenced.begin(),
+                                                   [&](std::size_t column, std::size_t referenced) {
+                                                     return entry.second[column] == parent->second[referenced];
+                                                   });
     });
+  });
+}
+
+// Whether the row refers to one that waits, or to a value, not a key, that no row has any more: who has it under that
+// value tells the others what has become of it (C20).
+bool Audit::is_held_up(const Look& look, const Rows& expected, std::size_t table, const Values& values) const {
+  const auto& keys = schema_.tables()[table].foreign_keys;
+  return std::any_of(keys.begin(), keys.end(), [&](const ForeignKey& key) {
+    const auto refers_to = [&](const auto& entry) {
+      return entry.first.table == key.parent &&
+             std::equal(key.columns.begin(), key.columns.end(), key.referenced.begin(),
+                        [&](std::size_t column, std::size_t referenced) {
+                          return values[column] && values[column] == entry.second[referenced];
+                        });
+    };
+    const bool refers = std::all_of(key.columns.begin(), key.columns.end(),
+                                    [&](std::size_t column) { return values[column].has_value(); });
+    if (!refers || std::any_of(look.rows.begin(), look.rows.end(), refers_to)) {
+      return false;
+    }
+    return key.referenced[0] >= schema_.tables()[key.parent].keys ||
+           std::any_of(expected.begin(), expected.end(),
+                       [&](const auto& entry) { return refers_to(entry) && look.waiting.contains(entry.first); });
   });
 }
 
@@ -311,6 +414,10 @@ void Audit::check_waiting(const Look& look, const std::set<RowId>& tried, const 
     const auto outcome = expected.find(row);
     const bool must = table.refuses && outcome != expected.end() && is_refused(outcome->second[table.marker()]);
     // What refers to a row that waits, waits with it.
+    if (outcome != expected.end() &&
+        (is_held_up(look, expected, row.table, outcome->second) || clashes(look, row, outcome->second))) {
+      continue;
+    }
     const bool alone = !schema_.has_constraints();
     const bool others_wait = !alone && look.waiting.size() > tried.size();
     if ((refused.empty() && !others_wait) || (alone && !must)) {

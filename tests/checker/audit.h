@@ -55,9 +55,12 @@ class Audit {
   void check_gave_way(const Look& look, const Recorded& winner, const Recorded& loser) const;
   void check_reference(const Look& look, const Recorded& one) const;
 
+  [[nodiscard]] bool goes_along(const Table& table, std::size_t column) const;
   [[nodiscard]] bool has_action(std::size_t table, const std::string& column, const std::string& action) const;
   [[nodiscard]] bool clash(const Recorded& a, const Recorded& b) const;
+  [[nodiscard]] bool clashes(const Look& look, const RowId& row, const Values& values) const;
   [[nodiscard]] bool leads_nowhere(const Look& look, const Recorded& child, const ForeignKey& reference) const;
+  [[nodiscard]] bool is_held_up(const Look& look, const Rows& expected, std::size_t table, const Values& values) const;
   [[nodiscard]] bool is_referred_to(const Look& look, const RowId& row) const;
   [[noreturn]] void wrong(const Look& look, const Recorded& one, const std::string& what) const;
 

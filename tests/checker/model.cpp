@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <algorithm>
+#include <iterator>
 #include <sstream>
 #include <tuple>
 
@@ -79,6 +80,12 @@ Value united(const std::vector<const Write*>& siblings, std::size_t column) {
   return "{" + text + "}";
 }
 
+// Whether a rule looks at who wrote and when, and at no value.
+bool is_of_writers(Policy::Choice choice) {
+  return choice == Policy::Choice::kLast || choice == Policy::Choice::kFirst || choice == Policy::Choice::kRank ||
+         choice == Policy::Choice::kManual;
+}
+
 }  // namespace
 
 const Write* last_writer(const std::vector<const Write*>& siblings) {
@@ -105,12 +112,14 @@ const std::vector<Policy> kPolicies{
     {.columns = Policy::Choice::kFirst, .marker = Policy::Choice::kFunction, .count = true, .delete_wins = true},
     {.marker = Policy::Choice::kLeast, .whole_rows = true},
     {.count = true, .keep_both = true},
+    {.columns = Policy::Choice::kManual, .marker = Policy::Choice::kManual, .whole_rows = true},
+    {.count = true, .park_rows = true},
 };
 
 std::string document_of(const Policy& policy, const std::string& hash) {
   const auto word = [](Policy::Choice choice) {
     constexpr const char* kWords[] = {
-        "last-writer-wins", "first-writer-wins", "node-priority", "prefer-non-null", "max", "min", "append"};
+        "last-writer-wins", "first-writer-wins", "node-priority", "prefer-non-null", "max", "min", "append", "manual"};
     return choice == Policy::Choice::kFunction
                ? std::string("{ rule = \"function\", function = \"") + kFunction + "\" }"
                : std::string("\"") + kWords[static_cast<std::size_t>(choice)] + "\"";
@@ -122,9 +131,11 @@ std::string document_of(const Policy& policy, const std::string& hash) {
   text += "[[table]]\nname = \"*\"\nrule = " + word(policy.columns) + "\nmerge = \"" +
           (policy.whole_rows ? "row" : "field") + "\"\ndelete = \"" +
           (policy.delete_wins ? "delete-wins" : "update-wins") + "\"\nunique = \"" +
-          (policy.unite_rows ? "merge" : "auto") + "\"\n" + (policy.keep_both ? "keep_both = true\n" : "") +
-          "[table.columns]\nmarker = " + word(policy.marker) + "\n" + (policy.unite_tags ? "tags = \"union\"\n" : "") +
-          (policy.count ? "stock = \"sum\"\n" : "");
+          (policy.unite_rows  ? "merge"
+           : policy.park_rows ? "park"
+                              : "auto") +
+          "\"\n" + (policy.keep_both ? "keep_both = true\n" : "") + "[table.columns]\nmarker = " + word(policy.marker) +
+          "\n" + (policy.unite_tags ? "tags = \"union\"\n" : "") + (policy.count ? "stock = \"sum\"\n" : "");
   if (policy.marker == Policy::Choice::kFunction) {
     text += std::string("[functions]\n\"") + kFunction + "\" = \"" + hash + "\"\n";
   }
@@ -271,6 +282,9 @@ void Model::seal(std::size_t node) {
     write.added = std::move(pending.added);
     write.deleted = pending.deleted;
     write.values = pending.deleted ? std::move(pending.image) : std::move(pending.values);
+    if (const auto fleet = own.fleet_rows.find(row); pending.deleted && fleet != own.fleet_rows.end()) {
+      write.values = fleet->second;
+    }
     write.seen = seen_of(own, row);
     write.policy = own.policy;
     add(row, write.values, shown_with(write), -1);
@@ -305,10 +319,13 @@ bool Model::is_apart(const Write& write, const Apart& apart) const {
 
 Rows Model::rows_without(std::size_t node, const std::vector<Apart>& aparts) const {
   auto knowledge = nodes_[node].knowledge;
+  Knowledge ended;
   for (const auto& apart : aparts) {
-    std::erase_if(knowledge, [&](WriteId id) { return is_apart(writes_[id], apart); });
+    std::copy_if(knowledge.begin(), knowledge.end(), std::inserter(ended, ended.end()),
+                 [&](WriteId id) { return !apart.of_newcomer && is_apart(writes_[id], apart); });
+    std::erase_if(knowledge, [&](WriteId id) { return apart.of_newcomer && is_apart(writes_[id], apart); });
   }
-  return settle(knowledge);
+  return settle(knowledge, ended);
 }
 
 void Model::mend(std::size_t node, const std::vector<Mend>& mends, const std::vector<Apart>& aparts,
@@ -376,6 +393,7 @@ void Model::learn(std::size_t node, const Knowledge& writes, std::size_t policy,
   if (own.joins) {
     put_on_top(own, writes);
     own.joins = false;
+    own.fleet_rows = settle(writes);
   }
   for (const auto id : writes) {
     if (own.knowledge.insert(id).second && waiting.contains(writes_[id].row)) {
@@ -400,6 +418,7 @@ void Model::show_settled(Node& node, const std::set<RowId>& waiting) {
   }
   node.rows = std::move(rows);
   std::erase_if(node.unseen, [&](const auto& entry) { return !waiting.contains(entry.first); });
+  std::erase_if(node.fleet_rows, [&](const auto& entry) { return !waiting.contains(entry.first); });
 }
 
 // C9.
@@ -416,6 +435,10 @@ void Model::put_on_top(Node& newcomer, const Knowledge& fleet) {
       }
       auto& own = writes_[write->id];
       own.seen.insert(fleet.begin(), fleet.end());
+      if (own.deleted && base.contains(row)) {
+        own.values = base.at(row);
+        add(row, own.values, known == of_fleet.end() ? Live{} : known->second, -1);
+      }
       if (known != of_fleet.end() && !base.contains(row)) {
         add(row, own.values, known->second, -1);  // the row shows what it showed
       }
@@ -456,14 +479,14 @@ std::map<RowId, Model::Live> Model::by_row(const Knowledge& knowledge) const {
   return rows;
 }
 
-Model::Live Model::live(const Live& writes, std::optional<std::size_t> column) const {
+Model::Live Model::live(const Live& writes, std::optional<std::size_t> column, const Knowledge& ended) const {
   Live left;
   for (const auto* write : writes) {
     const auto has = [&](const Write* one) { return !column || one->columns.contains(*column); };
     const bool overwritten = std::any_of(writes.begin(), writes.end(), [&](const Write* later) {
       return (has(later) && later->seen.contains(write->id)) || later->ended.contains(write->id);
     });
-    if (has(write) && !overwritten) {
+    if (has(write) && !overwritten && !ended.contains(write->id)) {
       left.push_back(write);
     }
   }
@@ -475,7 +498,7 @@ Policy::Choice Model::choice(std::size_t policy, std::size_t table, std::size_t 
   const auto& references = shapes_[table].references;
   const bool refers = std::any_of(references.begin(), references.end(),
                                   [&](const auto& reference) { return reference.contains(column); });
-  if (refers && rules.columns != Policy::Choice::kFirst && rules.columns != Policy::Choice::kRank) {
+  if (refers && !is_of_writers(rules.columns)) {
     return Policy::Choice::kLast;  // no rule looks at such values
   }
   switch (role(table, column)) {
@@ -498,8 +521,7 @@ std::set<std::size_t> Model::group(std::size_t policy, std::size_t table, std::s
   if (kPolicies[policy].whole_rows) {
     for (std::size_t other = 0; other < shapes_[table].roles.size(); ++other) {
       const auto rule = choice(policy, table, other);
-      if (role(table, other) != ColumnRole::kKey &&
-          (rule == Policy::Choice::kLast || rule == Policy::Choice::kFirst || rule == Policy::Choice::kRank)) {
+      if (role(table, other) != ColumnRole::kKey && is_of_writers(rule)) {
         columns.insert(other);
       }
     }
@@ -543,6 +565,7 @@ Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
   });
   switch (rule) {
     case Policy::Choice::kLast:
+    case Policy::Choice::kManual:
     case Policy::Choice::kSum:
       break;
     case Policy::Choice::kUnion:
@@ -596,9 +619,9 @@ Value Model::judge(std::size_t table, std::size_t column, Live siblings) const {
   return last_writer(siblings)->values[column];
 }
 
-std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) const {
+std::optional<Values> Model::settle_row(const RowId& row, const Live& writes, const Knowledge& ended) const {
   const auto before = first_.find(row);
-  const auto holders = live(writes, std::nullopt);
+  const auto holders = live(writes, std::nullopt, ended);
   const auto keeps = [](const Write* write) { return !write->deleted; };
   std::size_t policy = 0;
   for (const auto* write : holders) {
@@ -613,7 +636,7 @@ std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) co
   const std::size_t width = writes.front()->values.size();
   Values values(width);
   for (std::size_t column = 0; column < width; ++column) {
-    auto siblings = live(writes, column);
+    auto siblings = live(writes, column, ended);
     // What a deletion found counts where nobody else says anything.
     if (std::any_of(siblings.begin(), siblings.end(), keeps)) {
       std::erase_if(siblings, [](const Write* write) { return write->deleted; });
@@ -622,16 +645,18 @@ std::optional<Values> Model::settle_row(const RowId& row, const Live& writes) co
       values[column] = judge(row.table, column, siblings);
     } else if (before != first_.end()) {
       values[column] = before->second[column];
+    } else if (role(row.table, column) == ColumnRole::kKey) {
+      values[column] = writes.front()->values[column];
     }
   }
   add(row, values, writes, 1);
   return values;
 }
 
-Rows Model::settle(const Knowledge& knowledge) const {
+Rows Model::settle(const Knowledge& knowledge, const Knowledge& ended) const {
   Rows rows = first_;
   for (const auto& [row, writes] : by_row(knowledge)) {
-    if (auto values = settle_row(row, writes)) {
+    if (auto values = settle_row(row, writes, ended)) {
       rows[row] = std::move(*values);
     } else {
       rows.erase(row);

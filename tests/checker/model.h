@@ -79,7 +79,19 @@ const Write* first_writer(const std::vector<const Write*>& siblings);
 
 /// What a policy says of all tables (C11 to C16); the first of kPolicies is what holds without any.
 struct Policy {
-  enum class Choice { kLast, kFirst, kRank, kPreferNonNull, kGreatest, kLeast, kAppend, kFunction, kUnion, kSum };
+  enum class Choice {
+    kLast,
+    kFirst,
+    kRank,
+    kPreferNonNull,
+    kGreatest,
+    kLeast,
+    kAppend,
+    kManual,
+    kFunction,
+    kUnion,
+    kSum
+  };
   Choice columns = Choice::kLast;
   Choice marker = Choice::kLast;  ///< of the column that names the transaction, a text
   bool unite_tags = false;        ///< the rule of the array, if there is one, is union
@@ -88,6 +100,7 @@ struct Policy {
   bool delete_wins = false;
   bool keep_both = false;
   bool unite_rows = false;
+  bool park_rows = false;
   std::vector<int> ranks{};  ///< by node
 };
 extern const std::vector<Policy> kPolicies;
@@ -183,7 +196,7 @@ class Model {
   [[nodiscard]] const std::vector<Overruled>& overruled() const { return overruled_; }
 
   /// The rows that come of a set of writes.
-  [[nodiscard]] Rows settle(const Knowledge& knowledge) const;
+  [[nodiscard]] Rows settle(const Knowledge& knowledge) const { return settle(knowledge, {}); }
   [[nodiscard]] const Write& write(WriteId id) const { return writes_[id]; }
   [[nodiscard]] ColumnRole role(std::size_t table, std::size_t column) const { return shapes_[table].roles[column]; }
 
@@ -204,6 +217,7 @@ class Model {
     std::set<std::size_t> counted;  ///< tables
     Knowledge knowledge;
     std::map<RowId, Knowledge> unseen;  ///< by row that waits: what is not shown
+    Rows fleet_rows;                    ///< rows that have waited since it joined, as the fleet had them
     Rows rows;
     std::map<RowId, Pending> pending;
   };
@@ -212,12 +226,14 @@ class Model {
   /// The writes of each row among `knowledge`.
   [[nodiscard]] std::map<RowId, Live> by_row(const Knowledge& knowledge) const;
   /// Of a row's writes, those of the column that nobody has written over; nothing for the column: the row's existence.
-  [[nodiscard]] Live live(const Live& writes, std::optional<std::size_t> column) const;
+  [[nodiscard]] Live live(const Live& writes, std::optional<std::size_t> column, const Knowledge& ended = {}) const;
   [[nodiscard]] Policy::Choice choice(std::size_t policy, std::size_t table, std::size_t column) const;
   /// The columns that stay together with this one under a policy, itself among them; none: it is alone.
   [[nodiscard]] std::set<std::size_t> group(std::size_t policy, std::size_t table, std::size_t column) const;
   [[nodiscard]] Value judge(std::size_t table, std::size_t column, Live siblings) const;
-  [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes) const;
+  /// `ended`: writes that nobody counts any more, nor what they have written over.
+  [[nodiscard]] Rows settle(const Knowledge& knowledge, const Knowledge& ended) const;
+  [[nodiscard]] std::optional<Values> settle_row(const RowId& row, const Live& writes, const Knowledge& ended) const;
   /// What the writes have added to a counter, with what they took over from other rows.
   [[nodiscard]] std::int64_t added(const Live& writes, std::size_t column) const;
   /// What a write of `row` on `node` has seen of it.

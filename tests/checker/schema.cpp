@@ -51,8 +51,8 @@ const std::vector<std::pair<std::string, std::vector<std::string>>>& value_types
 Schema::Schema(std::uint64_t seed) {
   Rng rng(seed);
   const auto kind = rng.below(100);
-  const bool refer = kind >= 35 && kind < 85;
-  const bool unique = kind >= 65;
+  const bool refer = kind >= 25 && kind < 85;
+  const bool unique = kind >= 50;
   const auto count = refer ? 2 + rng.below(3) : 1 + rng.below(2);
   for (std::size_t index = 0; index < count; ++index) {
     Table table;
@@ -78,64 +78,122 @@ Schema::Schema(std::uint64_t seed) {
     if (chance(rng, 30)) {
       table.columns.push_back(Column{"stock", "int", {"0", "10"}, true, ""});
     }
+    tables_.push_back(std::move(table));
+    auto& added = tables_.back();
     if (refer && chance(rng, index == 0 ? 20 : 85)) {
-      const auto references = 1 + rng.below(2);
-      for (std::size_t i = 0; i < references; ++i) {
-        const auto place = chance(rng, 15) ? index : rng.below(index + 1);
-        const auto& parent = place == index ? table : tables_[place];
-        ForeignKey key;
-        key.parent = place;
-        key.on_delete =
-            any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
-        key.on_update = any_of(rng, std::vector<std::string>{"CASCADE", "NO ACTION"});
-        key.deferred = chance(rng, 20);
-        const bool required = chance(rng, 30);
-        for (std::size_t k = 0; k < parent.keys; ++k) {
-          // Two references by the same first column, as where each row belongs to a tenant.
-          if (k == 0 && i == 1 && parent.keys > 1 && table.foreign_keys[0].parent == place && chance(rng, 60)) {
-            key.columns.push_back(table.foreign_keys[0].columns[0]);
-            continue;
-          }
-          auto column = parent.columns[k];
-          column.name = fmt::format("r{}_{}", i, k);
-          column.not_null = required;
-          column.default_value = key.on_delete == "SET DEFAULT" && chance(rng, 70) ? column.values[0] : "";
-          key.columns.push_back(table.columns.size());
-          table.columns.push_back(column);
-        }
-        table.foreign_keys.push_back(std::move(key));
+      for (auto references = 1 + rng.below(2); references > 0; --references) {
+        add_reference(rng, added, chance(rng, 15) ? index : rng.below(index + 1), false);
       }
     }
-    if (unique && !table.foreign_keys.empty() && chance(rng, 25)) {
+    if (unique && !added.foreign_keys.empty() && chance(rng, 25)) {
       UniqueKey key;
-      for (const auto& reference : table.foreign_keys) {
+      for (const auto& reference : added.foreign_keys) {
         key.columns.insert(key.columns.end(), reference.columns.begin(), reference.columns.end());
       }
-      table.unique_keys.push_back(std::move(key));
+      added.unique_keys.push_back(std::move(key));
     } else if (unique && chance(rng, 80)) {
-      const auto first = table.columns.size();
-      const auto variant = rng.below(6);
-      const bool text = variant != 1;
-      table.columns.push_back(
-          Column{"u0", text ? "text" : "int",
-                 text ? std::vector<std::string>{"'s'", "'t'", "'S'"} : std::vector<std::string>{"1", "2", "3"},
-                 text && chance(rng, 20), ""});
-      UniqueKey key{{first}, "", "", false};
-      if (variant == 2) {
-        table.columns.push_back(Column{"u1", "int", {"1", "2"}, false, ""});
-        key.columns.push_back(first + 1);
-      } else if (variant == 3) {
-        table.columns.push_back(Column{"u1", "boolean", {"true", "false"}, false, ""});
-        key.predicate = "u1";
-      } else if (variant == 4) {
-        key.expression = "lower(u0)";
-      } else if (variant == 5) {
-        key.deferred = true;
-      }
-      table.unique_keys.push_back(std::move(key));
+      add_unique_key(rng, added, "u");
     }
-    tables_.push_back(std::move(table));
+    if (unique && chance(rng, 30)) {
+      add_unique_key(rng, added, "w");
+    }
   }
+  if (refer && chance(rng, 25)) {
+    const auto from = rng.below(count - 1);
+    add_reference(rng, tables_[from], from + 1 + rng.below(count - 1 - from), true);
+  }
+}
+
+void Schema::add_reference(Rng& rng, Table& table, std::size_t place, bool in_circle) {
+  const auto& parent = tables_[place];
+  const auto number = table.foreign_keys.size();
+  ForeignKey key;
+  key.parent = place;
+  key.on_delete = any_of(rng, std::vector<std::string>{"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"});
+  key.on_update = any_of(rng, std::vector<std::string>{"CASCADE", "NO ACTION"});
+  key.deferred = chance(rng, in_circle ? 50 : 20);
+  // In a circle, rows could only be made in one transaction, and never if all is checked at once.
+  const bool required = chance(rng, in_circle ? (key.deferred ? 10 : 0) : 30);
+  key.referenced.resize(parent.keys);
+  std::iota(key.referenced.begin(), key.referenced.end(), 0);
+  for (const auto& unique : parent.unique_keys) {
+    if (unique.can_be_referred_to() && chance(rng, 40)) {
+      key.referenced = unique.columns;
+    }
+  }
+  const bool in_key = number == 0 && table.keys == 2 && key.referenced.size() == 1 && place < tables_.size() - 1;
+  if (in_key && chance(rng, 40)) {
+    auto& own = table.columns[1];
+    own.type = parent.columns[key.referenced[0]].type;
+    own.values = parent.columns[key.referenced[0]].values;
+    key.columns.push_back(1);
+    table.foreign_keys.push_back(std::move(key));
+    return;
+  }
+  for (std::size_t k = 0; k < key.referenced.size(); ++k) {
+    // Two references by the same first column, as where each row belongs to a tenant.
+    if (k == 0 && number == 1 && key.referenced.size() > 1 && table.foreign_keys[0].parent == place &&
+        table.foreign_keys[0].referenced == key.referenced && chance(rng, 60)) {
+      key.columns.push_back(table.foreign_keys[0].columns[0]);
+      continue;
+    }
+    auto column = parent.columns[key.referenced[k]];
+    column.name = fmt::format("r{}_{}", number, k);
+    column.not_null = required;
+    column.default_value = key.on_delete == "SET DEFAULT" && chance(rng, 70) ? column.values[0] : "";
+    key.columns.push_back(table.columns.size());
+    table.columns.push_back(column);
+  }
+  table.foreign_keys.push_back(std::move(key));
+}
+
+void Schema::add_unique_key(Rng& rng, Table& table, const std::string& prefix) {
+  enum Variant : std::uint64_t {
+    kText,
+    kInt,
+    kTextAndInt,
+    kPartial,
+    kExpression,
+    kDeferred,
+    kShort,
+    kNullsEqual,
+    kNumber,
+    kRange,
+    kCount
+  };
+  const auto variant = rng.below(kCount);
+  const auto first = table.columns.size();
+  const auto add = [&](const std::string& type, const std::vector<std::string>& values, bool not_null) {
+    table.columns.push_back(
+        Column{fmt::format("{}{}", prefix, table.columns.size() - first), type, values, not_null, ""});
+  };
+  if (variant == kInt) {
+    add("int", {"1", "2", "3"}, false);
+  } else if (variant == kNumber) {
+    add("int", {"1", "2", "3", "4"}, true);
+  } else if (variant == kRange) {
+    add("int4range", {"'[1,3)'", "'[2,6)'", "'[7,9)'", "'empty'"}, chance(rng, 20));
+  } else if (variant == kShort) {
+    add("varchar(6)", {"'ssssss'", "'t'", "'tttttt'"}, chance(rng, 50));
+  } else {
+    add("text", {"'s'", "'t'", "'S'"}, chance(rng, 20));
+  }
+  UniqueKey key;
+  key.columns = {first};
+  if (variant == kTextAndInt) {
+    add("int", {"1", "2"}, false);
+    key.columns.push_back(first + 1);
+  } else if (variant == kPartial) {
+    add("boolean", {"true", "false"}, false);
+    key.predicate = prefix + "1";
+  } else if (variant == kExpression) {
+    key.expression = fmt::format("lower({}0)", prefix);
+  }
+  key.deferred = variant == kDeferred;
+  key.nulls_equal = variant == kNullsEqual;
+  key.exclusion = variant == kRange;
+  key.deferred = key.deferred || (key.exclusion && chance(rng, 30));
+  table.unique_keys.push_back(std::move(key));
 }
 
 bool Schema::has_constraints() const {
@@ -198,20 +256,25 @@ std::string Schema::create() const {
         fmt::format("PRIMARY KEY ({}){});\n", names(table, key), table.refuses ? ", CHECK (lab.accepts(marker))" : "");
     for (std::size_t i = 0; i < table.unique_keys.size(); ++i) {
       const auto& unique = table.unique_keys[i];
-      if (unique.deferred) {
+      if (unique.exclusion) {
+        sql += fmt::format("ALTER TABLE {} ADD EXCLUDE USING gist ({} WITH &&){};\n", table.name,
+                           names(table, unique.columns), unique.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
+      } else if (unique.deferred) {
         sql += fmt::format("ALTER TABLE {} ADD UNIQUE ({}) DEFERRABLE INITIALLY DEFERRED;\n", table.name,
                            names(table, unique.columns));
       } else {
-        sql += fmt::format("CREATE UNIQUE INDEX {0}_u{1} ON {0} ({2}){3};\n", table.name, i,
+        sql += fmt::format("CREATE UNIQUE INDEX {0}_u{1} ON {0} ({2}){3}{4};\n", table.name, i,
                            unique.expression.empty() ? names(table, unique.columns) : unique.expression,
+                           unique.nulls_equal ? " NULLS NOT DISTINCT" : "",
                            unique.predicate.empty() ? "" : " WHERE " + unique.predicate);
       }
     }
     for (const auto& reference : table.foreign_keys) {
-      later +=
-          fmt::format("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ON DELETE {} ON UPDATE {}{};\n", table.name,
-                      names(table, reference.columns), tables_[reference.parent].name, reference.on_delete,
-                      reference.on_update, reference.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
+      const auto& parent = tables_[reference.parent];
+      later += fmt::format("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}{};\n",
+                           table.name, names(table, reference.columns), parent.name,
+                           names(parent, reference.referenced), reference.on_delete, reference.on_update,
+                           reference.deferred ? " DEFERRABLE INITIALLY DEFERRED" : "");
     }
   }
   return sql + later;
@@ -351,6 +414,29 @@ std::vector<std::string> Schema::statements(Rng& rng, const std::string& marker,
   return {fmt::format("TRUNCATE {}{}", table.name, has_constraints() ? " CASCADE" : "")};
 }
 
+std::vector<std::string> Schema::ways_out(const RowId& standing, const Values& values, std::int64_t fresh) const {
+  const auto& table = tables_[standing.table];
+  std::string key;
+  for (std::size_t i = 0; i < table.keys; ++i) {
+    key += fmt::format("{}concat({}) = $key${}$key$", i == 0 ? "" : " AND ", table.columns[i].name,
+                       values[i].value_or(""));
+  }
+  std::string set;
+  for (const auto& unique : table.unique_keys) {
+    const auto& column = table.columns[unique.columns[0]];
+    const bool refers = std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& one) {
+      return std::find(one.columns.begin(), one.columns.end(), unique.columns[0]) != one.columns.end();
+    });
+    const auto value = refers                       ? std::string("NULL")
+                       : column.type == "int"       ? std::to_string(fresh)
+                       : column.type == "int4range" ? fmt::format("'[{},{})'", fresh, fresh + 1)
+                                                    : fmt::format("'{}'", fresh);
+    set += fmt::format("{}{} = {}", set.empty() ? "" : ", ", column.name, value);
+  }
+  return {fmt::format("UPDATE {} SET {} WHERE {}", table.name, set, key),
+          fmt::format("DELETE FROM {} WHERE {}", table.name, key), fmt::format("TRUNCATE {} CASCADE", table.name)};
+}
+
 std::string Schema::read() const {
   std::size_t width = 0;
   for (const auto& table : tables_) {
@@ -380,9 +466,16 @@ std::string Schema::broken_constraints() const {
   std::vector<std::string> queries;
   for (const auto& table : tables_) {
     for (const auto& unique : table.unique_keys) {
+      if (unique.exclusion) {
+        queries.push_back(
+            fmt::format("SELECT 'rows of {0} overlap in {1}' FROM {0} a JOIN {0} b ON a.ctid < b.ctid AND "
+                        "a.{1} && b.{1}",
+                        table.name, names(table, unique.columns)));
+        continue;
+      }
       std::string present = unique.predicate.empty() ? "true" : unique.predicate;
       for (const auto column : unique.columns) {
-        present += fmt::format(" AND {} IS NOT NULL", table.columns[column].name);
+        present += unique.nulls_equal ? "" : fmt::format(" AND {} IS NOT NULL", table.columns[column].name);
       }
       const auto what = unique.expression.empty() ? names(table, unique.columns) : unique.expression;
       queries.push_back(
@@ -396,7 +489,7 @@ std::string Schema::broken_constraints() const {
       std::string present = "true";
       for (std::size_t i = 0; i < reference.columns.size(); ++i) {
         const auto& name = table.columns[reference.columns[i]].name;
-        match += fmt::format(" AND p.{} = c.{}", parent.columns[i].name, name);
+        match += fmt::format(" AND p.{} = c.{}", parent.columns[reference.referenced[i]].name, name);
         present += fmt::format(" AND c.{} IS NOT NULL", name);
       }
       queries.push_back(fmt::format(

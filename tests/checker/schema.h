@@ -24,7 +24,8 @@ struct Column {
 
 struct ForeignKey {
   std::vector<std::size_t> columns;
-  std::size_t parent = 0;  ///< refers to its key
+  std::size_t parent = 0;
+  std::vector<std::size_t> referenced{};  ///< columns of the parent: its key, or those of a unique key
   std::string on_delete;
   std::string on_update;
   bool deferred = false;
@@ -35,6 +36,13 @@ struct UniqueKey {
   std::string expression;  ///< in place of the first column
   std::string predicate;
   bool deferred = false;
+  bool nulls_equal = false;  ///< NULLS NOT DISTINCT
+  bool exclusion = false;    ///< no two ranges overlap
+
+  /// Whether a foreign key may refer to it.
+  [[nodiscard]] bool can_be_referred_to() const {
+    return expression.empty() && predicate.empty() && !deferred && !exclusion;
+  }
 };
 
 struct Table {
@@ -71,6 +79,11 @@ class Schema {
   /// The same, but none that locks a table.
   [[nodiscard]] std::vector<std::string> row_statements(mbsync::test::Rng& rng, const std::string& marker) const;
 
+  /// What a person would do who finds that two rows of a table cannot stand together: one after the other, until one is
+  /// taken by the database. `fresh` is a number that was never used.
+  [[nodiscard]] std::vector<std::string> ways_out(const RowId& standing, const Values& values,
+                                                  std::int64_t fresh) const;
+
   /// All rows: number of the table, key as mbsync writes it, values; kNull is NULL.
   [[nodiscard]] std::string read() const;
   /// One line for each constraint that does not hold.
@@ -79,6 +92,8 @@ class Schema {
   static constexpr const char* kNull = "\xE2\x88\x85";
 
  private:
+  void add_reference(mbsync::test::Rng& rng, Table& table, std::size_t parent, bool in_circle);
+  static void add_unique_key(mbsync::test::Rng& rng, Table& table, const std::string& prefix);
   [[nodiscard]] std::vector<std::string> statements(mbsync::test::Rng& rng, const std::string& marker,
                                                     std::uint64_t kinds) const;
   [[nodiscard]] std::string value(mbsync::test::Rng& rng, const Table& table, std::size_t column,

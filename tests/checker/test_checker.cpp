@@ -95,6 +95,30 @@ TEST_CASE("checker: so is a write that lost and is not on record", "[faults]") {
   check_noticed({.sabotage = "DELETE FROM mbsync.conflict_record"});
 }
 
+TEST_CASE("checker: so is what one part of the state does not tell as it should", "[faults]") {
+  struct Fault {
+    const char* sabotage;
+    const char* noticed;
+  };
+  const auto fault = GENERATE(values<Fault>({
+      // What gave way to another row (C19), and what was done because of references (C20).
+      {"DELETE FROM mbsync.conflict_record WHERE kind = 'unique'", "on record"},
+      {"DELETE FROM mbsync.conflict_record WHERE kind = 'reference'", "on record"},
+      // What a newcomer and the fleet had (C9).
+      {"DELETE FROM mbsync.conflict_record WHERE kind = 'newcomer'", "on record"},
+      // A share of a counter that is counted twice (C16).
+      {"UPDATE mbsync.counter SET total = 2 * total", "should have"},
+      // A row that waits and is taken for one that does not (C10, C21).
+      {"DELETE FROM mbsync.parked; UPDATE mbsync.change SET unseen = false", ""},
+      // A write of mbsync's own that nobody hears of (C18).
+      {"DELETE FROM mbsync.change c USING mbsync.conflict_record r, mbsync.synced_table t WHERE r.kind IN ('unique', "
+       "'reference') AND t.table_name = r.table_name AND c.tab = t.id AND c.key = r.key",
+       ""},
+  }));
+  CAPTURE(fault.sabotage);
+  CHECK_THAT(check_noticed({.sabotage = fault.sabotage}).failure, Catch::Contains(fault.noticed));
+}
+
 TEST_CASE("checker: so is a mending that nothing called for", "[faults]") {
   const auto verdict = check_noticed(
       {.sabotage =

@@ -148,6 +148,28 @@ TEST_CASE("keep_both: too short a key is none for it, and the check says so (C15
   CHECK_THAT(check->faults[0].message, Catch::Contains("public.log has a key of type character varying(9)"));
 }
 
+TEST_CASE("keep_both: two nodes have each kept the row that the other set apart (C15)", "[keep_both]") {
+  Three three("CREATE TABLE log (id int PRIMARY KEY, entry text)");
+  publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  three.b.execute("INSERT INTO log VALUES (1, 'first')");
+  three.c.pull(three.b);
+  three.b.execute("DELETE FROM log");
+  three.a.execute("INSERT INTO log VALUES (1, 'second')");
+  three.b.execute("INSERT INTO log VALUES (1, 'third')");
+  // B does not count what it has deleted, so the second entry stays there; at A it is set apart, since C tells of the
+  // first.
+  three.b.pull(three.a);
+  three.a.pull(three.c);
+  CHECK(three.b.scalar("SELECT entry FROM log WHERE id = 1") == "second");
+  CHECK(three.a.scalar("SELECT entry FROM log WHERE id = 1") == "first");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->rows("log") == three.a.rows("log"));
+    CHECK(node->scalar("SELECT entry FROM log WHERE id = 1") == "second");
+    CHECK(node->scalar("SELECT string_agg(DISTINCT entry, ' ') FROM log") == "second third");
+  }
+}
+
 TEST_CASE("keep_both: a newcomer's row is kept beside the fleet's (C9, C15)", "[keep_both]") {
   const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, entry text)";
   Three three(schema);

@@ -130,6 +130,32 @@ TEST_CASE("references: what must stay for one of them stays for all (C20)") {
   CHECK(record(pair.b) == "shop 1 restrict");
 }
 
+TEST_CASE("references: a row that got another value, and was deleted then (C20)") {
+  struct Case {
+    const char* action;
+    const char* items;
+    const char* lines;
+  };
+  const auto one = GENERATE(values<Case>({{"CASCADE", "", ""},
+                                          {"SET NULL", "", "(,7)"},
+                                          {"RESTRICT", "(y,1)", "(y,7)"},
+                                          {"NO ACTION", "(y,1)", "(y,7)"}}));
+  const bool a_first = GENERATE(true, false);
+  CAPTURE(one.action, a_first);
+  Pair pair(fmt::format(
+      "CREATE TABLE item (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE line (id int PRIMARY KEY, code "
+      "text REFERENCES item (code) ON DELETE {})",
+      one.action));
+  pair.a.execute("INSERT INTO item VALUES (1, 'x')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET code = 'y'; DELETE FROM item");
+  pair.b.execute("INSERT INTO line VALUES (7, 'x')");
+  meet(pair, a_first);
+  check_alike(pair, {"item", "line"});
+  CHECK(Pair::rows(pair.a, "item") == one.items);
+  CHECK(Pair::rows(pair.a, "line") == one.lines);
+}
+
 TEST_CASE("references: a row that goes with one of those that it refers to does not hold the other (C20)") {
   const bool a_first = GENERATE(true, false);
   CAPTURE(a_first);

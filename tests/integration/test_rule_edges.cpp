@@ -604,6 +604,52 @@ TEST_CASE("newcomer: a row that its database refuses waits, and all others are t
   }
 }
 
+TEST_CASE("newcomer: a row of the fleet that waits is the fleet's in the end, whoever writes it meanwhile (C9, C21)",
+          "[newcomer]") {
+  const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, price int, name text)";
+  Three three(schema);
+  three.a.execute("INSERT INTO item VALUES (1, -1, 'fleet')");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
+  newcomer.execute("INSERT INTO item VALUES (1, 1, 'own')");
+  newcomer.prepare();
+  REQUIRE(newcomer.try_pull(three.a));
+  CHECK(newcomer.scalar("SELECT key FROM mbsync.parked") == "1");
+  newcomer.execute("UPDATE item SET price = 2");
+  three.a.pull(newcomer);
+  CHECK(three.a.scalar("SELECT item::text FROM item") == "(1,2,fleet)");
+  three.a.execute("UPDATE item SET price = 3");
+  newcomer.pull(three.a);
+  CHECK(newcomer.scalar("SELECT item::text FROM item") == "(1,3,fleet)");
+  CHECK(newcomer.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+}
+
+TEST_CASE("newcomer: a row of its own that gives way to the fleet's is not mended meanwhile (C9, C19)", "[newcomer]") {
+  const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, code text UNIQUE, seat int NOT NULL UNIQUE)";
+  Three three(schema);
+  three.a.execute("INSERT INTO item VALUES (1, 'x', 1), (3, 'z', 3)");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
+  newcomer.execute("INSERT INTO item VALUES (2, 'y', 3), (3, 'x', 4)");
+  newcomer.prepare();
+  REQUIRE(newcomer.try_pull(three.a));
+  // Seat 3 is item 2's here, so item 3 waits. It would give up the code x, so item 1, which has it, waits for item 3.
+  CHECK(newcomer.scalar("SELECT string_agg(item::text, ' ' ORDER BY id) FROM item") == "(2,y,3) (3,x,4)");
+  CHECK(newcomer.scalar("SELECT string_agg(key, ' ' ORDER BY key) FROM mbsync.parked") == "1 3");
+  newcomer.execute("UPDATE item SET seat = 2 WHERE id = 2");
+  try_parked_again(newcomer);
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT string_agg(item::text, ' ' ORDER BY id) FROM item") == "(1,x,1) (2,y,2) (3,z,3)");
+  }
+}
+
 TEST_CASE("capture: a key that changes with a reference of the row to itself takes all columns along (C2)",
           "[capture]") {
   Pair pair("CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node ON UPDATE CASCADE, name text, note text);");
