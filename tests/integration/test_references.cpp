@@ -36,7 +36,8 @@ std::string record(PgNode& node) {
   return node.scalar(
       "SELECT string_agg(concat(table_name, ' ', key, ' ', coalesce(outcome ->> 'rule', (SELECT "
       "string_agg(concat(c.key, "
-      "' ', c.value ->> 'rule'), ' ') FROM jsonb_each(outcome -> 'columns') c))), ', ' ORDER BY table_name, key) FROM "
+      "' ', c.value ->> 'rule'), ' ') FROM jsonb_each(outcome -> 'columns') c))), ', ' ORDER BY table_name, key, kind) "
+      "FROM "
       "mbsync.conflict_record");
 }
 
