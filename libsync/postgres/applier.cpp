@@ -32,10 +32,6 @@ constexpr int kAttemptsMax = 12;
 constexpr std::chrono::milliseconds kProbeMax{200};
 // The same for rows that the database refuses: they are few, and what is set aside with them comes late for nothing.
 constexpr std::chrono::milliseconds kRefusedProbeMax{3000};
-// How many parked rows a report names.
-constexpr int kParkedNamed = 5;
-// A row that the database refuses is tried again after a second, then after twice as long each time, up to this.
-constexpr int kParkedRetrySeconds = 300;
 
 VersionVector without(NodeId node, const VersionVector& vector) {
   auto counters = vector.counters();
@@ -196,46 +192,6 @@ Result<void> Applier::hold(const Task& task, const Blocked& blocked) {
                                     range.tab, task.staged.at(range.tab).name, db_.quote(range.from),
                                     range.to ? fmt::format(" AND m_key < {}", db_.quote(*range.to)) : "")));
   }
-  return {};
-}
-
-// Keeps in mind why rows are refused, and when to try them again.
-Result<void> Applier::note_parked(ApplyReport& report) {
-  const auto any = db_.exec("SELECT EXISTS (SELECT FROM pg_temp.held WHERE reason IS NOT NULL)");
-  MBSYNC_TRY(any);
-  if (!(*any)[0][0].as<bool>()) {
-    return {};
-  }
-  const auto parked = db_.exec(fmt::format(
-      "WITH gone AS (DELETE FROM mbsync.parked p USING pg_temp.held h WHERE h.reason IS NOT NULL AND p.tab = "
-      "h.tab AND {0} RETURNING p.tab, p.key, p.since, p.tries, p.reason) "
-      "INSERT INTO mbsync.parked (tab, key, reason, since, tries, next_try) "
-      "SELECT DISTINCT ON (h.tab, h.key) h.tab, h.key, h.reason, coalesce(g.since, now()), coalesce(g.tries, "
-      "0) + 1, now() + least({1}, 2 ^ least(coalesce(g.tries, 0), 20)) * interval '1 second' "
-      "FROM pg_temp.held h LEFT JOIN gone g ON g.tab = h.tab AND g.key = h.key WHERE h.reason IS NOT NULL "
-      "RETURNING tab, key, reason, tries",
-      has_key("p", "h.key"), kParkedRetrySeconds));
-  MBSYNC_TRY(parked);
-  for (const auto& row : *parked) {
-    const auto* table = schema_.find(row[0].as<int>());
-    if (static_cast<int>(report.parked.size()) < kParkedNamed && row[3].as<int>() == 1 && table != nullptr) {
-      report.parked.push_back(fmt::format("row {} of table {}: {}", row[1].c_str(), table->display(), row[2].c_str()));
-    }
-  }
-  return {};
-}
-
-Result<void> Applier::note_clashes(const Task& task) {
-  if (task.clashes.empty()) {
-    return {};
-  }
-  std::string lines;
-  for (const auto& entry : task.clashes) {
-    append_copy_line(lines, entry.line());
-  }
-  MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.new_conflict FROM STDIN"));
-  MBSYNC_TRY(db_.copy_in(lines));
-  MBSYNC_TRY(db_.copy_in_end());
   return {};
 }
 
@@ -563,48 +519,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
   return report;
-}
-
-// Those that have been written are parked no more. The others are tried again as soon as there is news of their table,
-// or of one that it refers to.
-Result<void> Applier::look_after_parked(const Task& task, ApplyReport& report) {
-  const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.parked)");
-  MBSYNC_TRY(any);
-  if (!(*any)[0][0].as<bool>()) {
-    return {};
-  }
-  MBSYNC_TRY(
-      db_.exec("DELETE FROM mbsync.parked p WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab "
-               "= p.tab AND " +
-               has_key("c", "p.key") + ")"));
-  if (task.settling) {
-    return {};
-  }
-  const auto has_news = [&](const Table& table) {
-    const auto place = task.staged.find(table.id);
-    return place != task.staged.end() && place->second.rows > 0;
-  };
-  std::string tabs;
-  for (const auto& table : schema_.tables) {
-    const bool concerned =
-        has_news(table) ||
-        std::any_of(table.foreign_keys.begin(), table.foreign_keys.end(), [&](const ForeignKey& reference) {
-          const auto* parent = schema_.find(reference.schema, reference.table);
-          return parent != nullptr && has_news(*parent);
-        });
-    tabs += concerned && !table.internal ? fmt::format("{}{}", tabs.empty() ? "" : ", ", table.id) : "";
-  }
-  if (tabs.empty()) {
-    return {};
-  }
-  const auto due = db_.exec(fmt::format(
-      "UPDATE mbsync.parked p SET next_try = now() WHERE p.tab IN ({}){}", tabs,
-      task.skip_held ? fmt::format(" AND NOT EXISTS (SELECT FROM pg_temp.held h WHERE h.tab = p.tab AND {})",
-                                   has_key("p", "h.key"))
-                     : ""));
-  MBSYNC_TRY(due);
-  report.may_settle = due->affected_rows() > 0;
-  return {};
 }
 
 bool Applier::is_referenced(const Table& table) const {

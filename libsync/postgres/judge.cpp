@@ -17,8 +17,6 @@ constexpr int kBatchRows = 200;
 // Rows whose writes keep more than this beside them are judged one at a time: kept records are read whole.
 constexpr std::int64_t kKeptBytesMax = 64 << 10;
 
-}  // namespace
-
 std::string format_values(const Values& values, std::size_t width) {
   std::vector<Value> fields(width - 1);
   for (const auto& [number, value] : values) {
@@ -28,6 +26,8 @@ std::string format_values(const Values& values, std::size_t width) {
   }
   return format_record(fields);
 }
+
+}  // namespace
 
 void CopyBuffer::add(const std::vector<Value>& fields) {
   append_copy_line(text_, fields);
@@ -116,8 +116,9 @@ Result<void> Judge::set_aside(JudgedRow& row) {
   for (const auto& entry : merged.writes) {
     const auto mine = row.kept.find(entry.dot);
     const bool unseen = mine == row.kept.end() || row.unseen.contains(entry.dot);
-    if (unseen) {
-      add_change(row, entry, true, {});
+    // What a newcomer has deleted is the fleet's row now (C9), and not what is stored.
+    if (unseen || (entry.deleted && context_.header.full)) {
+      add_change(row, entry, unseen, {});
     } else {
       add_change(row, entry, mine->second, row.kept_sums.at(entry.dot), false);
     }

@@ -39,9 +39,6 @@ struct JudgedRow {
   std::optional<Values> their_row;  // without it as well
 };
 
-/// Record text over the column numbers of a table.
-std::string format_values(const Values& values, std::size_t width);
-
 // Collects lines of COPY text for one target and sends them in one go.
 class CopyBuffer {
  public:
@@ -101,6 +98,20 @@ class Judge {
   // as writes that the application has not seen (C10). Where the fleet has forgotten who wrote it, a write that all
   // have seen stands for it: whatever comes after it takes its place, and nobody is told of it (CONFLICTS.md C9, C21).
   Result<void> newcomer_that_waits(JudgedRow& row, RowState& merged);
+
+  // A newcomer's writes and the fleet's, and what comes of them: the fleet's row, if there is one; the row as it is to
+  // be; and the newcomer's, if it is to be kept beside the fleet's (C15).
+  struct Sides {
+    RowState own;
+    RowState fleet;
+  };
+  struct Meeting {
+    std::optional<Values> below;
+    BaseOutcome base;
+    std::optional<Write> beside;
+  };
+  [[nodiscard]] Sides sides_of(const RowState& merged) const;
+  Meeting meet(const JudgedRow& row, const RowState& own, const RowState& fleet);
   [[nodiscard]] Error cannot_wait(const JudgedRow& row) const;
 
   void add_counters(const JudgedRow& row, const Counters& counters);

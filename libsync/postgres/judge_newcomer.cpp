@@ -8,35 +8,23 @@
 namespace mbsync {
 
 Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Counters counters) {
-  RowState own;
-  RowState fleet;
-  for (const auto& entry : merged.writes) {
-    (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
-  }
+  auto [own, fleet] = sides_of(merged);
   // A row that the fleet does not have is news, and shows what it shows. The sender may have it although it does not
   // show it, where the application holds it up there.
-  const auto nulls = no_values();
-  const bool news = !row.their_row && !settle(fleet, numbers_, std::nullopt, nulls, book_).exists;
+  const bool news = !row.their_row && !settle(fleet, numbers_, std::nullopt, no_values(), book_).exists;
   const auto totals = show_all(row, counters, {&own, &fleet}, total_of(news ? row.my_counters : counters));
-
-  // What the sender has not judged yet, since the application holds the row there, is judged here.
-  const auto theirs = settle(fleet, numbers_, row.their_row, nulls, book_);
-  if (theirs.apart.empty()) {
-    add_conflicts(row, fleet, theirs, {});
-  }
-  const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
-  auto base = settle_on_base(own, row.my_base, fleet, below, book_);
+  auto [below, base, beside] = meet(row, own, fleet);
   ApartKeys apart;
-  if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
-    MBSYNC_TRY(set_apart(row, *made, apart));
+  if (beside) {
+    MBSYNC_TRY(set_apart(row, *beside, apart));
     if (row_is_refused(row)) {
       return {};
     }
     base.state = fleet;
-    base.values = theirs.values;
+    base.values = below;
     base.conflicts.clear();
-    for (const auto& [number, value] : theirs.values) {
-      if (made->values.at(number) != value) {
+    for (const auto& [number, value] : *below) {
+      if (beside->values.at(number) != value) {
         base.conflicts.push_back({number, true});
       }
     }
@@ -47,6 +35,29 @@ Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Count
   outcome.values = base.values.value_or(Values{});
   write(row, base.state, outcome, totals);
   return {};
+}
+
+Judge::Sides Judge::sides_of(const RowState& merged) const {
+  Sides sides;
+  for (const auto& entry : merged.writes) {
+    (context_.header.seen.covers(entry.dot) ? sides.fleet : sides.own).writes.push_back(entry);
+  }
+  return sides;
+}
+
+Judge::Meeting Judge::meet(const JudgedRow& row, const RowState& own, const RowState& fleet) {
+  // What the sender has not judged yet, since the application holds the row there, is judged here.
+  const auto theirs = settle(fleet, numbers_, row.their_row, no_values(), book_);
+  if (theirs.apart.empty()) {
+    add_conflicts(row, fleet, theirs, {});
+  }
+  Meeting meeting;
+  meeting.below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
+  meeting.base = settle_on_base(own, row.my_base, fleet, meeting.below, book_);
+  if (auto made = made_anew(own, row); made && meeting.below && made->values != *meeting.below) {
+    meeting.beside = std::move(made);
+  }
+  return meeting;
 }
 
 std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row) const {
@@ -66,25 +77,13 @@ std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row)
 }
 
 Result<void> Judge::newcomer_that_waits(JudgedRow& row, RowState& merged) {
-  RowState own;
-  RowState fleet;
-  for (const auto& entry : merged.writes) {
-    (context_.header.seen.covers(entry.dot) ? fleet : own).writes.push_back(entry);
-  }
-  const auto theirs = settle(fleet, numbers_, row.their_row, no_values(), book_);
-  if (const auto made = made_anew(own, row); made && theirs.exists && made->values != theirs.values) {
+  const auto [own, fleet] = sides_of(merged);
+  auto [below, base, beside] = meet(row, own, fleet);
+  if (beside) {
     return cannot_wait(row);  // it would be kept beside that row (C15), which there is none of yet
   }
-  const auto below = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
-  auto base = settle_on_base(own, row.my_base, fleet, below, book_);
-  add_conflicts(row, fleet, theirs, {});
   add_base_conflict(row, below, base, {});
   merged = std::move(base.state);
-  for (const auto& entry : merged.writes) {
-    if (entry.deleted && row.kept.contains(entry.dot)) {
-      row.kept[entry.dot] = format_values(entry.values, table_.width);
-    }
-  }
   if (!row.their_row) {
     return {};
   }

@@ -108,7 +108,7 @@ class Repair {
   Result<bool> is_refused_otherwise(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> take_back_cascades(const RowKey& cause);
   Result<bool> take_back(const RowKey& row);
-  Result<void> revive(const Table& parent, const Deletion& deletion, const std::string& rule);
+  Result<void> revive(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<std::optional<Unchecked>> find_unchecked(const Edge& edge, const std::string& child_key);
   Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
                       const std::string& rule);

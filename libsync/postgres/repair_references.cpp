@@ -436,12 +436,12 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
   // A row that has to be there for others keeps what it refers to, as a deletion that cascades into a RESTRICT fails
   // whole.
   if (pinned_.contains({edge.child->id, child_key}) || refuses_deletion(edge)) {
-    return revive(*edge.parent, deletion, kRestrict);
+    return revive(edge, child_key, deletion);
   }
   if (reference.on_delete == 'c') {
     const auto refused = is_refused_otherwise(edge, child_key, deletion);
     MBSYNC_TRY(refused);
-    return *refused ? revive(*edge.parent, deletion, kRestrict) : remove(edge, child_key, deletion, kCascade);
+    return *refused ? revive(edge, child_key, deletion) : remove(edge, child_key, deletion, kCascade);
   }
   if (reference.on_delete == 'n') {
     return set_columns(edge, child_key, deletion, false, "set-null");
@@ -460,7 +460,7 @@ Result<void> Repair::apply_action(const Edge& edge, const std::string& child_key
       db_.exec(fmt::format("SELECT {} AND NOT {} FROM {} s WHERE s.m_key = {}", all_present(reference, by_default),
                            has_parent(edge, by_default), stage(*edge.child).name, db_.quote(child_key)));
   MBSYNC_TRY(leads);
-  return (*leads)[0][0].as<bool>() ? revive(*edge.parent, deletion, kRestrict)
+  return (*leads)[0][0].as<bool>() ? revive(edge, child_key, deletion)
                                    : set_columns(edge, child_key, deletion, true, "set-default");
 }
 
@@ -518,8 +518,20 @@ Result<bool> Repair::take_back(const RowKey& row) {
   return true;
 }
 
-// The deleted row comes back as it was.
-Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const std::string& rule) {
+// The deleted row comes back as it was, because of the row that refers to it.
+Result<void> Repair::revive(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
+  const auto& parent = *edge.parent;
+  const auto staged =
+      db_.exec(fmt::format("SELECT m_held FROM {} WHERE m_key = {}", stage(parent).name, db_.quote(deletion.key)));
+  MBSYNC_TRY(staged);
+  if (staged->empty()) {
+    brought_in_.emplace(RowKey{parent.id, deletion.key}, RowKey{edge.child->id, child_key});
+  } else if ((*staged)[0][0].as<bool>()) {
+    set_aside({edge.child->id, child_key},
+              fmt::format("it refers to row {} of {}, which was deleted and cannot come back now (constraint \"{}\")",
+                          deletion.key, parent.display(), edge.reference->name));
+    return {};
+  }
   // A deletion that is refused is refused with all that would come of it.
   MBSYNC_TRY(take_back_cascades({parent.id, deletion.key}));
   const auto taken_back = take_back({parent.id, deletion.key});
@@ -554,7 +566,7 @@ Result<void> Repair::revive(const Table& parent, const Deletion& deletion, const
   auto entry = new_record("reference", parent, deletion.key);
   entry.versions.push_back(ConflictVersion{deletion.node, deletion.counter, deletion.at, true, {}, image});
   entry.exists = true;
-  entry.existence_rule = rule;
+  entry.existence_rule = kRestrict;
   record(std::move(entry));
   return {};
 }

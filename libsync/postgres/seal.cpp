@@ -141,7 +141,8 @@ Result<void> prepare_sealing(PgConnection& db) {
   return db.ensure_temporary_table(
       "sealing",
       "tab int NOT NULL, key text COLLATE \"C\" NOT NULL, cols varbit NOT NULL, at timestamptz NOT NULL, "
-      "inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, image text");
+      "inserts bigint NOT NULL, deletes bigint NOT NULL, deleted boolean NOT NULL, image text, "
+      "of_fleet boolean NOT NULL DEFAULT false");
 }
 
 Result<void> plan_for(PgConnection& db, std::int64_t rows) {
@@ -193,10 +194,10 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
   }
   if ((*ambiguous)[0][1].as<bool>()) {
     // Who deletes a row in place of which the fleet's is to stand, deletes that one.
-    MBSYNC_TRY(
-        db.exec(fmt::format("UPDATE pg_temp.sealing s SET image = c.kept FROM mbsync.change c WHERE s.deleted AND "
-                            "c.is_fleet_row AND c.tab = s.tab AND {}",
-                            has_key("c", "s.key"))));
+    MBSYNC_TRY(db.exec(fmt::format(
+        "UPDATE pg_temp.sealing s SET image = c.kept, of_fleet = true FROM mbsync.change c WHERE s.deleted AND "
+        "c.is_fleet_row AND c.tab = s.tab AND {}",
+        has_key("c", "s.key"))));
   }
 
   const auto counter = next_counter(db, self);
@@ -218,7 +219,8 @@ Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {
       "SELECT s.tab, s.key, {0}, {1}, s.at, s.cols, s.deleted, CASE WHEN s.deleted THEN s.image END, "
       "{3}, {4} FROM pg_temp.sealing s",
       self.value, *counter, has_key("c", "s.key"), *policy,
-      *counted ? fmt::format("CASE WHEN s.deleted THEN (SELECT json_object_agg(k.number, k.sum)::text FROM (SELECT "
+      *counted ? fmt::format("CASE WHEN s.deleted AND NOT s.of_fleet THEN (SELECT json_object_agg(k.number, "
+                             "k.sum)::text FROM (SELECT "
                              "k.number, sum(k.shown)::text AS sum FROM mbsync.counter k WHERE k.tab = s.tab AND {} "
                              "GROUP BY k.number) k) END",
                              has_key("k", "s.key"))

@@ -75,6 +75,10 @@ TEST_CASE("resolution: a number that two rows have and must have (C19)", "[resol
   const auto elsewhere = desk_of(pair.a)->decide(id, set({{"number", "8"}}));
   CHECK_THAT(refused(elsewhere), Catch::Contains("the row 2 of public.bill waits on this node"));
   CHECK_THAT(refused_hint(elsewhere), Catch::Contains("decide it on " + pair.b.database()));
+  const auto accepted = must(desk_of(pair.a)->decide(id, accept()));
+  REQUIRE(accepted.notes.size() == 1);
+  CHECK_THAT(accepted.notes[0], Catch::Contains("the row waits on this node"));
+  must(desk_of(pair.a)->decide(id, undo()));
   CHECK(must(desk_of(pair.b)->decide(id, set({{"number", "8"}}))).row == "updated");
   pair.exchange();
   try_parked_again(pair.b);

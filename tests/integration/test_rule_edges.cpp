@@ -650,6 +650,86 @@ TEST_CASE("newcomer: a row of its own that gives way to the fleet's is not mende
   }
 }
 
+TEST_CASE("newcomer: a row that it has deleted, and cannot bring back yet, is the fleet's, however large (C6, C9, C21)",
+          "[newcomer]") {
+  const std::string schema =
+      "CREATE TABLE item (id int PRIMARY KEY, price int, name text); CREATE TABLE line (id int PRIMARY KEY, item int "
+      "NOT "
+      "NULL REFERENCES item)";
+  Three three(schema);
+  three.a.execute("INSERT INTO item VALUES (1, -1, repeat('fleet', 4000)); INSERT INTO line VALUES (1, 1)");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
+  newcomer.execute("INSERT INTO item VALUES (1, 1, 'own')");
+  newcomer.prepare();
+  newcomer.execute("DELETE FROM item");
+  newcomer.pull(three.a);
+  CHECK(newcomer.scalar("SELECT count(*) FROM line") == "0");
+  newcomer.execute("ALTER TABLE item DROP CONSTRAINT item_price_check");
+  try_parked_again(newcomer);
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT concat(price, ' ', length(name), ' ', left(name, 5)) FROM item") == "-1 20000 fleet");
+    CHECK(node->scalar("SELECT count(*) FROM line") == "1");
+  }
+}
+
+TEST_CASE(
+    "references: a row that would have to come back, and is refused, lets the row wait that refers to it (C20, C21)",
+    "[references]") {
+  Pair pair(
+      "CREATE TABLE item (id int PRIMARY KEY, price int); "
+      "CREATE TABLE line (id int PRIMARY KEY, item int NOT NULL REFERENCES item)");
+  pair.a.execute("INSERT INTO item VALUES (1, -1)");
+  pair.exchange();
+  pair.a.execute("INSERT INTO line VALUES (1, 1)");
+  pair.b.execute("DELETE FROM item; ALTER TABLE item ADD CHECK (price > 0); INSERT INTO item VALUES (2, 2)");
+  pair.b.pull(pair.a);
+  CHECK(pair.b.scalar("SELECT count(*) FROM line") == "0");
+  CHECK_THAT(pair.b.scalar("SELECT reason FROM mbsync.parked WHERE key = '1'"), Catch::Contains("item_price_check"));
+  pair.exchange();  // A has the row, and no such check
+  CHECK(pair.a.scalar("SELECT string_agg(id::text, ' ' ORDER BY id) FROM item") == "1 2");
+  pair.b.execute("ALTER TABLE item DROP CONSTRAINT item_price_check");
+  try_parked_again(pair.b);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(item::text, ' ' ORDER BY id) FROM item") == "(1,-1) (2,2)");
+    CHECK(node->scalar("SELECT line::text FROM line") == "(1,1)");
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  }
+}
+
+TEST_CASE("newcomer: who deletes a row that waits there deletes the fleet's, with what was added to it (C9, C16)",
+          "[newcomer]") {
+  const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, stock int NOT NULL, name text)";
+  Three three(schema);
+  publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'item'\n[table.columns]\nstock = 'sum'\n");
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().refresh());
+  }
+  three.a.execute("INSERT INTO item VALUES (1, 10, 'fleet')");
+  three.exchange();
+  three.b.execute("UPDATE item SET stock = stock - 3");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (stock <> 7)");
+  newcomer.execute("INSERT INTO item VALUES (1, 100, 'own')");
+  newcomer.prepare();
+  REQUIRE(newcomer.try_pull(three.a));
+  CHECK(newcomer.scalar("SELECT key FROM mbsync.parked") == "1");
+  newcomer.execute("DELETE FROM item; ALTER TABLE item DROP CONSTRAINT item_stock_check");
+  three.b.execute("UPDATE item SET name = 'sold'");
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT item::text FROM item") == "(1,7,sold)");
+  }
+}
+
 TEST_CASE("capture: a key that changes with a reference of the row to itself takes all columns along (C2)",
           "[capture]") {
   Pair pair("CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node ON UPDATE CASCADE, name text, note text);");
