@@ -25,8 +25,8 @@ namespace {
 constexpr const char* kRowLockTimeout = "100ms";
 // The same once rows are set aside that cannot be had: what still waits is a statement that meets an uncommitted key.
 constexpr const char* kProbeLockTimeout = "20ms";
-// Attempts with more rows set aside each time, before the answer is left for later.
-constexpr int kAttemptsMax = 12;
+// How long rows that block others are set aside as they are found, before it is looked for them in another way.
+constexpr std::chrono::seconds kAttemptsFor{20};
 // How long one attempt may look for the rows that block it; all that is not known to be free by then is set aside. The
 // rows that are free are locked meanwhile.
 constexpr std::chrono::milliseconds kProbeMax{200};
@@ -39,9 +39,15 @@ VersionVector without(NodeId node, const VersionVector& vector) {
   return VersionVector(std::move(counters));
 }
 
+bool may_try_again(const PgConnection& db, const Error& error) {
+  return error.kind == ErrorKind::kTransient && !db.broken();
+}
+
+}  // namespace
+
 // Parents before children, so that rows can be written under foreign keys that are checked at once; tables in a cycle
 // come in the order they were given.
-std::vector<StagedTable*> parents_first(Applier::Staged& staged) {
+std::vector<StagedTable*> Applier::parents_first(Staged& staged) {
   std::vector<StagedTable*> order;
   std::map<int, int> state;  // 1: being visited, 2: done
   std::map<std::string, StagedTable*> by_name;
@@ -69,21 +75,20 @@ std::vector<StagedTable*> parents_first(Applier::Staged& staged) {
   return order;
 }
 
-bool may_try_again(const PgConnection& db, const Error& error) {
-  return error.kind == ErrorKind::kTransient && !db.broken();
+// A function of the application's (a trigger, a check, an index expression) may raise any error there is, also the one
+// of a statement that was cancelled. If mbsync itself is to stop, the next statement tells.
+bool Applier::is_refused(const PgConnection& db, const Error& error) {
+  const auto kind = error.kind;
+  return !db.broken() && (kind == ErrorKind::kConflict || kind == ErrorKind::kRejected || kind == ErrorKind::kConfig ||
+                          kind == ErrorKind::kCancelled);
 }
-
-bool is_refused(const PgConnection& db, const Error& error) {
-  return error.kind == ErrorKind::kConflict && !db.broken();
-}
-
-}  // namespace
 
 Result<void> prepare_apply(PgConnection& db) {
   MBSYNC_TRY(prepare_sealing(db));
   MBSYNC_TRY(prepare_merge(db));
   MBSYNC_TRY(prepare_repair(db));
-  return db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\", reason text");
+  MBSYNC_TRY(db.ensure_temporary_table("held", "tab int, key text COLLATE \"C\", reason text"));
+  return db.ensure_temporary_table("suspect", "place bigint, tab int, key text COLLATE \"C\", waits boolean");
 }
 
 Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
@@ -149,27 +154,41 @@ Result<ApplyReport> Applier::settle(Staged& staged) {
 
 Result<ApplyReport> Applier::attempts(Task task) {
   MBSYNC_TRY(db_.clear_temporary_table("held"));
+  MBSYNC_TRY(db_.clear_temporary_table("suspect"));
   if (task.repair) {
     MBSYNC_TRY(get_ready_to_repair(task));
   }
-  for (int number = 1;; ++number) {
+  const auto until = std::chrono::steady_clock::now() + kAttemptsFor;
+  bool plain = false;  // an attempt without repair has shown which rows are refused by themselves
+  for (;;) {
     Blocked blocked;
     auto done = attempt(task, blocked);
-    const bool mendable = !done && is_refused(db_, done.error()) && !task.repair;
-    if (done || (blocked.empty() && !mendable) || number == kAttemptsMax) {
+    if (done || (blocked.empty() && !is_refused(db_, done.error()))) {
       return done;
     }
-    const bool refused = (!done && is_refused(db_, done.error())) ||
-                         std::any_of(blocked.keys.begin(), blocked.keys.end(),
-                                     [](const ReferenceCheck::Held& row) { return !row.reason.empty(); });
-    if (refused && !task.repair) {
+    if (!task.repair && (blocked.empty() || blocked.refused()) && !plain) {
       // Before a row is parked, it is looked at whether a rule can make it stand.
       task.repair = true;
       MBSYNC_TRY(get_ready_to_repair(task));
       continue;
     }
-    MBSYNC_TRY(hold(task, blocked));
-    std::move(blocked.clashes.begin(), blocked.clashes.end(), std::back_inserter(task.clashes));
+    if (blocked.empty() && task.repair && !plain) {
+      // The values of a row that cannot be written are perhaps none that a rule can look at.
+      plain = true;
+      task.repair = false;
+      continue;
+    }
+    if (!task.repair) {
+      std::erase_if(blocked.keys, [](const auto& row) { return row.by_others; });
+    }
+    const auto more = hold(task, blocked);
+    MBSYNC_TRY(more);
+    if (!*more || std::chrono::steady_clock::now() > until) {
+      task.repair = true;
+      MBSYNC_TRY(get_ready_to_repair(task));
+      return isolate(task, done.error());
+    }
+    task.repair = task.repair || plain;
   }
 }
 
@@ -178,11 +197,27 @@ Result<void> Applier::get_ready_to_repair(const Task& task) {
   return role_.replica ? Result<void>() : prepare_make_way(db_);
 }
 
-// For the next attempt; the staging tables are as they were before the last one.
-Result<void> Applier::hold(const Task& task, const Blocked& blocked) {
+// How many of the rows that have to wait are rows of this answer: what else is held changes nothing.
+Result<std::int64_t> Applier::count_held(const Task& task) {
+  std::int64_t count = 0;
+  for (const auto& [id, staged] : task.staged) {
+    const auto rows =
+        db_.exec(fmt::format("SELECT count(*) FROM {} s WHERE EXISTS (SELECT FROM pg_temp.held h WHERE h.tab = {} AND "
+                             "h.key = s.m_key)",
+                             staged.name, id));
+    MBSYNC_TRY(rows);
+    count += (*rows)[0][0].as<std::int64_t>();
+  }
+  return count;
+}
+
+// For the next attempt; the staging tables are as they were before the last one. Whether that will be another one.
+Result<bool> Applier::hold(Task& task, Blocked& blocked) {
+  const auto before = count_held(task);
+  MBSYNC_TRY(before);
   std::string lines;
-  for (const auto& [tab, key, reason] : blocked.keys) {
-    append_copy_line(lines, {std::to_string(tab), key, reason.empty() ? Value() : Value(reason)});
+  for (const auto& row : blocked.keys) {
+    append_copy_line(lines, {std::to_string(row.tab), row.key, row.reason.empty() ? Value() : Value(row.reason)});
   }
   MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.held FROM STDIN"));
   MBSYNC_TRY(db_.copy_in(lines));
@@ -192,13 +227,24 @@ Result<void> Applier::hold(const Task& task, const Blocked& blocked) {
                                     range.tab, task.staged.at(range.tab).name, db_.quote(range.from),
                                     range.to ? fmt::format(" AND m_key < {}", db_.quote(*range.to)) : "")));
   }
-  return {};
+  const auto after = count_held(task);
+  MBSYNC_TRY(after);
+  if (*after > *before) {
+    std::move(blocked.clashes.begin(), blocked.clashes.end(), std::back_inserter(task.clashes));
+  }
+  return *after > *before;
 }
 
 Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
   MBSYNC_TRY(begin(task));
   auto report = run(task, blocked);
   if (report && blocked.empty() && !report->outdated) {
+    // What the application has checked at the end of a transaction is checked where it can still be undone.
+    if (auto checked = db_.run("SET CONSTRAINTS ALL IMMEDIATE"); !checked) {
+      report = checked.error().in("checks at the end of the transaction");
+    }
+  }
+  if (report && blocked.empty() && !report->outdated && !task.trial) {
     if (auto committed = db_.commit(); !committed) {
       db_.rollback();
       return committed.error();
@@ -206,6 +252,9 @@ Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {
     return report;
   }
   db_.rollback();
+  if (report && blocked.empty()) {
+    return report;
+  }
   // Whatever was wrong with a row may be mended or parked, but not any more in this session.
   if (db_.broken() && (report || report.error().kind == ErrorKind::kConflict)) {
     return Error{ErrorKind::kTransient, "the connection to the database was lost while rows were applied",
@@ -270,7 +319,8 @@ Result<void> Applier::lock_rows(const Task& task, const StagedTable& staged) {
   const auto match = TableSql(table).key_match("t", "s.m_key");
   if (task.skip_held) {
     MBSYNC_TRY(
-        db_.exec(fmt::format("UPDATE {0} s SET m_held = true FROM pg_temp.held h WHERE h.tab = {1} AND h.key = s.m_key",
+        db_.exec(fmt::format("UPDATE {0} s SET m_held = true FROM (SELECT tab, key FROM pg_temp.held UNION ALL SELECT "
+                             "tab, key FROM pg_temp.suspect WHERE waits) h WHERE h.tab = {1} AND h.key = s.m_key",
                              staged.name, table.id)));
   }
   for (const bool may_go : {true, false}) {
@@ -435,13 +485,21 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   if (report.merged > 0 || report.set_aside > 0 || task.repair) {
     MBSYNC_TRY(store_merged(db_, schema_.internal("conflict_record")->id));
   }
+  const auto block = [&](const ReferenceCheck::Keys& keys) {
+    ReferenceCheck::Keys causes;
+    for (const auto& row : keys) {
+      const auto of_row = repair.causes_of(row);
+      causes.insert(causes.end(), of_row.begin(), of_row.end());
+    }
+    blocked.keys = std::move(causes);
+  };
   // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
   MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
   ReferenceCheck references(db_, schema_, task.staged, versions->seen);
   if (report.set_aside > 0 || versions->report != versions->seen) {
     auto dependents = references.find_dependents();
     MBSYNC_TRY(dependents);
-    blocked.keys = std::move(*dependents);
+    block(*dependents);
     if (!blocked.empty()) {
       return report;
     }
@@ -462,13 +520,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return Error{ErrorKind::kConflict, "two rows have one value of a unique key that is checked late", ""};
     }
   }
-  const auto block = [&](const ReferenceCheck::Keys& keys) {
-    ReferenceCheck::Keys causes;
-    for (const auto& row : keys) {
-      causes.push_back(repair.cause_of(row));
-    }
-    blocked.keys = std::move(causes);
-  };
   auto refused = references.check_deletions(task.skip_held);
   MBSYNC_TRY(refused);
   block(*refused);
@@ -559,7 +610,7 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
   // foreign keys are live, a deleted row would take those along that still refer to it here and are about to refer to
   // another.
   const auto remove = [&](bool first) -> Result<void> {
-    for (auto entry = order.rbegin(); entry != order.rend() && blocked.empty(); ++entry) {
+    for (auto entry = order.rbegin(); entry != order.rend(); ++entry) {
       const auto& staged = **entry;
       if (!staged.may_delete || first != (role_.replica || !is_referenced(*staged.table))) {
         continue;
@@ -577,10 +628,8 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
     MBSYNC_TRY(wrote);
     writer.some_are_written(*wrote);
   }
+  // Where a row is refused the others are tried all the same, so that all that are come to light at once.
   for (const auto* entry : order) {
-    if (!blocked.empty()) {
-      return {};
-    }
     auto done = guarded(task, *entry, blocked, [&](const std::string& only) { return writer.write(*entry, only); });
     if (!done) {
       auto error = done.error().in(fmt::format("writing table {}", entry->table->display()));
@@ -593,7 +642,9 @@ Result<void> Applier::write_all(const Task& task, const std::vector<StagedTable*
       return error;
     }
   }
-  return remove(false);
+  MBSYNC_TRY(remove(false));
+  blocked.spare_innocent();
+  return {};
 }
 
 // Where held rows are set aside, a statement that still waits for a lock is taken apart until it is known which rows
@@ -603,8 +654,7 @@ Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Block
   // Whatever a trigger or a check of the application's raises, and for whatever reason: it is about this row.
   const auto work = [&](const std::string& only) -> Result<void> {
     auto done = statement(only);
-    if (!done && !db_.broken() &&
-        (done.error().kind == ErrorKind::kRejected || done.error().kind == ErrorKind::kConfig)) {
+    if (!done && is_refused(db_, done.error())) {
       auto error = done.error();
       error.kind = ErrorKind::kConflict;
       return error;
@@ -624,8 +674,14 @@ Result<void> Applier::guarded(const Task& task, const StagedTable& staged, Block
     return done;
   }
   MBSYNC_TRY(db_.exec("ROLLBACK TO SAVEPOINT guarded"));
-  MBSYNC_TRY(find_blocked(staged, blocked, refused ? kRefusedProbeMax : kProbeMax, work));
-  return blocked.empty() ? done : Result<void>();
+  Blocked here;
+  MBSYNC_TRY(find_blocked(staged, here, refused ? kRefusedProbeMax : kProbeMax, work));
+  if (here.empty()) {
+    return done;
+  }
+  std::move(here.keys.begin(), here.keys.end(), std::back_inserter(blocked.keys));
+  std::move(here.ranges.begin(), here.ranges.end(), std::back_inserter(blocked.ranges));
+  return {};
 }
 
 template <typename Work>
@@ -648,6 +704,7 @@ Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, 
     }
   };
   split(0, (*count)[0][0].as<std::int64_t>());
+  bool any = false;  // it is known of some row
   while (!ranges.empty()) {
     const auto [from, rows] = ranges.back();
     ranges.pop_back();
@@ -658,7 +715,7 @@ Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, 
     if (!*first) {
       continue;
     }
-    if (std::chrono::steady_clock::now() > deadline) {
+    if (any && std::chrono::steady_clock::now() > deadline) {
       blocked.ranges.push_back(KeyRange{tab, **first, *next});
       continue;
     }
@@ -669,11 +726,15 @@ Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, 
     if (!done && db_.broken()) {
       return done;
     }
+    const bool by_others = !done && db_.refused_by_others();
+    any = any || done;
     MBSYNC_TRY(db_.exec(done ? "RELEASE SAVEPOINT probe" : "ROLLBACK TO SAVEPOINT probe"));
     if (!done && (may_try_again(db_, done.error()) || is_refused(db_, done.error()))) {
       if (rows == 1) {
         const bool refused = done.error().kind == ErrorKind::kConflict;
-        blocked.keys.push_back(ReferenceCheck::Held{tab, **first, refused ? done.error().message : ""});
+        blocked.keys.push_back(
+            ReferenceCheck::Held{tab, **first, refused ? done.error().message : "", refused && by_others});
+        any = true;
       } else {
         split(from, rows);
       }

@@ -1,6 +1,7 @@
 // What was staged becomes rows, in one transaction: locked, sealed, merged, written, checked.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <set>
@@ -61,6 +62,7 @@ class Applier {
     bool skip_held;                         ///< rows that cannot be locked at once are set aside
     bool settling;                          ///< not an answer, but what was set aside before
     bool repair = false;                    ///< rows do not stand together as they are (repair.h)
+    bool trial = false;                     ///< whether it would work; nothing stays
     std::vector<ConflictRecord> clashes{};  ///< of rows that were set aside in attempts before
   };
   struct KeyRange {
@@ -75,9 +77,24 @@ class Applier {
     std::vector<KeyRange> ranges;
     std::vector<ConflictRecord> clashes;  ///< of those rows, for the record
     [[nodiscard]] bool empty() const { return keys.empty() && ranges.empty(); }
+    // Halves of what can only stand together are refused for what the other half has, and so is what refers to a row
+    // that waits. While there are rows that wait or are refused by themselves, nobody knows whether the others are to
+    // blame at all.
+    void spare_innocent() {
+      if (!ranges.empty() || std::any_of(keys.begin(), keys.end(), [](const auto& row) { return !row.by_others; })) {
+        std::erase_if(keys, [](const auto& row) { return row.by_others; });
+      }
+    }
+    [[nodiscard]] bool refused() const {
+      return std::any_of(keys.begin(), keys.end(), [](const auto& row) { return !row.reason.empty(); });
+    }
   };
 
   Result<ApplyReport> attempts(Task task);
+  Result<ApplyReport> isolate(Task task, const Error& failure);
+  Result<void> list_suspects(const Task& task, std::int64_t& count);
+  Result<ApplyReport> attempt_to_the_end(Task& task);
+  Result<std::int64_t> count_held(const Task& task);
   Result<void> get_ready_to_repair(const Task& task);
   Result<ApplyReport> attempt(const Task& task, Blocked& blocked);
   Result<ApplyReport> run(const Task& task, Blocked& blocked);
@@ -92,13 +109,15 @@ class Applier {
   Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Statement statement);
   template <typename Work>
   Result<void> find_blocked(const StagedTable& staged, Blocked& blocked, std::chrono::milliseconds patience, Work work);
-  Result<void> hold(const Task& task, const Blocked& blocked);
+  Result<bool> hold(Task& task, Blocked& blocked);
   Result<void> note_parked(ApplyReport& report);
   Result<void> note_clashes(const Task& task);
   Result<Staged> stage_unseen();
   Result<ApplyReport> settle(Staged& staged);
   Result<void> look_after_parked(const Task& task, ApplyReport& report);
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
+  static std::vector<StagedTable*> parents_first(Staged& staged);
+  static bool is_refused(const PgConnection& db, const Error& error);
   [[nodiscard]] bool is_referenced(const Table& table) const;
 
   PgConnection& db_;

@@ -259,7 +259,8 @@ void read_documents(const Json& versions, const Json& outcome, Conflict& conflic
 // Whether a line `o` has all versions of the line `c` and more: then only `o` is shown.
 constexpr const char* kWider =
     "o.schema_name = c.schema_name AND o.table_name = c.table_name AND hashtextextended(o.key, 0) = "
-    "hashtextextended(c.key, 0) AND o.key = c.key AND o.kind = c.kind AND o.id <> c.id AND o.dots @> c.dots";
+    "hashtextextended(c.key, 0) AND o.key = c.key AND o.kind = c.kind AND o.dots @> c.dots AND "
+    "NOT o.dots <@ c.dots";
 
 }  // namespace
 

@@ -41,23 +41,26 @@ Json iso_time(WriteTime at) {
   return text + "Z";
 }
 
-std::string ConflictRecord::signature() const {
-  std::vector<std::string> dots;
+std::vector<std::string> ConflictRecord::dots() const {
+  std::vector<std::string> all;
   for (const auto& version : versions) {
-    dots.push_back(dot_of(version) + (version.key.empty() || version.key == key ? "" : "=" + version.key));
+    all.push_back(dot_of(version) + (version.key.empty() || version.key == key ? "" : "=" + version.key));
   }
-  std::sort(dots.begin(), dots.end());
-  return fmt::format("{}|{}.{}|{}|{}|{}", kind, schema, table, key, fmt::join(dots, " "),
+  return all;
+}
+
+std::string ConflictRecord::signature() const {
+  auto sorted = dots();
+  std::sort(sorted.begin(), sorted.end());
+  return fmt::format("{}|{}.{}|{}|{}|{}", kind, schema, table, key, fmt::join(sorted, " "),
                      kind == "existence" ? existence_rule : "");
 }
 
 std::vector<Value> ConflictRecord::line() const {
-  std::vector<std::string> dots;
   std::vector<std::string> names;
   auto latest = kTimeUnknown;
   Json all = Json::array();
   for (const auto& version : versions) {
-    dots.push_back(dot_of(version));
     latest = std::max(latest, version.at);
     all.push_back({{"version", all.size() + 1},
                    {"node", version.node},
@@ -89,7 +92,7 @@ std::vector<Value> ConflictRecord::line() const {
           schema,
           table,
           key,
-          format_array(dots),
+          format_array(dots()),
           format_array(names),
           all.dump(),
           outcome.dump(),

@@ -40,6 +40,8 @@ struct ConflictRecord {
   std::optional<std::size_t> existence_version;
   bool is_open = false;
 
+  /// "05f3...:4" of each version, with "=key" where it is of another row: one write may have made many rows.
+  [[nodiscard]] std::vector<std::string> dots() const;
   /// What the id is computed from; does not depend on values. What became of the row as a whole is part of it, since
   /// the same versions may come to something else once there is a write of a newer policy beside them (CONFLICTS.md
   /// C11).

@@ -464,6 +464,10 @@ bool PgConnection::clashed() const {
   return impl_->sqlstate == "23505" || impl_->sqlstate == "23P01";
 }
 
+bool PgConnection::refused_by_others() const {
+  return clashed() || impl_->sqlstate == "23503";
+}
+
 bool PgConnection::broken() const {
   return PQstatus(impl_->raw()) != CONNECTION_OK;
 }

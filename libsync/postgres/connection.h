@@ -79,6 +79,8 @@ class PgConnection {
   /// Whether the latest exec() of plain SQL that failed did so because another row has the value of a unique key, or
   /// excludes this one.
   [[nodiscard]] bool clashed() const;
+  /// The same, or for a foreign key.
+  [[nodiscard]] bool refused_by_others() const;
   [[nodiscard]] std::string user() const;    ///< the role that this session belongs to
   [[nodiscard]] int server_version() const;  ///< 150020 for 15.20
 

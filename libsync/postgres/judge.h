@@ -99,6 +99,8 @@ class Judge {
   // have seen stands for it: whatever comes after it takes its place, and nobody is told of it (CONFLICTS.md C9, C21).
   Result<void> newcomer_that_waits(JudgedRow& row, RowState& merged);
 
+  using ApartKeys = std::map<Dot, std::string>;
+
   // A newcomer's writes and the fleet's, and what comes of them: the fleet's row, if there is one; the row as it is to
   // be; and the newcomer's, if it is to be kept beside the fleet's (C15).
   struct Sides {
@@ -111,6 +113,8 @@ class Judge {
     std::optional<Write> beside;
   };
   [[nodiscard]] Sides sides_of(const RowState& merged) const;
+  Result<void> keep_beside(JudgedRow& row, const Write& beside, const Values& below, const RowState& fleet,
+                           BaseOutcome& base, ApartKeys& apart);
   Meeting meet(const JudgedRow& row, const RowState& own, const RowState& fleet);
   [[nodiscard]] Error cannot_wait(const JudgedRow& row) const;
 
@@ -136,8 +140,6 @@ class Judge {
   // other: the row as it is here, if it was made here. What the fleet knows of its own row may be forgotten, so the
   // policy in force counts.
   [[nodiscard]] std::optional<Write> made_anew(const RowState& own, const JudgedRow& row) const;
-
-  using ApartKeys = std::map<Dot, std::string>;
 
   // All hear by this what has no part in the row any more (without_apart()). It holds the row's values, since two nodes
   // may each have set apart what the other has kept, and the row would be nobody's; and has the time of what it holds,

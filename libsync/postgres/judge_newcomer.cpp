@@ -16,17 +16,9 @@ Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Count
   auto [below, base, beside] = meet(row, own, fleet);
   ApartKeys apart;
   if (beside) {
-    MBSYNC_TRY(set_apart(row, *beside, apart));
+    MBSYNC_TRY(keep_beside(row, *beside, *below, fleet, base, apart));
     if (row_is_refused(row)) {
       return {};
-    }
-    base.state = fleet;
-    base.values = below;
-    base.conflicts.clear();
-    for (const auto& [number, value] : *below) {
-      if (beside->values.at(number) != value) {
-        base.conflicts.push_back({number, true});
-      }
     }
   }
   add_base_conflict(row, below, base, apart);
@@ -76,13 +68,33 @@ std::optional<Write> Judge::made_anew(const RowState& own, const JudgedRow& row)
   return std::nullopt;
 }
 
+// The newcomer's row goes on under a key of its own, and the fleet's takes its place, at once or when it can be
+// written.
+Result<void> Judge::keep_beside(JudgedRow& row, const Write& beside, const Values& below, const RowState& fleet,
+                                BaseOutcome& base, ApartKeys& apart) {
+  MBSYNC_TRY(set_apart(row, beside, apart));
+  base.state = fleet;
+  base.values = below;
+  base.conflicts.clear();
+  for (const auto& [number, value] : below) {
+    if (beside.values.at(number) != value) {
+      base.conflicts.push_back({number, true});
+    }
+  }
+  return {};
+}
+
 Result<void> Judge::newcomer_that_waits(JudgedRow& row, RowState& merged) {
   const auto [own, fleet] = sides_of(merged);
   auto [below, base, beside] = meet(row, own, fleet);
+  ApartKeys apart;
   if (beside) {
-    return cannot_wait(row);  // it would be kept beside that row (C15), which there is none of yet
+    MBSYNC_TRY(keep_beside(row, *beside, *below, fleet, base, apart));
+    if (row_is_refused(row)) {
+      return {};
+    }
   }
-  add_base_conflict(row, below, base, {});
+  add_base_conflict(row, below, base, apart);
   merged = std::move(base.state);
   if (!row.their_row) {
     return {};

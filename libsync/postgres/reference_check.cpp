@@ -146,7 +146,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::check_deletions(bool skip_held) {
       if (!skip_held) {
         return violation(*child, *reference, row[0].c_str());
       }
-      held.push_back(Held{parent->id, row[1].c_str(), violation_text(*child, *reference, row[0].c_str())});
+      held.push_back(Held{parent->id, row[1].c_str(), violation_text(*child, *reference, row[0].c_str()), true});
     }
   }
   return held;
@@ -250,7 +250,7 @@ Result<ReferenceCheck::Keys> ReferenceCheck::lock_referenced(bool skip_held) {
         if (!skip_held) {
           return violation(*child, *reference, row[0].c_str());
         }
-        held.push_back(Held{child->id, row[0].c_str(), violation_text(*child, *reference, row[0].c_str())});
+        held.push_back(Held{child->id, row[0].c_str(), violation_text(*child, *reference, row[0].c_str()), true});
       }
     }
     if (!skip_held) {

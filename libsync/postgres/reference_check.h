@@ -18,6 +18,7 @@ class ReferenceCheck {
     int tab = 0;
     std::string key;
     std::string reason;
+    bool by_others = false;  ///< refused for what other rows are: a unique or foreign key. A rule may mend it
   };
   using Keys = std::vector<Held>;
   using Staged = std::map<int, StagedTable>;

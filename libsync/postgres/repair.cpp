@@ -17,8 +17,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-// A chain of cascades takes a round for each link; no real schema comes near this.
-constexpr int kRoundsMax = 200;
+// A chain of cascades takes a round for each link. Rows that refer to rows of their own table make long ones; what goes
+// beyond this is taken apart, and the rest of the chain comes later.
+constexpr int kRoundsMax = 1000;
 
 }  // namespace
 
@@ -172,7 +173,7 @@ Result<void> Repair::bring_in(const Table& table, const std::string& which, int 
                            stage(table).name, columns));
   MBSYNC_TRY(added);
   for (const auto& row : *added) {
-    brought_in_.emplace(RowKey{table.id, row[0].c_str()}, RowKey{because_tab, row[1].c_str()});
+    brought_in_[{table.id, row[0].c_str()}].emplace(because_tab, row[1].c_str());
   }
   return {};
 }
@@ -191,27 +192,39 @@ Result<bool> Repair::stage_row(const Table& table, const std::string& key, const
   return brought_in_.contains({table.id, key});
 }
 
-// Only what is staged without us can be left out of the next attempt: where a row was brought in, that is the one that
-// made it necessary.
+// Only what is staged without us can be left out of the next attempt: where a row was brought in, those are the ones
+// that made it necessary.
 void Repair::set_aside(const RowKey& row, const std::string& reason) {
-  unsolved_.push_back(cause_of(ReferenceCheck::Held{row.first, row.second, reason}));
+  const auto causes = causes_of(ReferenceCheck::Held{row.first, row.second, reason});
+  unsolved_.insert(unsolved_.end(), causes.begin(), causes.end());
 }
 
 void Repair::made(const Table& table, const std::string& key, const std::string& of) {
-  brought_in_[{table.id, key}] = {table.id, of};
+  brought_in_[{table.id, key}] = {{table.id, of}};
 }
 
-ReferenceCheck::Held Repair::cause_of(ReferenceCheck::Held row) const {
-  RowKey key{row.tab, row.key};
-  std::set<RowKey> seen;
-  for (auto place = brought_in_.find(key); place != brought_in_.end() && seen.insert(key).second;
-       place = brought_in_.find(key)) {
-    key = place->second;
+ReferenceCheck::Keys Repair::causes_of(const ReferenceCheck::Held& row) const {
+  const RowKey own{row.tab, row.key};
+  ReferenceCheck::Keys causes;
+  std::set<RowKey> seen{own};
+  std::vector<RowKey> open{own};
+  while (!open.empty()) {
+    const auto key = open.back();
+    open.pop_back();
+    if (const auto place = brought_in_.find(key); place != brought_in_.end()) {
+      std::copy_if(place->second.begin(), place->second.end(), std::back_inserter(open),
+                   [&](const RowKey& because) { return seen.insert(because).second; });
+      continue;
+    }
+    auto cause = row;
+    cause.tab = key.first;
+    cause.key = key.second;
+    if (!row.reason.empty() && key != own) {
+      cause.reason = fmt::format("row {} of table {}: {}", row.key, schema_.find(row.tab)->display(), row.reason);
+    }
+    causes.push_back(std::move(cause));
   }
-  if (!row.reason.empty() && key != RowKey{row.tab, row.key}) {
-    row.reason = fmt::format("row {} of table {}: {}", row.key, schema_.find(row.tab)->display(), row.reason);
-  }
-  return {key.first, key.second, row.reason};
+  return causes;
 }
 
 Result<void> Repair::note(const Table& table, const std::string& key, char op, const std::string& cols,

@@ -42,9 +42,9 @@ class Repair {
   /// A row of `table` that was made of another one's writes while rows were judged (CONFLICTS.md C15).
   void made(const Table& table, const std::string& key, const std::string& of);
 
-  /// What has to be set aside so that this row, which may have been brought in, is not touched: the staged row because
+  /// What has to be set aside so that this row, which may have been brought in, is not touched: the staged rows because
   /// of which it was, or itself.
-  [[nodiscard]] ReferenceCheck::Held cause_of(ReferenceCheck::Held row) const;
+  [[nodiscard]] ReferenceCheck::Keys causes_of(const ReferenceCheck::Held& row) const;
 
   /// After the rows are written: what was made here becomes captures, to be sealed. How many rows.
   Result<std::int64_t> capture();
@@ -76,11 +76,13 @@ class Repair {
   Result<void> bring_in(const Table& table, const std::string& which, int because_tab, const std::string& because);
   Result<bool> stage_row(const Table& table, const std::string& key, const RowKey& because);
   void set_aside(const RowKey& row, const std::string& reason);
+  Result<bool> waits_here(const Table& table, const std::string& key);
+  Result<void> wait_for(const Table& table, const UniqueKey& unique, std::set<std::string> waiting);
   Result<const TableRules*> rules_for(const Table& table, const Claim& one, const Claim& other);
   Result<bool> must_have(const Table& table, const std::string& key, const std::string& column);
   Result<bool> give_way(const Table& table, const UniqueKey& unique, Claim& loser, Claim& winner);
-  Result<void> park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
-                    const std::string& reason);
+  Result<std::string> park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+                           const std::string& reason);
   void record_clash(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner);
   Result<void> unite(const Table& table, const Claim& loser, const Claim& winner, const TableRules* rules);
   Result<void> take_counters(const Table& table, const std::string& from, const std::string& to);
@@ -108,6 +110,7 @@ class Repair {
   Result<bool> is_refused_otherwise(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<void> take_back_cascades(const RowKey& cause);
   Result<bool> take_back(const RowKey& row);
+  Result<void> note_need(const Edge& edge, const std::string& child_key);
   Result<void> revive(const Edge& edge, const std::string& child_key, const Deletion& deletion);
   Result<std::optional<Unchecked>> find_unchecked(const Edge& edge, const std::string& child_key);
   Result<void> remove(const Edge& edge, const std::string& child_key, const Deletion& deletion,
@@ -133,9 +136,9 @@ class Repair {
   std::vector<ConflictRecord> clashes_;
   std::map<std::string, ConflictRecord> records_;                      ///< by signature
   std::map<std::tuple<int, std::string, std::string>, int> suffixes_;  ///< how often a row's column was given one
-  std::map<RowKey, RowKey> brought_in_;     ///< rows that were not staged, and because of which
-  std::set<RowKey> pinned_;                 ///< rows that came back
-  std::multimap<RowKey, RowKey> cascades_;  ///< rows that went, by the deleted row because of which
+  std::map<RowKey, std::set<RowKey>> brought_in_;  ///< rows that were not staged, and because of which
+  std::set<RowKey> pinned_;                        ///< rows that came back
+  std::multimap<RowKey, RowKey> cascades_;         ///< rows that went, by the deleted row because of which
 };
 
 /// From microseconds since 1970 UTC (micros_of()).

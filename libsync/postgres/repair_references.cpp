@@ -81,6 +81,7 @@ Result<bool> Repair::mend(const Edge& edge) {
       const auto still = dangling(edge, &key);
       MBSYNC_TRY(still);
       if (still->empty()) {
+        MBSYNC_TRY(note_need(edge, key));
         continue;
       }
     }
@@ -518,19 +519,39 @@ Result<bool> Repair::take_back(const RowKey& row) {
   return true;
 }
 
+// What has come back for one row is needed by another as well.
+Result<void> Repair::note_need(const Edge& edge, const std::string& child_key) {
+  const auto rows = db_.exec(fmt::format(
+      "SELECT ps.m_key FROM {} ps, {} s WHERE s.m_key = {} AND {}", stage(*edge.parent).name, stage(*edge.child).name,
+      db_.quote(child_key),
+      equal_columns(*edge.reference, edge.parent, staged_of("s", *edge.child), staged_of("ps", *edge.parent))));
+  MBSYNC_TRY(rows);
+  for (const auto& row : *rows) {
+    if (const auto place = brought_in_.find({edge.parent->id, row[0].c_str()}); place != brought_in_.end()) {
+      place->second.emplace(edge.child->id, child_key);
+    }
+  }
+  return {};
+}
+
 // The deleted row comes back as it was, because of the row that refers to it.
 Result<void> Repair::revive(const Edge& edge, const std::string& child_key, const Deletion& deletion) {
   const auto& parent = *edge.parent;
-  const auto staged =
-      db_.exec(fmt::format("SELECT m_held FROM {} WHERE m_key = {}", stage(parent).name, db_.quote(deletion.key)));
-  MBSYNC_TRY(staged);
-  if (staged->empty()) {
-    brought_in_.emplace(RowKey{parent.id, deletion.key}, RowKey{edge.child->id, child_key});
-  } else if ((*staged)[0][0].as<bool>()) {
-    set_aside({edge.child->id, child_key},
-              fmt::format("it refers to row {} of {}, which was deleted and cannot come back now (constraint \"{}\")",
-                          deletion.key, parent.display(), edge.reference->name));
+  const auto waits = waits_here(parent, deletion.key);
+  MBSYNC_TRY(waits);
+  if (*waits) {
+    // What it is to be is known already, and is later than what it was.
+    set_aside({edge.child->id, child_key}, "");
     return {};
+  }
+  const auto staged = db_.exec(
+      fmt::format("SELECT EXISTS (SELECT FROM {} WHERE m_key = {})", stage(parent).name, db_.quote(deletion.key)));
+  MBSYNC_TRY(staged);
+  const RowKey child{edge.child->id, child_key};
+  if (const auto place = brought_in_.find({parent.id, deletion.key}); place != brought_in_.end()) {
+    place->second.insert(child);
+  } else if (!(*staged)[0][0].as<bool>()) {
+    brought_in_[{parent.id, deletion.key}].insert(child);
   }
   // A deletion that is refused is refused with all that would come of it.
   MBSYNC_TRY(take_back_cascades({parent.id, deletion.key}));

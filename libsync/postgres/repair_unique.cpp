@@ -79,11 +79,48 @@ Result<Repair::Claim> Repair::claim_of(const Table& table, const UniqueKey& uniq
   return claim;
 }
 
+// Whether news of the row has come that cannot be written yet: then how it stands here says nothing of what it is.
+Result<bool> Repair::waits_here(const Table& table, const std::string& key) {
+  const auto waits =
+      db_.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE c.unseen AND c.tab = {} AND {})", table.id,
+                           has_key("c", db_.quote(key))));
+  MBSYNC_TRY(waits);
+  return (*waits)[0][0].as<bool>();
+}
+
+// Rows that have come with the value of one that waits here wait with it, and so do those that have come with theirs.
+Result<void> Repair::wait_for(const Table& table, const UniqueKey& unique, std::set<std::string> waiting) {
+  const auto standing = standing_entries(table, unique,
+                                         fmt::format("EXISTS (SELECT FROM {} m WHERE NOT m.m_held AND {})",
+                                                     stage(table).name, TableSql(table).key_match("t", "m.m_key")));
+  const auto rows = db_.exec(fmt::format("SELECT b.k, a.k FROM {} a JOIN {} b ON a.k <> b.k{}",
+                                         staged_entries(stage(table), unique), standing, equal_entries(unique)));
+  MBSYNC_TRY(rows);
+  std::multimap<std::string, std::string> after;
+  for (const auto& row : *rows) {
+    after.emplace(row[0].c_str(), row[1].c_str());
+  }
+  std::vector<std::string> open(waiting.begin(), waiting.end());
+  while (!open.empty()) {
+    const auto key = open.back();
+    open.pop_back();
+    set_aside({table.id, key}, "");
+    const auto [from, to] = after.equal_range(key);
+    std::for_each(from, to, [&](const auto& entry) {
+      if (waiting.insert(entry.second).second) {
+        open.push_back(entry.second);
+      }
+    });
+  }
+  return {};
+}
+
 // Of two rows with one value of a unique key, the one that had it first keeps it (CONFLICTS.md C19).
 Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
   const auto pairs = clashes(table, unique);
   MBSYNC_TRY(pairs);
   std::set<std::string> changed;
+  std::set<std::string> waiting;
   for (const auto& [one, other] : *pairs) {
     if (changed.contains(one) || changed.contains(other)) {
       continue;  // perhaps they no longer clash; the next round tells
@@ -93,7 +130,15 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     const auto other_staged = stage_row(table, other, {table.id, one});
     MBSYNC_TRY(other_staged);
     if (!*one_staged || !*other_staged) {
-      set_aside({table.id, *one_staged ? one : other}, "");
+      waiting.insert(*one_staged ? one : other);
+      continue;
+    }
+    const auto one_waits = waits_here(table, one);
+    MBSYNC_TRY(one_waits);
+    const auto other_waits = waits_here(table, other);
+    MBSYNC_TRY(other_waits);
+    if (*one_waits || *other_waits) {
+      waiting.insert(*one_waits ? other : one);
       continue;
     }
     auto first = claim_of(table, unique, one);
@@ -102,29 +147,33 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     MBSYNC_TRY(second);
     auto& winner = *second < *first ? *second : *first;
     auto& loser = *second < *first ? *first : *second;
-    changed.insert(loser.key);
     const auto rules = rules_for(table, loser, winner);
     MBSYNC_TRY(rules);
     const auto rule =
         decided(*rules == nullptr ? UniqueRule::kAuto : (*rules)->unique_rule(unique.name), table, unique);
-    if (unique.exclusion) {
-      MBSYNC_TRY(park(table, unique, loser, winner, "one of the two has to be changed"));
-      continue;
-    }
-    if (rule == UniqueRule::kMerge) {
+    std::string reason = unique.exclusion            ? "one of the two has to be changed"
+                         : rule == UniqueRule::kPark ? "the policy leaves it to a person to change one of them"
+                                                     : "";
+    if (reason.empty() && rule == UniqueRule::kMerge) {
       MBSYNC_TRY(unite(table, loser, winner, *rules));
-      changed.insert(winner.key);
+      changed.insert({loser.key, winner.key});
       continue;
     }
-    if (rule == UniqueRule::kPark) {
-      MBSYNC_TRY(park(table, unique, loser, winner, "the policy leaves it to a person to change one of them"));
-      continue;
+    if (reason.empty()) {
+      const auto done = give_way(table, unique, loser, winner);
+      MBSYNC_TRY(done);
+      if (*done) {
+        changed.insert(loser.key);
+        continue;
+      }
+      reason = "neither can be given another";
     }
-    const auto done = give_way(table, unique, loser, winner);
-    MBSYNC_TRY(done);
-    if (!*done) {
-      MBSYNC_TRY(park(table, unique, loser, winner, "neither can be given another"));
-    }
+    const auto waits = park(table, unique, loser, winner, reason);
+    MBSYNC_TRY(waits);
+    changed.insert(*waits);
+  }
+  if (!waiting.empty()) {
+    MBSYNC_TRY(wait_for(table, unique, waiting));
   }
   return !changed.empty();
 }
@@ -139,9 +188,9 @@ Result<const TableRules*> Repair::rules_for(const Table& table, const Claim& one
 }
 
 // Neither row can be changed: the one that has come waits, or else the one that does not stand here with this value
-// yet.
-Result<void> Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
-                          const std::string& reason) {
+// yet. Its key is returned.
+Result<std::string> Repair::park(const Table& table, const UniqueKey& unique, const Claim& loser, const Claim& winner,
+                                 const std::string& reason) {
   const auto stands = db_.exec(fmt::format(
       "SELECT EXISTS (SELECT FROM {} a JOIN {} b ON true{} WHERE a.k = {})", staged_entries(stage(table), unique),
       standing_entries(table, unique, TableSql(table).key_match("t", db_.quote(loser.key))), equal_entries(unique),
@@ -153,7 +202,7 @@ Result<void> Repair::park(const Table& table, const UniqueKey& unique, const Cla
   record_clash(table, unique, loser, winner);
   set_aside({table.id, waits},
             fmt::format("unique key \"{}\": row {} has the same value, and {}", unique.name, stays, reason));
-  return {};
+  return waits;
 }
 
 // Whichever of the two waits on a node, the conflict is the same on all.

@@ -266,6 +266,7 @@ Result<void> Repair::refer_to(const Edge& edge, const std::string& child_key, co
                            db_.quote(child_key), db_.quote(parent_key)));
   MBSYNC_TRY(inserted);
   if (inserted->affected_rows() > 0) {
+    brought_in_[{child.id, moved_key}].emplace(child.id, child_key);
     MBSYNC_TRY(note(child, moved_key, 'I', "", cause));
   }
   before->key = child_key;

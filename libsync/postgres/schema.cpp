@@ -45,7 +45,8 @@ SELECT a.attrelid, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS 
 
 constexpr const char* kTypes = R"sql(
 SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, n.nspname = 'pg_catalog' AS builtin, t.typlen > 0 AS fixed,
-       t.typinput = 'pg_catalog.array_in'::regproc AS is_array, t.typname = 'citext' AND t.typtype = 'b' AS is_citext
+       t.typinput = 'pg_catalog.array_in'::regproc AS is_array, t.typname = 'citext' AND t.typtype = 'b' AS is_citext,
+       format_type(t.oid, NULL) AS name
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace)sql";
 
 constexpr const char* kLabels = "SELECT enumtypid, enumlabel FROM pg_enum ORDER BY enumtypid, enumsortorder";
@@ -130,6 +131,7 @@ struct Type {
   bool fixed = false;
   bool is_array = false;
   bool is_citext = false;
+  std::string name;                 // without modifiers
   std::vector<std::string> labels;  // of an enum, in its order
 };
 
@@ -292,14 +294,10 @@ Result<Schema> read_schema(PgConnection& db) {
 
   std::map<Oid, Type> type_of;
   for (const auto& row : *types) {
-    type_of[to_oid(row["oid"])] = Type{row["typtype"].c_str()[0],
-                                       to_oid(row["typbasetype"]),
-                                       std::stoi(row["typtypmod"].c_str()),
-                                       to_bool(row["builtin"]),
-                                       to_bool(row["fixed"]),
-                                       to_bool(row["is_array"]),
-                                       to_bool(row["is_citext"]),
-                                       {}};
+    type_of[to_oid(row["oid"])] =
+        Type{row["typtype"].c_str()[0], to_oid(row["typbasetype"]), std::stoi(row["typtypmod"].c_str()),
+             to_bool(row["builtin"]),   to_bool(row["fixed"]),      to_bool(row["is_array"]),
+             to_bool(row["is_citext"]), row["name"].c_str(),        {}};
   }
   for (const auto& row : *labels) {
     type_of[to_oid(row["enumtypid"])].labels.emplace_back(row["enumlabel"].c_str());
@@ -334,6 +332,8 @@ Result<Schema> read_schema(PgConnection& db) {
     const bool plain = type.kind == 'b' || type.kind == 'r' || type.kind == 'm';
     column.value_type = value_type_of(base, type);
     column.fixed_size = type.fixed;
+    column.looked_up_as = domain ? type.name : column.type;
+    column.is_enum = type.kind == 'e';
     column.user_type = domain || !type.builtin || !plain;
     constexpr Oid kNumeric = 1700;
     constexpr Oid kBpchar = 1042;

@@ -29,8 +29,12 @@ struct Column {
   ColumnNumber number = 0;  ///< mbsync's own; 0 until the registry has given it one
   int attnum = 0;           ///< PostgreSQL's, to recognise a column that was renamed
   std::string name;
-  std::string type;          ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
-  ColumnType value_type;     ///< what a rule has to know of the type; a domain's is its base type's
+  std::string type;       ///< format_type(), with modifiers: "numeric(12,2)", "public.\"Role\""
+  ColumnType value_type;  ///< what a rule has to know of the type; a domain's is its base type's
+  /// What a key's text is cast to where rows are looked up: a domain's base type, whose values need not keep the
+  /// domain's rules. A value that only other nodes allow is then one that no row here has.
+  std::string looked_up_as;
+  bool is_enum = false;      ///< or a domain over one: only texts that are labels can be cast to it
   std::string collation;     ///< quoted and qualified, for columns that have one; else empty
   bool user_type = false;    ///< not one of PostgreSQL's own: travels as text until it reaches the table, so that no
                              ///< staging table stands in the way of a migration that drops the type

@@ -80,8 +80,12 @@ std::string TableSql::key_match(std::string_view row, std::string_view key) cons
     const auto part = table_.key.size() == 1 ? fmt::format("({})", key)
                                              : fmt::format("(({})::mbsync.key{}).k{}", key, table_.key.size(), i + 1);
     const auto collate = column.collation.empty() ? std::string() : fmt::format(" COLLATE {}", column.collation);
-    condition += fmt::format("{}{} {} {}::{}{}", condition.empty() ? "" : " AND ", column_of(row, column),
-                             column.equals, part, column.type, collate);
+    const auto value = column.is_enum
+                           ? fmt::format("CASE WHEN {0} = ANY (enum_range(NULL::{1})::text[]) THEN {0}::{1} END", part,
+                                         column.looked_up_as)
+                           : fmt::format("{}::{}", part, column.looked_up_as);
+    condition += fmt::format("{}{} {} {}{}", condition.empty() ? "" : " AND ", column_of(row, column), column.equals,
+                             value, collate);
     exact = exact && column.exact;
   }
   // Where `=` takes different values for equal (citext, intervals), the text decides.

@@ -637,7 +637,7 @@ TEST_CASE("repair: a row that is refused in the moment in which the connection i
   CHECK(cut.error().kind == ErrorKind::kTransient);
   CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.parked") == "0");
   pair.b.execute("ALTER TABLE item DROP CONSTRAINT item_note_check");
-  pair.b.prepare();
+  REQUIRE(pair.b.store().refresh());
   pair.exchange();
   CHECK(pair.b.rows("item") == "(1,cut)");
 }

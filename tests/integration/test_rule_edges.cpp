@@ -627,6 +627,31 @@ TEST_CASE("newcomer: a row of the fleet that waits is the fleet's in the end, wh
   CHECK(newcomer.scalar("SELECT count(*) FROM mbsync.parked") == "0");
 }
 
+TEST_CASE(
+    "newcomer: a row that is kept beside the fleet's is there at once, also where the fleet's waits (C9, C15, C21)",
+    "[newcomer]") {
+  const std::string schema = "CREATE TABLE log (id int PRIMARY KEY, price int, note text)";
+  Three three(schema);
+  publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'log'\nkeep_both = true\n");
+  three.a.execute("INSERT INTO log VALUES (5, -1, 'fleet')");
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    REQUIRE(node->store().forget_stable());
+  }
+  PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE log ADD CHECK (price > 0)");
+  newcomer.prepare();
+  newcomer.execute("INSERT INTO log VALUES (5, 1, 'own')");
+  newcomer.pull(three.a);
+  CHECK(newcomer.scalar("SELECT string_agg(note, ' ') FROM log WHERE id <> 5") == "own");
+  CHECK(newcomer.scalar("SELECT key FROM mbsync.parked") == "5");
+  newcomer.execute("ALTER TABLE log DROP CONSTRAINT log_price_check");
+  try_parked_again(newcomer);
+  exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
+  for (auto* node : {&three.a, &three.b, &three.c, &newcomer}) {
+    CHECK(node->scalar("SELECT string_agg(concat(price, note), ' ' ORDER BY id) FROM log") == "-1fleet 1own");
+  }
+}
+
 TEST_CASE("newcomer: a row of its own that gives way to the fleet's is not mended meanwhile (C9, C19)", "[newcomer]") {
   const std::string schema = "CREATE TABLE item (id int PRIMARY KEY, code text UNIQUE, seat int NOT NULL UNIQUE)";
   Three three(schema);
@@ -641,7 +666,8 @@ TEST_CASE("newcomer: a row of its own that gives way to the fleet's is not mende
   REQUIRE(newcomer.try_pull(three.a));
   // Seat 3 is item 2's here, so item 3 waits. It would give up the code x, so item 1, which has it, waits for item 3.
   CHECK(newcomer.scalar("SELECT string_agg(item::text, ' ' ORDER BY id) FROM item") == "(2,y,3) (3,x,4)");
-  CHECK(newcomer.scalar("SELECT string_agg(key, ' ' ORDER BY key) FROM mbsync.parked") == "1 3");
+  CHECK(newcomer.scalar("SELECT string_agg(DISTINCT key, ' ' ORDER BY key) FROM mbsync.change WHERE unseen") == "1 3");
+  CHECK(newcomer.scalar("SELECT string_agg(key, ' ' ORDER BY key) FROM mbsync.parked") == "3");
   newcomer.execute("UPDATE item SET seat = 2 WHERE id = 2");
   try_parked_again(newcomer);
   exchange({&three.a, &three.b, &three.c, &newcomer}, 3);
