@@ -3,25 +3,34 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
-#include "ids.h"
+#include "announcement.h"
 #include "peer_address.h"
 #include "result.h"
 
 namespace mbsync {
 
-struct SeenPeer {
-  PeerAddress address;
-  std::optional<NodeId> node;  ///< as announced, not proved; nothing if the source does not know
+/// What one source says of one peer.
+struct Sighting {
+  std::string handle;                  ///< tells it from what else the source sees; for people as well
+  std::vector<PeerAddress> addresses;  ///< likeliest first; none while they are being looked up
+  std::optional<Announcement> said;    ///< nothing if the source does not know; never proved
+  bool operator==(const Sighting&) const = default;
 };
 
+/// Calls may come from a thread of the source's, one at a time for each source.
 class PeerListener {
  public:
   virtual ~PeerListener() = default;
-  /// Both may be called from a thread of the source's. Found again with other details: the later call counts.
-  virtual void peer_found(const SeenPeer& peer) = 0;
-  virtual void peer_lost(const SeenPeer& peer) = 0;
+  /// Found again under the same handle: the later call counts.
+  virtual void peer_found(std::string_view source, const Sighting& sighting) = 0;
+  virtual void peer_lost(std::string_view source, const std::string& handle) = 0;
+  /// Whether the source works. One that fails has lost what it has seen, and goes on trying by itself.
+  virtual void source_works(std::string_view source) = 0;
+  virtual void source_fails(std::string_view source, const Error& why) = 0;
 };
 
 class PeerSource {
@@ -30,7 +39,9 @@ class PeerSource {
   /// One word for status and log: "static", "mdns".
   [[nodiscard]] virtual std::string_view name() const = 0;
   /// Tells `listener`, which must live until stop(), of every peer, at once or whenever it turns up.
-  virtual Result<void> start(PeerListener& listener) = 0;
+  virtual void start(PeerListener& listener) = 0;
+  /// The addresses under this handle do not lead to the peer: they are looked up again, if there is a way. Any thread.
+  virtual void look_again(const std::string& /*handle*/) {}
   /// Returns when no further call will come. Harmless when repeated, or before start().
   virtual void stop() = 0;
 };

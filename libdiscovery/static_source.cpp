@@ -13,11 +13,11 @@ StaticSource::StaticSource(std::vector<PeerAddress> peers) {
   }
 }
 
-Result<void> StaticSource::start(PeerListener& listener) {
+void StaticSource::start(PeerListener& listener) {
   for (const auto& peer : peers_) {
-    listener.peer_found(SeenPeer{peer, std::nullopt});
+    listener.peer_found(kName, Sighting{to_string(peer), {peer}, std::nullopt});
   }
-  return {};
+  listener.source_works(kName);
 }
 
 }  // namespace mbsync

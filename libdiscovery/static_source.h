@@ -9,11 +9,13 @@ namespace mbsync {
 
 class StaticSource : public PeerSource {
  public:
+  static constexpr std::string_view kName = "static";
+
   explicit StaticSource(std::vector<PeerAddress> peers);
 
-  [[nodiscard]] std::string_view name() const override { return "static"; }
+  [[nodiscard]] std::string_view name() const override { return kName; }
   /// Calls the listener once per address, in the order of the list, before it returns.
-  Result<void> start(PeerListener& listener) override;
+  void start(PeerListener& listener) override;
   void stop() override {}
 
  private:

@@ -15,7 +15,7 @@ inline constexpr std::uint16_t kDefaultSyncPort = 8765;
 struct PeerAddress {
   std::string host;  ///< a name or an IP address, IPv6 without brackets
   std::uint16_t port = kDefaultSyncPort;
-  auto operator<=>(const PeerAddress&) const = default;
+  auto operator<=>(const PeerAddress&) const = default;  // NOLINT(modernize-use-nullptr): mistakes the 0 of <=>
 };
 
 /// "host:port", an IPv6 address in brackets: "[::1]:8765".

@@ -340,8 +340,9 @@ class PgStore::Impl::Pull : public PullSession {
       applied_ = !report->outdated;
       schema_outdated = report->schema_outdated;
       const auto& header = stage_->received();
-      outcome = ApplyOutcome{report->rows,   report->merged,  report->conflicts,  report->set_aside,
-                             report->parked, report->missing, report->may_settle, report->outdated || header.ask_again};
+      outcome = ApplyOutcome{header.sender,     report->rows,       report->merged,
+                             report->conflicts, report->set_aside,  report->parked,
+                             report->missing,   report->may_settle, report->outdated || header.ask_again};
       if (report->outdated) {
         return {};
       }

@@ -31,6 +31,7 @@ struct PrepareReport {
 };
 
 struct ApplyOutcome {
+  Member sender;  ///< who answered
   std::int64_t rows = 0;
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;

@@ -20,6 +20,8 @@ constexpr std::int64_t kPortMax = 65535;
 constexpr std::int64_t kIntervalMin = 100;
 constexpr std::int64_t kIntervalMax = std::int64_t{24} * 60 * 60 * 1000;
 constexpr std::int64_t kRetentionDaysMax = 36500;
+constexpr std::int64_t kLivePeersMin = 2;
+constexpr std::int64_t kLivePeersMax = 64;
 constexpr const char* kNameless = "node";      // where the host has no name either
 constexpr std::size_t kNodeNameBytesMax = 63;  // a DNS label, as announced on the network
 
@@ -148,6 +150,27 @@ Result<void> apply_conflict_retention(const Values& values, Config& config) {
   return {};
 }
 
+std::string_view to_string(Discovery discovery) {
+  return discovery == Discovery::kOn ? "on" : discovery == Discovery::kOff ? "off" : "auto";
+}
+
+Result<void> apply_discovery(const Values& values, Config& config) {
+  for (const auto discovery : {Discovery::kAuto, Discovery::kOn, Discovery::kOff}) {
+    if (values.front() == to_string(discovery)) {
+      config.discovery = discovery;
+      return {};
+    }
+  }
+  return must(fmt::format("auto, on or off, not '{}'", values.front()));
+}
+
+Result<void> apply_live_peers(const Values& values, Config& config) {
+  const auto number = whole_number(values.front(), kLivePeersMin, kLivePeersMax, "");
+  MBSYNC_TRY(number);
+  config.live_peers = static_cast<std::size_t>(*number);
+  return {};
+}
+
 // In the order of ConfigKey.
 constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"database_url", "DATABASE_URL", "", FileEntry::Type::kText, "a string", apply_database_url},
@@ -163,6 +186,9 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"bind_address", "SYNC_BIND", "--bind", FileEntry::Type::kText, "a string", apply_bind_address},
     {"conflict_retention_days", "SYNC_CONFLICT_RETENTION_DAYS", "", FileEntry::Type::kInteger,
      "a whole number of days from 0 (for ever) to 36500", apply_conflict_retention},
+    {"discovery", "SYNC_DISCOVERY", "--discovery", FileEntry::Type::kText, "a string: auto, on or off",
+     apply_discovery},
+    {"live_peers", "SYNC_LIVE_PEERS", "", FileEntry::Type::kInteger, "a whole number from 2 to 64", apply_live_peers},
 }};
 
 const Setting& setting(ConfigKey key) {
@@ -404,6 +430,11 @@ Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem:
   return sources;
 }
 
+bool Config::discovers() const {
+  const bool loopback = bind_address == "::1" || bind_address == "localhost" || bind_address.starts_with("127.");
+  return discovery == Discovery::kOn || (discovery == Discovery::kAuto && !loopback);
+}
+
 std::vector<EffectiveSetting> effective_settings(const Config& config) {
   const std::array<std::string, kConfigKeys> values{
       config.database_url.display,
@@ -416,6 +447,8 @@ std::vector<EffectiveSetting> effective_settings(const Config& config) {
       fmt::format("{}", fmt::join(config.peers, ", ")),
       config.bind_address,
       std::to_string(config.conflict_retention_days),
+      std::string{to_string(config.discovery)},
+      std::to_string(config.live_peers),
   };
   std::vector<EffectiveSetting> result;
   for (std::size_t i = 0; i < kConfigKeys; ++i) {

@@ -44,8 +44,17 @@ enum class ConfigKey {
   kPeers,              ///< peers, SYNC_PEERS (comma between), --peer (repeated)
   kBindAddress,        ///< bind_address, SYNC_BIND, --bind
   kConflictRetention,  ///< conflict_retention_days, SYNC_CONFLICT_RETENTION_DAYS
+  kDiscovery,          ///< discovery, SYNC_DISCOVERY, --discovery
+  kLivePeers,          ///< live_peers, SYNC_LIVE_PEERS
 };
-inline constexpr std::size_t kConfigKeys = 10;
+inline constexpr std::size_t kConfigKeys = 12;
+
+/// Whether peers are looked for on the local network, and this node is announced there.
+enum class Discovery {
+  kAuto,  ///< unless the node listens on a loopback address only, where no other machine could reach it
+  kOn,
+  kOff,
+};
 
 struct Config {
   DatabaseUrl database_url;  ///< holds the password
@@ -54,16 +63,19 @@ struct Config {
   std::chrono::milliseconds interval{30000};  ///< the safety net between exchanges; live peers hear of writes at once
   LogLevel log_level = LogLevel::kInfo;
   std::filesystem::path data_dir = "data/sync";
-  std::string node_name;           ///< default: the host's name
-  std::vector<std::string> peers;  ///< "host:port", checked, without duplicates
-  std::string bind_address = "0.0.0.0";
+  std::string node_name;             ///< default: the host's name
+  std::vector<std::string> peers;    ///< "host:port", checked, without duplicates
+  std::string bind_address = "::";   ///< every address of this machine, IPv4 as well
   int conflict_retention_days = 90;  ///< how long conflicts that are decided stay on record; 0: for ever
+  Discovery discovery = Discovery::kAuto;
+  std::size_t live_peers = 8;  ///< how many peers are listened to at most; the others are visited now and then
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets
   std::array<std::string, kConfigKeys> sources{};  ///< "default", "mbsync.toml:3", "environment", "--port"
 
   [[nodiscard]] const std::string& source(ConfigKey key) const { return sources[static_cast<std::size_t>(key)]; }
+  [[nodiscard]] bool discovers() const;  ///< what `discovery` comes to
   [[nodiscard]] std::filesystem::path log_file() const { return data_dir / "sync-service.log"; }
 };
 

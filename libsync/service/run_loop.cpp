@@ -13,14 +13,16 @@
 #include <utility>
 #include <vector>
 
+#include "dns_sd_source.h"
 #include "fleet_key.h"
-#include "http_client.h"
 #include "http_server.h"
 #include "log.h"
 #include "pace.h"
+#include "peer_directory.h"
+#include "peers.h"
 #include "pg_store.h"
 #include "process_tag.h"
-#include "protocol_limits.h"
+#include "shared_state.h"
 #include "static_source.h"
 #include "stop_signal.h"
 #include "tuning.h"
@@ -30,26 +32,21 @@ namespace {
 
 constexpr LogDomain kDomain{"run"};
 constexpr LogDomain kPeerDomain{"peer"};
+/// Of what tells this process from others with the same identity.
+constexpr std::size_t kStartDigits = 8;
 
 using Clock = std::chrono::steady_clock;
 
-struct Shared {
-  explicit Shared(PgStore& database) : store(database) {}
-  PgStore& store;
-  std::atomic<bool> reports_changed{true};
-  std::atomic<bool> schema_suspect{false};  // a statement failed in a way that a changed table explains
-  std::atomic<bool> rows_set_aside{true};   // some may be, so look soon
-};
-
 class Answers : public PullService {
  public:
-  explicit Answers(Shared& shared) : shared_(shared) {}
+  Answers(SharedState& shared, PeerHealth& health) : shared_(shared), health_(health) {}
 
   Result<void> accept(const PullRequest& request, std::string_view remote_address) override {
     auto accepted = shared_.store.accept(request);
     const std::string sender =
         fmt::format("{} {} {}", remote_address, to_string(request.sender.id), request.sender.name);
     if (accepted) {
+      health_.asked(request.sender.id, Clock::now());
       refused_.forget(sender);
     } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
       log_warning(kPeerDomain, "request refused from={} peer={} reason={}", remote_address,
@@ -81,146 +78,10 @@ class Answers : public PullService {
   }
 
  private:
-  Shared& shared_;
+  SharedState& shared_;
+  PeerHealth& health_;
   SenderAnnouncer refused_;
   SenderAnnouncer unanswered_;
-};
-
-// Pulls from one peer for as long as the node runs.
-class PeerLoop {
- public:
-  PeerLoop(Shared& shared, PeerAddress address, const FleetKey& key, milliseconds interval,
-           const std::string& process_tag)
-      : shared_(shared),
-        name_(to_string(address)),
-        client_(std::move(address), key, PeerPatience{}, process_tag),
-        // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
-        wait_for_news_(std::min(interval, milliseconds{kWaitMsMax})) {}
-
-  void run(const std::stop_token& stop) {
-    Pause pause(stop);
-    while (!stop.stop_requested()) {
-      const auto pulled = pull_whatever_happens(stop, pause);
-      if (pulled) {
-        backoff_.reset();
-        continue;
-      }
-      if (client_.leads_to_itself()) {
-        session_.reset();  // with what it keeps from being forgotten
-        log_info(kPeerDomain, "this address is the node's own, so it is left out peer={}", name_);
-        return;
-      }
-      if (!stop.stop_requested()) {
-        give_up(pulled.error());
-        pause(backoff_.next());
-      }
-    }
-  }
-
-  void stop() { client_.stop(); }
-
- private:
-  void give_up(const Error& error) {
-    session_.reset();
-    wait_ = false;
-    ask_again_.reset();
-    if (announcer_.is_news(error.text())) {
-      log_warning(kPeerDomain, "not in step peer={} reason={}", name_, log_value(error.text()));
-    }
-    if (error.kind == ErrorKind::kRejected) {
-      shared_.schema_suspect = true;
-    }
-  }
-
-  // An exception that left the thread would end the node; a shortage that lasts only a moment is its likeliest cause.
-  Result<void> pull_whatever_happens(const std::stop_token& stop, Pause& pause) {
-    try {
-      return pull(stop, pause);
-    } catch (const std::exception& thrown) {
-      return Error{ErrorKind::kTransient, fmt::format("pulling failed: {}", thrown.what()),
-                   "it is tried again; if this goes on, look at the memory and at the limits of this machine"};
-    }
-  }
-
-  // The answer could not be taken, and the next one perhaps can.
-  void ask_again(Pause& pause) {
-    const auto next = ask_again_.next(Clock::now());
-    log_debug(kPeerDomain, "answer out of date, asking again peer={}", name_);
-    if (next.overdue) {
-      const std::string reason = fmt::format(
-          "waits until {0} has joined the fleet; {0} must be able to reach this fleet itself: check its --peer / "
-          "SYNC_PEERS and the firewall",
-          name_);
-      if (announcer_.is_news(reason)) {
-        log_warning(kPeerDomain, "not in step peer={} reason={}", name_, log_value(reason));
-      }
-    }
-    pause(next.wait);
-    wait_ = false;
-  }
-
-  Result<void> pull(const std::stop_token& stop, Pause& pause) {
-    if (!session_) {
-      auto session = shared_.store.open_pull(name_);
-      MBSYNC_TRY(session);
-      session_ = std::move(*session);
-    }
-    const auto request = session_->ask(wait_ ? wait_for_news_ : milliseconds{0});
-    MBSYNC_TRY(request);
-    MBSYNC_TRY(client_.pull(*request, session_->sink()));
-    for (int tries = 1;; ++tries) {
-      const auto started = Clock::now();
-      const auto applied = session_->apply();
-      if (applied) {
-        if (applied->ask_again) {
-          ask_again(pause);
-          return {};
-        }
-        ask_again_.reset();
-        wait_ = true;
-        shared_.reports_changed = true;
-        if (announcer_.is_news("")) {
-          log_info(kPeerDomain, "in step peer={}", name_);
-        }
-        if (applied->missing > 0) {
-          log_warning(kPeerDomain,
-                      "rows with unsent writes are gone, removed with triggers switched off; the peer's stand peer={} "
-                      "rows={}",
-                      name_, applied->missing);
-        }
-        if (applied->set_aside > 0 || applied->may_settle) {
-          shared_.rows_set_aside = true;
-        }
-        for (const auto& row : applied->parked) {
-          log_warning(kPeerDomain, "a row cannot be written here and is parked, it is tried again peer={} what={}",
-                      name_, log_value(row));
-        }
-        if (applied->rows > 0) {
-          log_debug(kPeerDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name_,
-                    applied->rows, applied->merged, applied->conflicts, applied->set_aside,
-                    std::chrono::duration_cast<milliseconds>(Clock::now() - started).count());
-        }
-        return {};
-      }
-      if (applied.error().kind != ErrorKind::kTransient || tries == kApplyTries || !session_->usable() ||
-          stop.stop_requested()) {
-        return applied.error();
-      }
-      log_debug(kPeerDomain, "trying again peer={} tries={} reason={}", name_, tries,
-                log_value(applied.error().text()));
-      pause(kApplyPause * tries);
-    }
-  }
-
-  Shared& shared_;
-  std::string name_;
-  PeerClient client_;
-  milliseconds wait_for_news_;
-  bool wait_ = false;  // the first question after a (re)connection is answered at once: both sides learn of each other
-  std::unique_ptr<PullSession> session_;
-  Backoff backoff_;
-  AskAgainPace ask_again_;
-  Announcer announcer_;
 };
 
 // From the moment of a stop on, or of call(), gives up whatever the database is doing, again and again while the object
@@ -259,42 +120,6 @@ class Interrupter {
   std::stop_callback<std::function<void()>> on_stop_;
 };
 
-// The peers and the threads that pull from them. However it comes to its end, no thread is left behind.
-class Peers {
- public:
-  Peers(Interrupter& interrupter, const std::stop_token& stop)
-      : interrupter_(interrupter), on_stop_(stop, [this] { end_.request_stop(); }) {}
-  ~Peers() { stop(); }
-  Peers(const Peers&) = delete;
-  Peers& operator=(const Peers&) = delete;
-
-  void add(std::unique_ptr<PeerLoop> peer) {
-    loops_.push_back(std::move(peer));
-    threads_.emplace_back([loop = loops_.back().get(), stop = end_.get_token()] { loop->run(stop); });
-  }
-
-  // Does not wait.
-  void ask_to_stop() {
-    end_.request_stop();
-    interrupter_.call();
-    for (const auto& loop : loops_) {
-      loop->stop();
-    }
-  }
-
-  void stop() {
-    ask_to_stop();
-    threads_.clear();
-  }
-
- private:
-  Interrupter& interrupter_;
-  std::stop_source end_;  // beside the node's own stop, which is not asked for where the node fails
-  std::vector<std::unique_ptr<PeerLoop>> loops_;
-  std::vector<std::jthread> threads_;
-  std::stop_callback<std::function<void()>> on_stop_;
-};
-
 class Node {
  public:
   Node(const Config& config, const std::stop_token& stop)
@@ -310,32 +135,55 @@ class Node {
       return ended();
     }
 
-    Answers answers(shared_);
+    PeerHealth health;
+    Answers answers(shared_, health);
     HttpServerOptions options;
     options.bind_address = config_.bind_address;
     options.port = config_.port;
     options.spool_directory = config_.data_dir;
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
     options.process_tag = make_process_tag();
-    HttpServer server(options, *key, answers);
-    if (auto started = server.start(); !started) {
+    auto server = std::make_unique<HttpServer>(options, *key, answers);
+    auto started = server->start();
+    if (!started && config_.source(ConfigKey::kBindAddress) == "default") {
+      // A machine without IPv6.
+      options.bind_address = "0.0.0.0";
+      server = std::make_unique<HttpServer>(options, *key, answers);
+      started = server->start();
+    }
+    if (!started) {
       return started.error().about(ErrorArea::kPort);
     }
-    log_info(kDomain, "listening address={} port={}", config_.bind_address, server.port());
+    log_info(kDomain, "listening address={} port={}", options.bind_address, server->port());
 
-    Peers peers(interrupter, stop_);
+    const auto start = make_process_tag().substr(0, kStartDigits);
+    PeerDirectory directory(store_.self().id, start);
+    PeerContext context{
+        shared_, directory, health, *key, config_.interval, options.process_tag, [&] { interrupter.call(); }};
+    Peers peers(context, store_.self().id, config_.live_peers);
+    peers_ = &peers;
+    std::vector<PeerAddress> named;
     for (const auto& text : config_.peers) {
       auto address = parse_peer_address(text);
       MBSYNC_TRY(address);
-      peers.add(std::make_unique<PeerLoop>(shared_, *address, *key, config_.interval, options.process_tag));
+      named.push_back(std::move(*address));
+    }
+    peers.add(std::make_unique<StaticSource>(std::move(named)));
+    if (config_.discovers()) {
+      DnsSdSource::Options service;
+      service.name = config_.node_name;
+      service.port = server->port();
+      service.announcement = Announcement{kProtocolVersion, store_.self().id, "", start};
+      peers.add(std::make_unique<DnsSdSource>(std::move(service)));
     }
 
     watch();
 
     log_info(kDomain, "stopping");
     peers.ask_to_stop();
-    server.stop();
+    server->stop();
     peers.stop();
+    peers_ = nullptr;
     return ended();
   }
 
@@ -462,6 +310,7 @@ class Node {
       } else {
         last_seal = now;
       }
+      peers_->look_after();
       settle(now);
       if (shared_.reports_changed && now - last_forget >= kForgetEvery) {
         shared_.reports_changed = false;
@@ -542,7 +391,8 @@ class Node {
   std::stop_token stop_;
   Pause pause_;
   PgStore store_;
-  Shared shared_;
+  SharedState shared_;
+  Peers* peers_ = nullptr;  // while it watches
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
   std::set<std::string> unusable_;  // functions of the policy

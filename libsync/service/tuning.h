@@ -33,6 +33,17 @@ inline constexpr milliseconds kSettleMax{1000};
 /// to have changed.
 inline constexpr milliseconds kRefreshEvery{10'000};
 
+/// How often it is looked after which peers to listen to, although nothing has changed: addresses that were left out
+/// for a while come back.
+inline constexpr milliseconds kPeersEvery{10'000};
+/// How many of the peers that are not listened to are visited in SYNC_INTERVAL, and how long one visit may take before
+/// it is the next one's turn: what it has not brought by then, those bring that are listened to.
+inline constexpr int kVisitsEachInterval = 4;
+inline constexpr milliseconds kVisitFor{60'000};
+/// So many addresses of which nobody knows who is there are tried at a time, beside the peers that are listened to:
+/// those of the configuration, before they have answered.
+inline constexpr std::size_t kUnknownPeersMax = 32;
+
 /// Waiting after a failure, doubled each time: first and longest. A machine that comes back is seen within the longest.
 inline constexpr milliseconds kBackoffFirst{200};
 inline constexpr milliseconds kBackoffMax{5000};

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <optional>
+#include <utility>
 
 #include "process_tag.h"
 #include "psk_tls.h"
@@ -15,6 +18,7 @@
 namespace mbsync {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr const char* kPullPath = "/sync/v1/pull";
@@ -24,6 +28,8 @@ constexpr const char* kRequestType = "application/json";
 /// are nobody's business, and need no quoting.
 constexpr const char* kHostName = "mbsync";
 constexpr int kStatusOk = 200;
+/// Each of several addresses has at least so long: a packet that is lost is sent again after a second.
+constexpr milliseconds kConnectMin{1'200};
 
 Error cancelled() {
   return Error{ErrorKind::kCancelled, "asked to stop", ""};
@@ -32,9 +38,9 @@ Error cancelled() {
 /// httplib's client with its own sockets and TLS taken out: it writes a request to a stream and reads the answer.
 class PskClient : public httplib::ClientImpl {
  public:
-  PskClient(PeerAddress address, SSL_CTX& tls, PeerPatience patience, StopCheck stopped)
-      : httplib::ClientImpl(kHostName, address.port),
-        address_(std::move(address)),
+  PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, PeerPatience patience, StopCheck stopped)
+      : httplib::ClientImpl(kHostName, kDefaultSyncPort),
+        addresses_(std::move(addresses)),
         tls_(&tls),
         patience_(patience),
         stopped_(std::move(stopped)) {
@@ -51,6 +57,17 @@ class PskClient : public httplib::ClientImpl {
     bool answered = false;         ///< at least one byte came back
     std::optional<Error> failure;  ///< why not, if it was the connection
   };
+
+  void set_addresses(std::vector<PeerAddress> addresses) {
+    const std::lock_guard lock(mutex_);
+    addresses_ = std::move(addresses);
+  }
+  [[nodiscard]] const std::optional<PeerAddress>& reached() const { return reached_; }
+  /// For messages.
+  [[nodiscard]] std::string name() {
+    const std::lock_guard lock(mutex_);
+    return reached_ ? to_string(*reached_) : addresses_.empty() ? "without address" : to_string(addresses_.front());
+  }
 
   Outcome exchange(httplib::Request& request) {
     outcome_ = {};
@@ -80,27 +97,73 @@ class PskClient : public httplib::ClientImpl {
   void limit_to_next_piece() { stream_->limit_reads(CPPHTTPLIB_RECV_BUFSIZ + tuning::kHttpHeadBytesMax); }
 
   bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
-    auto connected = connect();
-    if (!connected) {
-      outcome_.failure = connected.error();
+    const auto candidates = in_order();
+    if (candidates.empty()) {
+      outcome_.failure = Error{ErrorKind::kTransient, "no address of it is known",
+                               "it has to be seen on the local network, or be named with --peer"};
       error = httplib::Error::Connection;
       return false;
     }
-    auto secured = connect_tls(*tls_, *connected, steady_clock::now() + patience_.handshake, stopped_);
-    if (!secured) {
-      outcome_.failure = secured.error();
-      error = httplib::Error::SSLConnection;
-      return false;
+    const auto each = std::max<milliseconds>(patience_.connect / static_cast<int>(candidates.size()), kConnectMin);
+    std::vector<std::pair<PeerAddress, Error>> failures;
+    for (const auto& address : candidates) {
+      auto secured = secure(address, std::min(each, patience_.connect), out);
+      if (secured) {
+        reached_ = address;
+        outcome_.fresh = true;
+        return true;
+      }
+      failures.emplace_back(address, secured.error());
+      if (secured.error().kind == ErrorKind::kCancelled) {
+        break;
+      }
     }
-    outcome_.fresh = true;
-    out.sock = connected->release();
-    out.ssl = secured->release();
-    return true;
+    outcome_.failure = summed_up(failures);
+    error = httplib::Error::Connection;
+    return false;
   }
 
-  Result<mbsync::Socket> connect() {
-    const auto deadline = steady_clock::now() + patience_.connect;
-    const auto endpoints = resolver_.resolve(address_.host, address_.port, deadline, stopped_);
+  /// The one that answered last comes first, since a machine that has moved is the exception.
+  std::vector<PeerAddress> in_order() {
+    std::vector<PeerAddress> all;
+    {
+      const std::lock_guard lock(mutex_);
+      all = addresses_;
+    }
+    if (reached_) {
+      std::stable_partition(all.begin(), all.end(), [&](const PeerAddress& it) { return it == *reached_; });
+    }
+    return all;
+  }
+
+  Result<void> secure(const PeerAddress& address, milliseconds patience, Socket& out) {
+    auto connected = connect(address, patience);
+    MBSYNC_TRY(connected);
+    auto secured = connect_tls(*tls_, *connected, steady_clock::now() + patience_.handshake, stopped_);
+    MBSYNC_TRY(secured);
+    out.sock = connected->release();
+    out.ssl = secured->release();
+    return {};
+  }
+
+  /// Of several addresses each is named, and what a person can do something about decides what kind of failure it is.
+  static Error summed_up(const std::vector<std::pair<PeerAddress, Error>>& failures) {
+    const auto worst = std::find_if(failures.begin(), failures.end(),
+                                    [](const auto& failure) { return failure.second.kind != ErrorKind::kTransient; });
+    Error error = (worst == failures.end() ? failures.front() : *worst).second;
+    if (failures.size() > 1 && error.kind != ErrorKind::kCancelled) {
+      std::string all;
+      for (const auto& [address, failure] : failures) {
+        all += fmt::format("{}{}: {}", all.empty() ? "" : "; ", to_string(address), failure.message);
+      }
+      error.message = all;
+    }
+    return error;
+  }
+
+  Result<mbsync::Socket> connect(const PeerAddress& address, milliseconds patience) {
+    const auto deadline = steady_clock::now() + patience;
+    const auto endpoints = resolver_.resolve(address.host, address.port, deadline, stopped_);
     if (!endpoints) {
       return endpoints.error();
     }
@@ -137,7 +200,9 @@ class PskClient : public httplib::ClientImpl {
     }
   }
 
-  const PeerAddress address_;
+  std::mutex mutex_;
+  std::vector<PeerAddress> addresses_;  // guarded by mutex_
+  std::optional<PeerAddress> reached_;
   SSL_CTX* tls_;
   const PeerPatience patience_;
   const StopCheck stopped_;
@@ -205,9 +270,8 @@ class Receiver {
 }  // namespace
 
 struct PeerClient::Impl {
-  Impl(PeerAddress peer, FleetKey fleet_key, PeerPatience patience, std::string own_tag)
-      : name(to_string(peer)),
-        key(std::move(fleet_key)),
+  Impl(std::vector<PeerAddress> peer, FleetKey fleet_key, PeerPatience patience, std::string own_tag)
+      : key(std::move(fleet_key)),
         process_tag(std::move(own_tag)),
         tls(make_client_context(key)),
         http(std::move(peer), *tls, patience, [this] { return stopped.load(); }) {}
@@ -215,9 +279,8 @@ struct PeerClient::Impl {
   Result<void> pull(const PullRequest& request, PullSink& sink);
   /// One try. `again` is set if the connection turned out to have been closed while it was idle.
   Result<void> pull_once(const std::string& body, PullSink& sink, bool& again);
-  [[nodiscard]] Error about_peer(const Error& error) const { return error.in(fmt::format("peer '{}'", name)); }
+  [[nodiscard]] Error about_peer(const Error& error) { return error.in(fmt::format("peer '{}'", http.name())); }
 
-  const std::string name;
   const FleetKey key;
   const std::string process_tag;
   bool to_itself = false;
@@ -288,11 +351,17 @@ Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) 
   return result;
 }
 
-PeerClient::PeerClient(PeerAddress address, FleetKey key, PeerPatience patience, std::string process_tag)
-    : impl_(std::make_unique<Impl>(std::move(address), std::move(key), patience, std::move(process_tag))) {}
+PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKey key, PeerPatience patience, std::string process_tag)
+    : impl_(std::make_unique<Impl>(std::move(addresses), std::move(key), patience, std::move(process_tag))) {}
 PeerClient::~PeerClient() = default;
 Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
   return impl_->pull(request, sink);
+}
+void PeerClient::set_addresses(std::vector<PeerAddress> addresses) {
+  impl_->http.set_addresses(std::move(addresses));
+}
+std::optional<PeerAddress> PeerClient::reached() const {
+  return impl_->http.reached();
 }
 bool PeerClient::leads_to_itself() const {
   return impl_->to_itself;

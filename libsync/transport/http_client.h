@@ -1,11 +1,14 @@
-// Pulls from one peer. One thread uses pull(); stop() may come from any other.
+// Pulls from one peer, at whichever of its addresses answers. One thread uses pull(); stop() and set_addresses() may
+// come from any other.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fleet_key.h"
 #include "peer_address.h"
@@ -16,6 +19,7 @@ namespace mbsync {
 /// How long a client puts up with a peer that says nothing.
 struct PeerPatience {
   /// A TCP connection takes milliseconds on a LAN and half a second across continents; after this the peer is away.
+  /// Shared out among its addresses, a second each at least.
   std::chrono::milliseconds connect{5'000};
   std::chrono::milliseconds handshake{5'000};
   /// In the middle of an exchange. A busy peer pings every two seconds, so this is five pings lost.
@@ -24,8 +28,10 @@ struct PeerPatience {
 
 class PeerClient {
  public:
-  /// `process_tag`: see process_tag.h; empty: none.
-  PeerClient(PeerAddress address, FleetKey key, PeerPatience patience = {}, std::string process_tag = "");
+  /// `addresses`: tried in this order, beginning with the one that answered last. `process_tag`: see process_tag.h;
+  /// empty: none.
+  PeerClient(std::vector<PeerAddress> addresses, FleetKey key, PeerPatience patience = {},
+             std::string process_tag = "");
   ~PeerClient();
   PeerClient(const PeerClient&) = delete;
   PeerClient& operator=(const PeerClient&) = delete;
@@ -36,6 +42,12 @@ class PeerClient {
   /// words; the handshake failed: another key or not mbsync), `corrupt` (garbled or over a limit), the sink's own
   /// error, `cancelled` after stop(). Keeps the connection for the next pull.
   Result<void> pull(const PullRequest& request, PullSink& sink);
+
+  /// From the next connection on; a connection that works stays.
+  void set_addresses(std::vector<PeerAddress> addresses);
+
+  /// Where the last connection led to; nothing before the first. For the thread that pulls.
+  [[nodiscard]] std::optional<PeerAddress> reached() const;
 
   /// The last pull was answered by the server of this very process, so the address is this node's own. For the thread
   /// that pulls.

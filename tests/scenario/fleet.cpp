@@ -121,7 +121,7 @@ ChildOptions clean_options(std::vector<std::string> arguments,
   options.environment = std::move(environment);
   options.working_directory = working_directory;
   options.unset = {"DATABASE_URL",  "SYNC_REGISTRATION_KEY", "SYNC_PORT",  "SYNC_INTERVAL", "LOG_LEVEL",
-                   "SYNC_DATA_DIR", "SYNC_NODE_NAME",        "SYNC_PEERS", "SYNC_BIND"};
+                   "SYNC_DATA_DIR", "SYNC_NODE_NAME",        "SYNC_PEERS", "SYNC_BIND",     "SYNC_DISCOVERY"};
   return options;
 }
 
@@ -178,7 +178,14 @@ void Node::start() {
   std::error_code missing;
   const auto size = fs::file_size(log_file_, missing);
   log_start_ = missing ? 0 : size;
-  process_.emplace(mbsync_program(), std::move(options));
+  if (launcher_.empty()) {
+    process_.emplace(mbsync_program(), std::move(options));
+    return;
+  }
+  auto& all = options.arguments;
+  all.insert(all.begin(), mbsync_program());
+  all.insert(all.begin(), launcher_.begin() + 1, launcher_.end());
+  process_.emplace(launcher_.front(), std::move(options));
 }
 
 void Node::start_ready() {

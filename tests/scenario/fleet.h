@@ -33,7 +33,7 @@ using std::chrono::seconds;
 /// What the issue allows between the signal and the end.
 inline constexpr milliseconds kStopBound{5000};
 /// Memory of a process whatever it carries.
-inline constexpr std::size_t kResidentKibMax = 200 * 1024;
+inline constexpr std::size_t kResidentKibMax = std::size_t{200} * 1024;
 
 bool long_form();
 /// With a sanitizer everything is slower and larger: bounds of time and memory say nothing about the product then.
@@ -58,6 +58,9 @@ class Node {
   void add_peer(std::uint16_t port) { peers_.push_back(port); }
   /// Added to, or in place of, what the node is given otherwise; an empty value takes it away.
   void set(const std::string& variable, const std::string& value);
+
+  /// What stands in front of the program from the next start on: LanHost::launcher().
+  void launch_by(std::vector<std::string> launcher) { launcher_ = std::move(launcher); }
 
   /// Starts `mbsync run` and returns at once.
   void start();
@@ -91,6 +94,7 @@ class Node {
   std::uint16_t port_;
   std::vector<std::uint16_t> peers_;
   std::vector<std::pair<std::string, std::string>> environment_;
+  std::vector<std::string> launcher_;
   std::uintmax_t log_start_ = 0;
   std::optional<ChildProcess> process_;
 };

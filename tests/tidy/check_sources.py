@@ -29,7 +29,7 @@ IMPURE_CALLS = re.compile(r"\b(system_clock|steady_clock|high_resolution_clock|r
 DOORS = (
     (re.compile(r"^(pqxx/|pqxx$|libpq)"), ("libsync/postgres",)),
     (re.compile(r"^httplib"), ("libsync/transport",)),
-    (re.compile(r"^dns_sd"), ("libdiscovery",)),
+    (re.compile(r"^dns_sd\.h$"), ("libdiscovery",)),
     (re.compile(r"^spdlog/"), ("libsync/service/log.cpp",)),
     (re.compile(r"^CLI/"), ("apps",)),
     (re.compile(r"^toml\+\+"), ("libsync/policy", "libsync/service")),

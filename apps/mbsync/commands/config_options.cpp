@@ -47,7 +47,12 @@ void add_config_options(CLI::App& app, ConfigOptions& options) {
       ->type_name("HOST:PORT")
       ->allow_extra_args(false);
   add_flag(app, options, ConfigKey::kPort, "--port", "NUMBER", "port for peers [SYNC_PORT, 8765]");
-  add_flag(app, options, ConfigKey::kBindAddress, "--bind", "ADDRESS", "address to listen on [SYNC_BIND, 0.0.0.0]");
+  add_flag(app, options, ConfigKey::kBindAddress, "--bind", "ADDRESS",
+           "address to listen on [SYNC_BIND, ::, which is all of IPv4 and IPv6]");
+  add_flag(
+      app, options, ConfigKey::kDiscovery, "--discovery", "WHETHER",
+      "look for peers on the local network: auto (unless --bind is a loopback address), on or off [SYNC_DISCOVERY, "
+      "auto]");
   add_flag(app, options, ConfigKey::kInterval, "--interval", "MS",
            "longest time between exchanges, in milliseconds [SYNC_INTERVAL, 30000]");
   add_flag(app, options, ConfigKey::kNodeName, "--node-name", "NAME",

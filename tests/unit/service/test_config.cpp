@@ -57,7 +57,7 @@ TEST_CASE("config: the environment alone suffices, the rest has defaults") {
   CHECK(config.log_file() == "data/sync/sync-service.log");
   CHECK(config.node_name == "till-1");
   CHECK(config.peers.empty());
-  CHECK(config.bind_address == "0.0.0.0");
+  CHECK(config.bind_address == "::");
   CHECK(config.conflict_retention_days == 90);
   CHECK(config.config_file.empty());
   CHECK(config.warnings.empty());
@@ -175,6 +175,8 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
   CHECK_THAT(variable("SYNC_CONFLICT_RETENTION_DAYS", "-1"),
              Catch::Contains("SYNC_CONFLICT_RETENTION_DAYS: must be a whole number of days from 0 to 36500"));
   CHECK_THAT(variable("SYNC_BIND", "1.2.3.4 "), Catch::Contains("SYNC_BIND: must be an IP address"));
+  CHECK_THAT(variable("SYNC_DISCOVERY", "yes"), Catch::Contains("SYNC_DISCOVERY: must be auto, on or off, not 'yes'"));
+  CHECK_THAT(variable("SYNC_LIVE_PEERS", "1"), Catch::Contains("SYNC_LIVE_PEERS: must be a whole number from 2 to 64"));
   CHECK_THAT(variable("SYNC_PEERS", "a b"), Catch::Contains("'a b' is no address of a peer"));
   CHECK_THAT(variable("DATABASE_URL", "'postgres://u:s3cret@h/d'"), Catch::Contains("quotes were left around"));
 
@@ -227,6 +229,21 @@ TEST_CASE("config: misspelt variables and open files are warned about") {
   CHECK_THAT(config.warnings[2], Catch::Contains("%40"));
 }
 
+TEST_CASE("config: peers are looked for on the network unless no other machine could reach this one") {
+  const auto with = [](const std::string& discovery, const std::string& bind) {
+    auto sources = complete();
+    sources.environment["SYNC_DISCOVERY"] = discovery;
+    sources.environment["SYNC_BIND"] = bind;
+    return loaded(sources).discovers();
+  };
+  CHECK(with("auto", "0.0.0.0"));
+  CHECK(with("auto", "192.168.1.5"));
+  CHECK_FALSE(with("auto", "127.0.0.1"));
+  CHECK_FALSE(with("auto", "::1"));
+  CHECK(with("on", "127.0.0.1"));
+  CHECK_FALSE(with("off", "0.0.0.0"));
+}
+
 TEST_CASE("config: effective settings show every value and source, and no secret") {
   ConfigSources sources = complete();
   sources.flags = {{ConfigKey::kPeers, "a:1"}, {ConfigKey::kPeers, "b:2"}};
@@ -238,8 +255,8 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "database_url|postgresql://shop@db:5433/shop|environment DATABASE_URL\n"
         "registration_key|(set)|environment SYNC_REGISTRATION_KEY\n"
         "port|8765|default\ninterval_ms|30000|default\nlog_level|info|default\ndata_dir|data/sync|default\n"
-        "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|0.0.0.0|default\n"
-        "conflict_retention_days|90|default\n");
+        "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|::|default\n"
+        "conflict_retention_days|90|default\ndiscovery|auto|default\nlive_peers|8|default\n");
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {

@@ -155,7 +155,7 @@ TEST_CASE("http: a pull crosses the network whole") {
     return {};
   };
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   RecordingSink sink;
   const auto result = client.pull(some_request(), sink);
   INFO((result ? "" : result.error().text()));
@@ -172,7 +172,7 @@ TEST_CASE("http: two pulls share one connection and one handshake") {
   FakeService service;
   RunningServer server(service);
   Proxy proxy(server.address().port);
-  PeerClient client({"127.0.0.1", proxy.port()}, our_key());
+  PeerClient client({{"127.0.0.1", proxy.port()}}, our_key());
   for (int i = 0; i < 2; ++i) {
     RecordingSink sink;
     REQUIRE(client.pull(some_request(), sink));
@@ -185,7 +185,7 @@ TEST_CASE("http: a connection that was closed while idle is made anew without fu
   FakeService service;
   auto server = std::make_unique<RunningServer>(service);
   const std::uint16_t port = server->address().port;
-  PeerClient client(server->address(), our_key());
+  PeerClient client({server->address()}, our_key());
   RecordingSink sink;
   REQUIRE(client.pull(some_request(), sink));
   server.reset();
@@ -201,7 +201,7 @@ TEST_CASE("http: 64 MB stream through both sides without being held in memory") 
   constexpr int kRows = 1024;
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   RecordingSink warm_up;
   REQUIRE(client.pull(some_request(), warm_up));
   service.on_answer = noisy_answer(kRows);
@@ -225,7 +225,7 @@ TEST_CASE("http: 64 MB stream through both sides without being held in memory") 
 TEST_CASE("http: a refusal before the answer arrives with its words") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   const std::vector<std::pair<ErrorKind, ErrorKind>> kinds = {{ErrorKind::kRejected, ErrorKind::kRejected},
                                                               {ErrorKind::kConflict, ErrorKind::kRejected},
                                                               {ErrorKind::kConfig, ErrorKind::kRejected},
@@ -252,7 +252,7 @@ TEST_CASE("http: a refusal in place of the answer arrives with its words") {
     return Error{ErrorKind::kRejected, "no", "yes"};
   };
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   RecordingSink sink;
   const auto result = client.pull(some_request(), sink);
   REQUIRE_FALSE(result);
@@ -266,7 +266,7 @@ TEST_CASE("http: a refusal in place of the answer arrives with its words") {
 TEST_CASE("http: the sink's own error comes back unchanged, and the client can go on") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   for (const char* call : {"header", "table", "rows", "table_end", "footer"}) {
     RecordingSink sink;
     sink.fail_at = call;
@@ -286,7 +286,7 @@ TEST_CASE("http: an answer that breaks off is transient and has no footer") {
   for (const std::int64_t bytes : {100, 500, 10'000, 5'000'000}) {
     Proxy proxy(server.address().port);
     proxy.cut_after(bytes);
-    PeerClient client({"127.0.0.1", proxy.port()}, our_key());
+    PeerClient client({{"127.0.0.1", proxy.port()}}, our_key());
     NoiseSink sink;
     const auto result = client.pull(some_request(), sink);
     REQUIRE_FALSE(result);
@@ -299,7 +299,7 @@ TEST_CASE("http: an answer that breaks off is transient and has no footer") {
 TEST_CASE("http: a long poll with pings outlasts the client's patience with silence") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{2'900}});
+  PeerClient client({server.address()}, our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{2'900}});
   RecordingSink sink;
   const auto begun = steady_clock::now();
   const auto result = client.pull(some_request(milliseconds{3'500}), sink);
@@ -311,7 +311,7 @@ TEST_CASE("http: a long poll with pings outlasts the client's patience with sile
 TEST_CASE("http: a peer that falls silent is given up") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{300}});
+  PeerClient client({server.address()}, our_key(), {milliseconds{1'000}, milliseconds{1'000}, milliseconds{300}});
   RecordingSink sink;
   const auto result = client.pull(some_request(milliseconds{20'000}), sink);
   REQUIRE_FALSE(result);
@@ -322,7 +322,7 @@ TEST_CASE("http: a peer that falls silent is given up") {
 TEST_CASE("http: what a service throws while an asker waits is told, and the server lives on") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   service.on_wait = [] { throw std::runtime_error("out of threads"); };
   RecordingSink sink;
   const auto result = client.pull(some_request(milliseconds{5'000}), sink);
@@ -340,17 +340,17 @@ TEST_CASE("http: a node recognises itself, and nobody else") {
   REQUIRE(make_process_tag() != tag);
   RunningServer server(service, "127.0.0.1", 0, our_key(), tag);
   RecordingSink sink;
-  PeerClient itself(server.address(), our_key(), {}, tag);
+  PeerClient itself({server.address()}, our_key(), {}, tag);
   const auto refused = itself.pull(some_request(), sink);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().kind == ErrorKind::kRejected);
   CHECK(itself.leads_to_itself());
   CHECK(service.calls() == 0);
 
-  PeerClient other(server.address(), our_key(), {}, make_process_tag());
+  PeerClient other({server.address()}, our_key(), {}, make_process_tag());
   CHECK(other.pull(some_request(), sink));
   CHECK_FALSE(other.leads_to_itself());
-  PeerClient nameless(server.address(), our_key());
+  PeerClient nameless({server.address()}, our_key());
   CHECK(nameless.pull(some_request(), sink));
   CHECK_FALSE(nameless.leads_to_itself());
 }
@@ -368,7 +368,7 @@ TEST_CASE("http: lines without end in an answer are not collected") {
                                                         {"a trailer", chunked + first_chunk + "\r\n0\r\nX: "}}) {
     INFO(what);
     RawServer server(head, std::string(4096, '1'));
-    PeerClient client(server.address(), our_key());
+    PeerClient client({server.address()}, our_key());
     RecordingSink sink;
     const auto result = client.pull(some_request(), sink);
     REQUIRE_FALSE(result);
@@ -380,7 +380,7 @@ TEST_CASE("http: lines without end in an answer are not collected") {
 TEST_CASE("http: a request that is too large is not sent") {
   FakeService service;
   RunningServer server(service);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   PullRequest request = some_request();
   for (std::int64_t i = 1; i <= 9'000; ++i) {
     request.members.push_back({NodeId{i}, std::string(200, 'x')});
@@ -398,7 +398,7 @@ TEST_CASE("http: several peers at once, more than there are threads, all get the
   constexpr int kPeers = 40;
   for (int i = 0; i < kPeers; ++i) {
     peers.emplace_back([&] {
-      PeerClient client(server.address(), our_key());
+      PeerClient client({server.address()}, our_key());
       // Only so many handshakes of one address are let in at a time; a peer simply tries again.
       const bool done = wait_until(milliseconds{20'000}, [&] {
         RecordingSink sink;
@@ -422,7 +422,7 @@ TEST_CASE("http: more long polls than there are threads take turns") {
   const auto begun = steady_clock::now();
   for (int i = 0; i < count; ++i) {
     peers.emplace_back([&] {
-      PeerClient client(server.address(), our_key());
+      PeerClient client({server.address()}, our_key());
       const bool done = wait_until(milliseconds{20'000}, [&] {
         RecordingSink sink;
         return client.pull(some_request(milliseconds{30'000}), sink).has_value();
@@ -445,7 +445,7 @@ TEST_CASE("http: idle connections make room when others are waiting") {
   RunningServer server(service);
   std::vector<std::unique_ptr<PeerClient>> peers;
   for (std::size_t i = 0; i < tuning::kServerThreadsMax + 3; ++i) {
-    peers.push_back(std::make_unique<PeerClient>(server.address(), our_key()));
+    peers.push_back(std::make_unique<PeerClient>(std::vector<PeerAddress>{server.address()}, our_key()));
     RecordingSink sink;
     const auto result = peers.back()->pull(some_request(), sink);
     INFO("peer " << i << ": " << (result ? "" : result.error().text()));
@@ -461,17 +461,17 @@ TEST_CASE("http: IPv6") {
     return;
   }
   RunningServer six(service, "::1");
-  PeerClient client({"::1", six.address().port}, our_key());
+  PeerClient client({{"::1", six.address().port}}, our_key());
   RecordingSink sink;
   CHECK(client.pull(some_request(), sink));
   CHECK(service.last_address() == "::1");
 
   RunningServer both(service, "::");
-  PeerClient four({"127.0.0.1", both.address().port}, our_key());
+  PeerClient four({{"127.0.0.1", both.address().port}}, our_key());
   CHECK(four.pull(some_request(), sink));
   CHECK(service.last_address() == "127.0.0.1");
-  PeerClient over_six({"::1", both.address().port}, our_key());
+  PeerClient over_six({{"::1", both.address().port}}, our_key());
   CHECK(over_six.pull(some_request(), sink));
-  PeerClient by_name({"localhost", both.address().port}, our_key());
+  PeerClient by_name({{"localhost", both.address().port}}, our_key());
   CHECK(by_name.pull(some_request(), sink));
 }

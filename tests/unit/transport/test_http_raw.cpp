@@ -107,7 +107,7 @@ TEST_CASE("http server: requests and headers without end are cut off") {
   CHECK((flooded.empty() || flooded.find("HTTP/1.1 400") == 0));
 
   CHECK(service.calls() == 0);
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   RecordingSink sink;
   CHECK(client.pull(some_request(), sink));
 }
@@ -165,11 +165,11 @@ TEST_CASE("http server: what is thrown while a connection is served costs that c
                      }},
                     our_key(), service);
   REQUIRE(server.start());
-  PeerClient stranger({"127.0.0.1", server.port()}, other_key());
+  PeerClient stranger({{"127.0.0.1", server.port()}}, other_key());
   RecordingSink sink;
   REQUIRE_FALSE(stranger.pull(some_request(), sink));
   REQUIRE(wait_until(milliseconds{5'000}, [&] { return lines > 0; }));
-  PeerClient client({"127.0.0.1", server.port()}, our_key());
+  PeerClient client({{"127.0.0.1", server.port()}}, our_key());
   CHECK(client.pull(some_request(), sink));
 }
 

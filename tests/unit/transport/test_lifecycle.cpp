@@ -32,7 +32,7 @@ TEST_CASE("lifecycle: 200 times started and stopped, some with a pull in between
     HttpServer server({"127.0.0.1", 0, std::filesystem::temp_directory_path(), nullptr}, our_key(), service);
     REQUIRE(server.start());
     if (i % 10 == 0) {
-      PeerClient client({"127.0.0.1", server.port()}, our_key());
+      PeerClient client({{"127.0.0.1", server.port()}}, our_key());
       RecordingSink sink;
       REQUIRE(client.pull(some_request(), sink));
     }
@@ -70,7 +70,7 @@ TEST_CASE("lifecycle: a port for which the rights are missing is a matter of con
 TEST_CASE("lifecycle: the server stops promptly with long polls and idle connections open") {
   FakeService service;
   RunningServer server(service);
-  PeerClient idle(server.address(), our_key());
+  PeerClient idle({server.address()}, our_key());
   RecordingSink sink;
   REQUIRE(idle.pull(some_request(), sink));
   std::vector<std::thread> polls;
@@ -78,7 +78,7 @@ TEST_CASE("lifecycle: the server stops promptly with long polls and idle connect
   std::vector<std::string> heard;
   for (int i = 0; i < 4; ++i) {
     polls.emplace_back([&] {
-      PeerClient client(server.address(), our_key());
+      PeerClient client({server.address()}, our_key());
       RecordingSink nothing;
       const auto result = client.pull(some_request(milliseconds{60'000}), nothing);
       const std::lock_guard lock(mutex);
@@ -129,7 +129,7 @@ TEST_CASE("lifecycle: the server stops while an answer is being sent to somebody
   };
   StuckSink sink;
   std::thread asker([&] {
-    PeerClient client(server.address(), our_key());
+    PeerClient client({server.address()}, our_key());
     CHECK(client.pull(some_request(), sink).error().kind == ErrorKind::kTransient);
   });
   REQUIRE(wait_until(milliseconds{20'000}, [&] { return sink.reached.load(); }));
@@ -145,7 +145,7 @@ TEST_CASE("lifecycle: stop() ends a pull at once, wherever it is") {
   const PeerAddress nobody{"127.0.0.1", local_port(silent)};
 
   const auto stop_during = [&](const PeerAddress& address, const std::function<bool()>& reached) {
-    PeerClient client(address, our_key());
+    PeerClient client({address}, our_key());
     Result<void> result;
     std::thread pull([&] {
       RecordingSink sink;
@@ -176,7 +176,7 @@ TEST_CASE("lifecycle: the server notices that an asker has gone, long before the
   };
   RunningServer server(service);
   {
-    PeerClient client(server.address(), our_key());
+    PeerClient client({server.address()}, our_key());
     std::thread pull([&] {
       RecordingSink sink;
       CHECK_FALSE(client.pull(some_request(milliseconds{60'000}), sink));

@@ -60,7 +60,7 @@ class Impostor {
 };
 
 Error pull_from(std::uint16_t port, const FleetKey& key = our_key()) {
-  PeerClient client({"127.0.0.1", port}, key, {milliseconds{2'000}, milliseconds{2'000}, milliseconds{2'000}});
+  PeerClient client({{"127.0.0.1", port}}, key, {milliseconds{2'000}, milliseconds{2'000}, milliseconds{2'000}});
   RecordingSink sink;
   const auto result = client.pull(some_request(), sink);
   REQUIRE_FALSE(result);
@@ -117,7 +117,7 @@ TEST_CASE("strangers: the server turns them down in the handshake and the servic
   }
 
   // The right key still gets in.
-  PeerClient client(server.address(), our_key());
+  PeerClient client({server.address()}, our_key());
   RecordingSink sink;
   CHECK(client.pull(some_request(), sink));
 }
@@ -171,7 +171,7 @@ TEST_CASE("strangers: a peer that is no mbsync is named as such") {
   }
   SECTION("somebody who says nothing") {
     const Socket listener = listen_on("127.0.0.1", 0).value();
-    PeerClient client({"127.0.0.1", local_port(listener)}, our_key(),
+    PeerClient client({{"127.0.0.1", local_port(listener)}}, our_key(),
                       {milliseconds{1'000}, milliseconds{300}, milliseconds{1'000}});
     RecordingSink sink;
     const auto result = client.pull(some_request(), sink);
@@ -180,7 +180,7 @@ TEST_CASE("strangers: a peer that is no mbsync is named as such") {
     CHECK_THAT(result.error().message, Catch::Contains("no answer to the TLS handshake in time"));
   }
   SECTION("a name that does not exist") {
-    PeerClient client({"no-such-host.invalid", 8765}, our_key());
+    PeerClient client({{"no-such-host.invalid", 8765}}, our_key());
     RecordingSink sink;
     const auto result = client.pull(some_request(), sink);
     REQUIRE_FALSE(result);

@@ -1,0 +1,189 @@
+#include "peer_loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "log.h"
+#include "protocol_limits.h"
+#include "tuning.h"
+
+namespace mbsync {
+namespace {
+
+constexpr LogDomain kDomain{"peer"};
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+PeerLoop::PeerLoop(PeerContext& context, PeerDirectory::Peer peer)
+    : context_(context),
+      node_(peer.node),
+      first_address_(peer.addresses.empty() ? "" : to_string(peer.addresses.front())),
+      client_(std::move(peer.addresses), context.key, PeerPatience{}, context.process_tag),
+      // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
+      wait_for_news_(std::min(context.interval, milliseconds{kWaitMsMax})) {}
+
+void PeerLoop::run(const std::stop_token& stop) {
+  Pause pause(stop);
+  while (!stop.stop_requested()) {
+    const auto pulled = pull_whatever_happens(stop, pause);
+    if (pulled) {
+      backoff_.reset();
+      continue;
+    }
+    if (client_.leads_to_itself()) {
+      log_info(kDomain, "this address is the node's own, so it is left out peer={}", name());
+      context_.directory.is_own(client_.reached().value_or(PeerAddress{}));
+      break;
+    }
+    if (!stop.stop_requested()) {
+      give_up(pulled.error());
+      pause(backoff_.next());
+    }
+  }
+  session_.reset();  // with what it keeps from being forgotten
+  ended_ = true;
+}
+
+void PeerLoop::visit(const std::stop_token& stop, milliseconds patience) {
+  Pause pause(stop);
+  const auto until = Clock::now() + patience;
+  while (!stop.stop_requested() && !in_step_ && Clock::now() < until) {
+    const auto pulled = pull_whatever_happens(stop, pause);
+    if (client_.leads_to_itself()) {
+      context_.directory.is_own(client_.reached().value_or(PeerAddress{}));
+      break;
+    }
+    if (!pulled) {
+      if (!stop.stop_requested()) {
+        give_up(pulled.error());
+      }
+      break;
+    }
+  }
+  session_.reset();
+  ended_ = true;
+}
+
+std::string PeerLoop::name() const {
+  const auto reached = client_.reached();
+  const auto address = reached ? to_string(*reached) : first_address_;
+  return node_name_.empty() ? address : fmt::format("{} address={}", log_value(node_name_), address);
+}
+
+void PeerLoop::give_up(const Error& error) {
+  session_.reset();
+  wait_ = false;
+  in_step_ = false;
+  ask_again_.reset();
+  if (node_) {
+    context_.health.failed(*node_, Clock::now(), error);
+  }
+  if (announcer_.is_news(error.text())) {
+    log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.text()));
+  }
+  if (error.kind == ErrorKind::kRejected) {
+    context_.shared.schema_suspect = true;
+  }
+}
+
+// An exception that left the thread would end the node; a shortage that lasts only a moment is its likeliest cause.
+Result<void> PeerLoop::pull_whatever_happens(const std::stop_token& stop, Pause& pause) {
+  try {
+    return pull(stop, pause);
+  } catch (const std::exception& thrown) {
+    return Error{ErrorKind::kTransient, fmt::format("pulling failed: {}", thrown.what()),
+                 "it is tried again; if this goes on, look at the memory and at the limits of this machine"};
+  }
+}
+
+// The answer could not be taken, and the next one perhaps can.
+void PeerLoop::ask_again(Pause& pause) {
+  const auto next = ask_again_.next(Clock::now());
+  log_debug(kDomain, "answer out of date, asking again peer={}", name());
+  if (next.overdue) {
+    const std::string reason = fmt::format(
+        "waits until {0} has joined the fleet; {0} must be able to reach this fleet itself: check its --peer / "
+        "SYNC_PEERS and the firewall",
+        node_name_.empty() ? first_address_ : node_name_);
+    if (announcer_.is_news(reason)) {
+      log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(reason));
+    }
+  }
+  pause(next.wait);
+  wait_ = false;
+}
+
+Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
+  if (!session_) {
+    auto session = context_.shared.store.open_pull(first_address_);
+    MBSYNC_TRY(session);
+    session_ = std::move(*session);
+  }
+  const auto request = session_->ask(wait_ ? wait_for_news_ : milliseconds{0});
+  MBSYNC_TRY(request);
+  MBSYNC_TRY(client_.pull(*request, session_->sink()));
+  return apply(stop, pause);
+}
+
+Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
+  for (int tries = 1;; ++tries) {
+    const auto started = Clock::now();
+    const auto outcome = session_->apply();
+    if (outcome) {
+      if (outcome->sender.id.valid()) {
+        node_ = outcome->sender.id;
+        node_name_ = outcome->sender.name;
+        context_.health.answered(*node_, Clock::now());
+        if (const auto reached = client_.reached()) {
+          context_.directory.answered(*reached, *node_);
+        }
+      }
+      if (outcome->ask_again) {
+        ask_again(pause);
+      } else {
+        applied(*outcome, std::chrono::duration_cast<milliseconds>(Clock::now() - started));
+      }
+      return {};
+    }
+    if (outcome.error().kind != ErrorKind::kTransient || tries == kApplyTries || !session_->usable() ||
+        stop.stop_requested()) {
+      return outcome.error();
+    }
+    log_debug(kDomain, "trying again peer={} tries={} reason={}", name(), tries, log_value(outcome.error().text()));
+    pause(kApplyPause * tries);
+  }
+}
+
+void PeerLoop::applied(const ApplyOutcome& outcome, milliseconds took) {
+  ask_again_.reset();
+  wait_ = true;
+  in_step_ = true;
+  context_.shared.reports_changed = true;
+  if (announcer_.is_news("")) {
+    log_info(kDomain, "in step peer={}", name());
+  }
+  if (outcome.missing > 0) {
+    log_warning(
+        kDomain,
+        "rows with unsent writes are gone, removed with triggers switched off; the peer's stand peer={} rows={}",
+        name(), outcome.missing);
+  }
+  if (outcome.set_aside > 0 || outcome.may_settle) {
+    context_.shared.rows_set_aside = true;
+  }
+  for (const auto& row : outcome.parked) {
+    log_warning(kDomain, "a row cannot be written here and is parked, it is tried again peer={} what={}", name(),
+                log_value(row));
+  }
+  if (outcome.rows > 0) {
+    log_debug(kDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name(), outcome.rows,
+              outcome.merged, outcome.conflicts, outcome.set_aside, took.count());
+  }
+}
+
+}  // namespace mbsync

@@ -1,0 +1,73 @@
+// Pulls from one peer: for as long as it is listened to, or once, as a visit.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "fleet_key.h"
+#include "http_client.h"
+#include "pace.h"
+#include "peer_directory.h"
+#include "peer_health.h"
+#include "shared_state.h"
+
+namespace mbsync {
+
+/// What all loops have in common; outlives them.
+struct PeerContext {
+  SharedState& shared;
+  PeerDirectory& directory;
+  PeerHealth& health;
+  const FleetKey& key;
+  milliseconds interval;
+  std::string process_tag;
+  std::function<void()> interrupt;  ///< sets free who waits for the database, for the end
+};
+
+class PeerLoop {
+ public:
+  PeerLoop(PeerContext& context, PeerDirectory::Peer peer);
+
+  /// Until it is asked to stop, or the address turns out to be this node's own. In a thread of its own.
+  void run(const std::stop_token& stop);
+  /// Until the two are in step once, or it fails, or `patience` is over.
+  void visit(const std::stop_token& stop, milliseconds patience);
+
+  /// From any thread.
+  void set_addresses(std::vector<PeerAddress> addresses) { client_.set_addresses(std::move(addresses)); }
+  /// From any thread; does not wait.
+  void stop() { client_.stop(); }
+  [[nodiscard]] bool ended() const { return ended_; }
+
+ private:
+  Result<void> pull_whatever_happens(const std::stop_token& stop, Pause& pause);
+  Result<void> pull(const std::stop_token& stop, Pause& pause);
+  Result<void> apply(const std::stop_token& stop, Pause& pause);
+  void applied(const ApplyOutcome& outcome, milliseconds took);
+  void ask_again(Pause& pause);
+  void give_up(const Error& error);
+  [[nodiscard]] std::string name() const;
+
+  PeerContext& context_;
+  std::optional<NodeId> node_;  ///< who it is, as far as is known
+  std::string node_name_;       ///< what it calls itself; empty before it has answered
+  std::string first_address_;
+  PeerClient client_;
+  milliseconds wait_for_news_;
+  /// The first question after a (re)connection is answered at once: both sides learn of each other.
+  bool wait_ = false;
+  bool in_step_ = false;  ///< the last pull has been applied
+  std::unique_ptr<PullSession> session_;
+  Backoff backoff_;
+  AskAgainPace ask_again_;
+  Announcer announcer_;
+  std::atomic<bool> ended_ = false;
+};
+
+}  // namespace mbsync

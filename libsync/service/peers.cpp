@@ -1,0 +1,211 @@
+#include "peers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "log.h"
+#include "static_source.h"
+#include "tuning.h"
+
+namespace mbsync {
+namespace {
+
+constexpr LogDomain kDomain{"peer"};
+
+}  // namespace
+
+Peers::Peers(PeerContext& context, NodeId self, std::size_t live_max)
+    : context_(context), self_(self), live_max_(live_max) {
+  visitor_ = std::jthread([this](const std::stop_token& stop) { visit_in_turn(stop); });
+}
+
+Peers::~Peers() {
+  stop();
+}
+
+void Peers::add(std::unique_ptr<PeerSource> source) {
+  source->start(context_.directory);
+  sources_.push_back(std::move(source));
+}
+
+void Peers::look_after() {
+  const auto now = Clock::now();
+  std::erase_if(ending_, [](const Listening& entry) { return entry.loop->ended(); });
+  const auto directory = context_.directory.version();
+  const auto health = context_.health.version();
+  if (directory == directory_seen_ && health == health_seen_ && now - looked_at_ < kPeersEvery) {
+    return;
+  }
+  directory_seen_ = directory;
+  health_seen_ = health;
+  looked_at_ = now;
+  say_what_sources_say();
+  choose();
+}
+
+void Peers::choose() {
+  const auto peers = context_.directory.peers();
+  std::vector<PeerCandidate> candidates;
+  for (const auto& peer : peers) {
+    if (peer.node && !peer.addresses.empty()) {
+      candidates.push_back({*peer.node, context_.health.of(*peer.node).up()});
+      if (!candidates.back().up) {
+        look_for(peer);
+      }
+    }
+  }
+  const auto live = choose_live(self_, candidates, live_max_);
+  std::set<int> wanted;
+  std::vector<PeerDirectory::Peer> rest;
+  std::size_t unknown = 0;
+  for (const auto& peer : peers) {
+    if (peer.addresses.empty()) {
+      continue;
+    }
+    // Who it is turns out when it answers.
+    const bool listen =
+        peer.node ? std::find(live.begin(), live.end(), *peer.node) != live.end() : ++unknown <= kUnknownPeersMax;
+    if (!listen) {
+      rest.push_back(peer);
+      continue;
+    }
+    wanted.insert(peer.number);
+    const auto place = listening_.find(peer.number);
+    if (place == listening_.end()) {
+      listen_to(peer);
+    } else if (place->second.addresses != peer.addresses) {
+      place->second.addresses = peer.addresses;
+      place->second.loop->set_addresses(peer.addresses);
+    }
+  }
+  std::vector<int> gone;
+  for (const auto& [number, entry] : listening_) {
+    if (!wanted.contains(number) || entry.loop->ended()) {
+      gone.push_back(number);
+    }
+  }
+  for (const auto number : gone) {
+    end(number);
+  }
+  const std::lock_guard lock(mutex_);
+  to_visit_ = std::move(rest);
+}
+
+// It may have moved: what announces it is asked for its addresses anew.
+void Peers::look_for(const PeerDirectory::Peer& peer) {
+  const auto now = Clock::now();
+  const auto last = looked_for_.find(peer.number);
+  if (last != looked_for_.end() && now - last->second < kPeersEvery) {
+    return;
+  }
+  looked_for_[peer.number] = now;
+  for (const auto& view : peer.views) {
+    for (const auto& source : sources_) {
+      if (view.present && view.source == source->name()) {
+        source->look_again(view.handle);
+      }
+    }
+  }
+}
+
+void Peers::listen_to(const PeerDirectory::Peer& peer) {
+  Listening entry{std::make_unique<PeerLoop>(context_, peer), peer.addresses, {}};
+  entry.thread = std::jthread([loop = entry.loop.get()](const std::stop_token& stop) { loop->run(stop); });
+  listening_.emplace(peer.number, std::move(entry));
+}
+
+void Peers::end(int number) {
+  auto entry = std::move(listening_.at(number));
+  listening_.erase(number);
+  entry.thread.request_stop();
+  entry.loop->stop();
+  ending_.push_back(std::move(entry));  // it ends within a quarter of a second, or when its rows are applied
+}
+
+// What is not listened to is visited, a few in each interval, so that a node in a large fleet has no more to do than in
+// a small one.
+void Peers::visit_in_turn(const std::stop_token& stop) {
+  Pause pause(stop);
+  std::mt19937_64 random{std::random_device{}()};
+  std::set<int> visited;
+  while (!stop.stop_requested()) {
+    pause(context_.interval / kVisitsEachInterval);
+    std::unique_ptr<PeerLoop> loop;
+    {
+      const std::lock_guard lock(mutex_);
+      std::vector<const PeerDirectory::Peer*> open;
+      for (const auto& peer : to_visit_) {
+        if (!visited.contains(peer.number)) {
+          open.push_back(&peer);
+        }
+      }
+      if (open.empty()) {
+        visited.clear();
+        continue;
+      }
+      const auto& chosen = *open[random() % open.size()];
+      visited.insert(chosen.number);
+      loop = std::make_unique<PeerLoop>(context_, chosen);
+      visiting_ = loop.get();
+    }
+    if (!stop.stop_requested()) {
+      loop->visit(stop, kVisitFor);
+    }
+    const std::lock_guard lock(mutex_);
+    visiting_ = nullptr;
+  }
+}
+
+void Peers::say_what_sources_say() {
+  for (const auto& [source, state] : context_.directory.sources()) {
+    const auto text = state.failure ? state.failure->text() : "";
+    if (!announcers_[source].is_news(text)) {
+      continue;
+    }
+    if (state.failure) {
+      log_warning(kDomain, "peers cannot be found by themselves source={} reason={}", source, log_value(text));
+    } else if (source != StaticSource::kName) {
+      log_info(kDomain, "peers are looked for source={}", source);
+    }
+  }
+  for (const auto& copy : context_.directory.copies()) {
+    if (copies_told_.insert(copy.handle).second) {
+      log_warning(kDomain,
+                  "another machine says that it is this node: its database is a copy of this one, or the other way "
+                  "round; one of the two must join anew what={}",
+                  log_value(copy.handle));
+    }
+  }
+}
+
+void Peers::ask_to_stop() {
+  context_.interrupt();
+  visitor_.request_stop();
+  {
+    const std::lock_guard lock(mutex_);
+    if (visiting_ != nullptr) {
+      visiting_->stop();
+    }
+  }
+  for (auto& [number, entry] : listening_) {
+    entry.thread.request_stop();
+    entry.loop->stop();
+  }
+}
+
+void Peers::stop() {
+  for (const auto& source : sources_) {
+    source->stop();
+  }
+  ask_to_stop();
+  listening_.clear();
+  ending_.clear();
+  if (visitor_.joinable()) {
+    visitor_.join();
+  }
+}
+
+}  // namespace mbsync
