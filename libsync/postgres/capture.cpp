@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "change_sql.h"
 #include "record_text.h"
@@ -85,7 +86,8 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
     return fmt::format(
-        "INSERT INTO mbsync.capture (tab, op, at, image) SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text FROM "
+        "INSERT INTO mbsync.capture (tab, op, at, image) SELECT {}, 'R', clock_timestamp(), row_to_json(r.*)::text "
+        "FROM "
         "{} r",
         table.id, rows);
   };
@@ -112,7 +114,11 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
                                : fmt::format(", CASE WHEN {} AND {} THEN {} END", sql.present("n"), sql.present("o"),
                                              sql.differences("o", "n", sums)),
                   came_by_cascade(table)),
-      raw("(SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows)"));
+      // Both sides, so that it is known what has changed.
+      fmt::format("INSERT INTO mbsync.capture (tab, op, cols, at, image) SELECT {0}, 'R', r.side, c.at, r.image FROM "
+                  "(SELECT clock_timestamp() AS at OFFSET 0) c, (SELECT 'o' AS side, row_to_json(o.*)::text AS image "
+                  "FROM old_rows o UNION ALL SELECT 'n', row_to_json(n.*)::text FROM new_rows n) r",
+                  table.id));
   all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
                       fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
                                   "SELECT {}, 'D', {}, clock_timestamp(), {} FROM {} o",
@@ -129,7 +135,7 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
                                            "SELECT {}, 'D', {}, clock_timestamp(), {}",
                                            table.id, sql.key_text("r"), sql.record("r"))),
                       truncate(fmt::format("INSERT INTO mbsync.capture (tab, op, at, image) "
-                                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r)::text",
+                                           "SELECT {}, 'R', clock_timestamp(), row_to_json(r.*)::text",
                                            table.id)));
   return all;
 }
@@ -194,6 +200,66 @@ Result<void> register_table(PgConnection& db, Table& table) {
   MBSYNC_TRY(id);
   table.id = (*id)[0][0].as<int>();
   return {};
+}
+
+// Within one relation a column is known by its attribute number, whatever it is called now: one that was renamed keeps
+// its number, and one that has taken over its name gets another. One that was dropped and added anew under its name
+// goes on, since the triggers capture it under that. What is known becomes what the columns are called now. Whether any
+// is gone.
+Result<bool> match_columns(PgConnection& db, const Table& table, std::uint32_t relation,
+                           std::map<std::string, ColumnNumber>& columns, std::map<std::string, int>& attnums) {
+  if (relation == 0 || relation != table.oid) {
+    return false;
+  }
+  const auto known = [&](int attnum) {
+    return std::any_of(attnums.begin(), attnums.end(), [&](const auto& entry) { return entry.second == attnum; });
+  };
+  std::vector<std::string> lost;
+  std::vector<std::tuple<ColumnNumber, std::string, std::string>> renamed;  // from, to
+  std::map<std::string, ColumnNumber> columns_now;
+  std::map<std::string, int> attnums_now;
+  for (const auto& [name, number] : columns) {
+    const auto attnum = attnums.at(name);
+    auto same = std::find_if(table.columns.begin(), table.columns.end(),
+                             [&](const Column& column) { return attnum != 0 && column.attnum == attnum; });
+    if (same == table.columns.end()) {
+      same = std::find_if(table.columns.begin(), table.columns.end(), [&, &name = name](const Column& column) {
+        return column.name == name && (attnum == 0 || !known(column.attnum));
+      });
+    }
+    if (same == table.columns.end()) {
+      lost.push_back(std::to_string(number));
+      continue;
+    }
+    if (same->name != name) {
+      renamed.emplace_back(number, name, same->name);
+    }
+    columns_now[same->name] = number;
+    attnums_now[same->name] = same->attnum;
+  }
+  if (!lost.empty()) {
+    MBSYNC_TRY(
+        db.exec("UPDATE mbsync.synced_column SET dropped = true WHERE tab = $1::int AND number = ANY ($2::int[])",
+                {std::to_string(table.id), format_array(lost)}));
+  }
+  // Names may be exchanged, so all are taken away before the first is given.
+  for (const bool given : {false, true}) {
+    for (const auto& [number, from, to] : renamed) {
+      MBSYNC_TRY(
+          db.exec("UPDATE mbsync.synced_column SET name = $3 WHERE tab = $1::int AND number = $2::int",
+                  {std::to_string(table.id), std::to_string(number), given ? to : fmt::format("\x01{}", number)}));
+    }
+  }
+  // Rows kept whole (op R) were written under one name or the other.
+  for (const auto& [number, from, to] : renamed) {
+    MBSYNC_TRY(
+        db.exec("UPDATE mbsync.capture SET image = (image::jsonb - $2 || jsonb_build_object($3, image::jsonb -> "
+                "$2))::text WHERE tab = $1::int AND op = 'R' AND image::jsonb ? $2 AND NOT image::jsonb ? $3",
+                {std::to_string(table.id), from, to}));
+  }
+  columns = std::move(columns_now);
+  attnums = std::move(attnums_now);
+  return !lost.empty();
 }
 
 }  // namespace
@@ -277,22 +343,8 @@ Result<void> register_tables(PgConnection& db, Schema& schema, NodeId self) {
       if (table.id == 0) {
         MBSYNC_TRY(register_table(db, table));
       }
-      // A column that was renamed keeps its number.
-      for (const auto& column : table.columns) {
-        const auto same = std::find_if(entry.attnums.begin(), entry.attnums.end(), [&](const auto& candidate) {
-          return candidate.second == column.attnum && table.find(candidate.first) == nullptr;
-        });
-        if (entry.columns.contains(column.name) || entry.relation != table.oid || same == entry.attnums.end()) {
-          continue;
-        }
-        const auto number = entry.columns.at(same->first);
-        MBSYNC_TRY(db.exec("UPDATE mbsync.synced_column SET name = $3 WHERE tab = $1::int AND number = $2::int",
-                           {std::to_string(table.id), std::to_string(number), column.name}));
-        entry.columns.erase(same->first);
-        entry.attnums.erase(same);
-        entry.columns[column.name] = number;
-        entry.attnums[column.name] = column.attnum;
-      }
+      const auto lost = match_columns(db, table, entry.relation, entry.columns, entry.attnums);
+      MBSYNC_TRY(lost);
       std::vector<std::string> fresh;
       for (auto& column : table.columns) {
         if (const auto place = entry.columns.find(column.name); place != entry.columns.end()) {
@@ -373,7 +425,7 @@ Result<void> register_tables(PgConnection& db, Schema& schema, NodeId self) {
         MBSYNC_TRY(db.exec("UPDATE mbsync.synced_table SET key_definition = $2 WHERE id = $1::int",
                            {std::to_string(table.id), key_definition}));
       }
-      if (!fresh.empty() || !gone.empty()) {
+      if (!fresh.empty() || !gone.empty() || *lost) {
         MBSYNC_TRY(db.exec(
             "UPDATE mbsync.synced_table SET width = $2::int, all_columns = $3::varbit, key_columns = $4::text[] "
             "WHERE id = $1::int",

@@ -260,7 +260,7 @@ void read_documents(const Json& versions, const Json& outcome, Conflict& conflic
 constexpr const char* kWider =
     "o.schema_name = c.schema_name AND o.table_name = c.table_name AND hashtextextended(o.key, 0) = "
     "hashtextextended(c.key, 0) AND o.key = c.key AND o.kind = c.kind AND o.dots @> c.dots AND "
-    "NOT o.dots <@ c.dots";
+    "NOT o.dots <@ c.dots AND (c.resolution IS NULL OR o.resolution IS NOT NULL)";
 
 }  // namespace
 

@@ -129,17 +129,42 @@ Deciding::Deciding(PgConnection& db, const Conflict& conflict, const Decision& d
 }
 
 Result<void> Deciding::write() {
-  switch (decision_.how) {
-    case Decision::How::kAccept:
-      return tell_of_changes();
-    case Decision::How::kKeep:
-      return keep();
-    case Decision::How::kSet:
-      return set();
-    case Decision::How::kUndo:
-      return undo();
+  const auto decide = [&] {
+    switch (decision_.how) {
+      case Decision::How::kAccept:
+        return tell_of_changes();
+      case Decision::How::kKeep:
+        return keep();
+      case Decision::How::kSet:
+        return set();
+      case Decision::How::kUndo:
+        return undo();
+    }
+    return Result<void>();
+  };
+  stands_ = row_.exists;
+  MBSYNC_TRY(decide());
+  return table_ != nullptr && stands_ ? stand_by() : Result<void>();
+}
+
+// Somebody may decide otherwise at this moment, on another node, and of two decisions the later one stands. So this one
+// is a write of all that it is about, also of what it leaves as it is: the row, and the columns of the conflict. What
+// is added to a counter is none; there is no later or earlier in a sum.
+Result<void> Deciding::stand_by() {
+  std::vector<std::string> columns;
+  for (const auto& column : conflict_.summary.columns) {
+    const auto decided = conflict_.outcome.columns.find(column);
+    if (decided == conflict_.outcome.columns.end() || decided->second.rule != "sum") {
+      columns.push_back(column);
+    }
   }
-  return {};
+  return db_.run(fmt::format(
+      "INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT t.id, 'T', {}, (SELECT string_agg(CASE WHEN c.name = "
+      "ANY ({}::text[]) THEN 't' ELSE 'f' END, '' ORDER BY n) FROM generate_series(1, t.width - 1) n LEFT JOIN "
+      "mbsync.synced_column c ON c.tab = t.id AND c.number = n AND NOT c.dropped), clock_timestamp() FROM "
+      "mbsync.synced_table t WHERE t.schema_name = {} AND t.table_name = {} AND t.width > 1",
+      db_.quote(conflict_.summary.key), db_.quote(format_array(columns)), db_.quote(conflict_.summary.schema),
+      db_.quote(conflict_.summary.table)));
 }
 
 void Deciding::compare(const RowNow& after) {
@@ -292,7 +317,7 @@ Result<void> Deciding::keep() {
   }
   version_ = chosen->version;
   if (chosen->deleted) {
-    return remove_row();
+    return remove_row(*chosen);
   }
   NamedValues target;
   for (const auto& column : table_->columns) {
@@ -351,13 +376,22 @@ Result<void> Deciding::put(const NamedValues& target, const ConflictVersionSeen*
   return insert(*whole);
 }
 
-Result<void> Deciding::remove_row() {
+Result<void> Deciding::remove_row(const ConflictVersionSeen& deletion) {
   MBSYNC_TRY(check(all_columns()));
   if (!row_.exists) {
     return {};
   }
   if (!decision_.force) {
     MBSYNC_TRY(check_nothing_written_since());
+    // Who wrote what may be forgotten, or have a clock that is slow. Columns outside the conflict are as whoever
+    // deleted the row has seen them, or somebody has written them who did not mean that they go.
+    for (const auto& [column, value] : row_.values) {
+      const auto* seen = in(deletion, column);
+      if (seen != nullptr && *seen != value && !expected_.values.contains(column)) {
+        return changed_since(conflict_, fmt::format("{} is {}, whoever deleted it has seen {}", column,
+                                                    in_message(value), in_message(*seen)));
+      }
+    }
     MBSYNC_TRY(check_references());
   }
   return remove();
@@ -448,6 +482,12 @@ Result<void> Deciding::undo() {
   NamedValues target;
   for (const auto& change : changes) {
     const auto* column = table_->find(change.column);
+    if (column == nullptr && !decision_.force) {
+      return Error{ErrorKind::kRejected,
+                   fmt::format("table {} has no column {} any more, which the resolution wrote", table_->display(),
+                               change.column),
+                   "--force undoes the rest; the record forgets what that column was"};
+    }
     if (column != nullptr && !(row_.exists && is_key(*column))) {
       target.emplace_back(change.column, change.from);
     }
@@ -566,12 +606,14 @@ Result<void> Deciding::insert(const NamedValues& whole) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", PgConnection::quote_name(name));
     places += fmt::format("{}${}", places.empty() ? "" : ", ", params.size());
   }
+  stands_ = true;
   return written(
       fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})", table_->quoted(), names, places), params);
 }
 
 Result<void> Deciding::remove() {
   const TableSql sql(*table_);
+  stands_ = false;
   return written(fmt::format("DELETE FROM {} AS t WHERE {}", table_->quoted(),
                              sql.key_match("t", db_.quote(conflict_.summary.key))),
                  {});

@@ -50,7 +50,8 @@ class Deciding {
   Result<void> keep();
   Result<void> set();
   Result<void> put(const NamedValues& target, const ConflictVersionSeen* version);
-  Result<void> remove_row();
+  Result<void> remove_row(const ConflictVersionSeen& deletion);
+  Result<void> stand_by();
   Result<void> check_nothing_written_since();
   Result<void> check_references();
   Result<void> undo();
@@ -74,6 +75,7 @@ class Deciding {
   DecisionReport report_;
   std::optional<int> version_;
   bool wrote_ = false;
+  bool stands_ = false;  ///< the row is there, after what has been written
 };
 
 }  // namespace mbsync

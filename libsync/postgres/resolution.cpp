@@ -251,6 +251,13 @@ Result<DecisionReport> ConflictDesk::Impl::attempt(const std::string& id, const 
     const auto after = read_row(*table, summary.key, false);
     MBSYNC_TRY(after);
     deciding.compare(*after);
+    if (deciding.report().changed.empty()) {
+      return Error{
+          ErrorKind::kRejected,
+          fmt::format("the row {} of {} is as it was: the write had no effect", summary.key, table->display()),
+          "a trigger of the table takes it back; write the row in the way that the application does, and close "
+          "the conflict with 'mbsync resolve accept'"};
+    }
   }
   MBSYNC_TRY(undo ? reopen(db, *conflict) : close(db, *conflict, deciding.report(), deciding.version()));
   MBSYNC_TRY(db.commit());

@@ -2,8 +2,8 @@
 // commands that work while a node runs: nothing is claimed, and no lock is held between two calls.
 //
 // A decision is an ordinary write of the application's row, which is captured and travels like any other, in one
-// transaction with the update of mbsync.conflict_record. So two people who decide one conflict on two nodes make a
-// conflict like any other, and both rows converge.
+// transaction with the update of mbsync.conflict_record; also one that leaves the row as it is. So two people who
+// decide one conflict on two nodes make a conflict like any other, the later decision stands, and both rows converge.
 //
 // Errors of decisions: `not_found` (no such conflict), `rejected` (the row is not what it was, or the request does not
 // fit the conflict), `conflict` (a constraint of the database says no), `transient` (somebody holds the row; the

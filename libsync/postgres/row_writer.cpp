@@ -10,9 +10,12 @@ namespace mbsync {
 namespace {
 
 // Somebody may insert the same key at this moment; a deferrable key or an INSERT rule cannot be an arbiter, and then
-// the key itself reports it.
+// the key itself reports it. So it does where keys may be equal that look different (citext): then it is another row
+// that has the key, for good, and not this one a moment earlier.
 std::string arbiter(const Table& table) {
-  if (table.key_is_deferrable || table.has_insert_rule) {
+  const bool exact =
+      std::all_of(table.key.begin(), table.key.end(), [&](std::size_t index) { return table.columns[index].exact; });
+  if (table.key_is_deferrable || table.has_insert_rule || !exact) {
     return "";
   }
   std::vector<std::string> key;

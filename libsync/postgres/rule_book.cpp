@@ -81,6 +81,10 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
   if (!can_keep_both(table)) {
     rules.row.keep_both = {};
   }
+  if (table.internal && table.name == "conflict_record") {
+    // One decision says both. By themselves, a conflict could be open and decided at once.
+    rules.row.groups = {ColumnSet{table.find("is_open")->number, table.find("resolution")->number}};
+  }
   return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
 }
 

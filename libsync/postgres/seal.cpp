@@ -14,9 +14,12 @@ namespace {
 
 constexpr std::int64_t kFewRows = 500;
 
-// Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. What the row is now
-// decides between written and deleted, so both become "the row was touched": I and D at once, and D once more, since it
-// may have been there before.
+// Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. Of an update both sides
+// are there, and what differs is what it wrote. Else what the row is now decides between written and deleted, so both
+// become "the row was touched": I and D at once, and D once more, since it may have been there before.
+//
+// Types may have changed since, with other values in them: what cannot be read any more is missing in the image of a
+// row that is deleted, and nothing else. A line whose key cannot be read stays.
 Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
   const auto tabs = db.exec("SELECT DISTINCT tab FROM mbsync.capture WHERE op = 'R'");
   MBSYNC_TRY(tabs);
@@ -28,13 +31,37 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
       continue;  // stays until the table is back, or is dropped with it
     }
     const TableSql sql(*table);
+    std::string columns;
+    std::vector<std::string> changed(table->width - 1, "'f'");
+    for (const auto& column : table->columns) {
+      const auto member = db.quote(column.name);
+      const auto name = PgConnection::quote_name(column.name);
+      columns += fmt::format(", (mbsync.populate_or_null(NULL::{0}, json_build_object({1}, c.image::json -> {1}))).{2}",
+                             table->quoted(), member, name);
+      changed[column.number - 1] = fmt::format(
+          "CASE WHEN (o.line::json -> {0})::text IS DISTINCT FROM (n.line::json -> {0})::text THEN 't' ELSE 'f' END",
+          member);
+    }
+    std::string key;
+    for (const auto index : table->key) {
+      key += fmt::format("{}r.{} IS NOT NULL", key.empty() ? "" : " AND ",
+                         PgConnection::quote_name(table->columns[index].name));
+    }
     const auto done = db.exec(fmt::format(
-        "WITH raw AS (DELETE FROM mbsync.capture WHERE tab = {0} AND op = 'R' RETURNING at, image), "
-        "rows AS (SELECT raw.at, {1} AS key, {2} AS image FROM raw, json_populate_record(NULL::{3}, "
-        "raw.image::json) r) "
-        "INSERT INTO mbsync.capture (tab, op, key, at, image) "
-        "SELECT {0}, op, key, at, CASE op WHEN 'D' THEN image END FROM rows, (VALUES ('D'), ('D'), ('I')) o(op)",
-        id, sql.key_text("r"), sql.record("r"), table->quoted()));
+        "WITH lines AS MATERIALIZED (SELECT c.ctid AS \"mbsync place\", c.at AS \"mbsync at\", c.cols AS \"mbsync "
+        "side\", c.image AS \"mbsync line\"{1} FROM "
+        "mbsync.capture c WHERE c.tab = {0} AND c.op = 'R'), "
+        "rows AS MATERIALIZED (SELECT r.\"mbsync place\" AS place, r.\"mbsync at\" AS at, r.\"mbsync side\" AS side, "
+        "r.\"mbsync line\" AS line, {2} AS key, {3} AS image FROM lines r WHERE {4}), "
+        "taken AS (DELETE FROM mbsync.capture WHERE ctid IN (SELECT place FROM rows)), "
+        "updates AS (SELECT n.key, n.at, concat({5}) AS cols, o.place AS old, n.place AS new FROM rows o JOIN rows n "
+        "ON "
+        "n.at = o.at AND n.key = o.key WHERE o.side = 'o' AND n.side = 'n') "
+        "INSERT INTO mbsync.capture (tab, op, key, cols, at, image) "
+        "SELECT {0}, 'U', key, cols, at, NULL FROM updates WHERE position('t' IN cols) > 0 UNION ALL "
+        "SELECT {0}, o.op, key, NULL, at, CASE o.op WHEN 'D' THEN image END FROM rows, (VALUES ('D'), ('D'), ('I')) "
+        "o(op) WHERE place NOT IN (SELECT old FROM updates UNION ALL SELECT new FROM updates)",
+        id, columns, sql.key_text("r"), sql.record("r"), key, fmt::join(changed, ", ")));
     if (!done) {
       return done.error().in(fmt::format("table {} has changed", table->display()));
     }

@@ -386,6 +386,23 @@ TEST_CASE("poison: values that no expression, type or key of this database takes
   }
 }
 
+TEST_CASE("poison: keys that are equal and look different (C21)", "[poison]") {
+  Poisoned pair("CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE item (id citext PRIMARY KEY, name text)");
+  pair.a.execute("INSERT INTO item VALUES ('abc', 'of a')");
+  pair.b.execute("INSERT INTO item VALUES ('ABC', 'of b')");
+  pair.check_goes_on();
+  CHECK(items(pair.b) == "(ABC,\"of b\")");
+  CHECK_THAT(pair.b.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("duplicate key"));
+  pair.check_goes_on(pair.a, pair.b);
+  pair.b.execute("DELETE FROM item");
+  pair.exchange();
+  try_parked_again(pair.b);
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(items(*node) == "(abc,\"of a\")");
+  }
+}
+
 TEST_CASE("poison: one long row excludes many short ones (C19, C21)", "[poison]") {
   Poisoned pair(
       "CREATE TABLE booking (id int PRIMARY KEY, lo int, hi int, EXCLUDE USING gist (int4range(lo, hi) WITH &&))");

@@ -146,3 +146,137 @@ TEST_CASE("resolution: rows that are both kept (C15)", "[resolve]") {
   check_alike(pair, "log");
   CHECK(pair.b.scalar("SELECT string_agg(line, ', ' ORDER BY line) FROM log") == "of a, of b");
 }
+
+TEST_CASE("resolution: of two people who decide at once the later stands, also if it leaves all as it is",
+          "[resolve]") {
+  const int how = GENERATE(0, 1, 2);
+  INFO(how);
+  const auto later = how == 0 ? keep(2) : how == 1 ? accept() : set({{"x", "b"}});
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+  pair.exchange();
+  SECTION("about values") {
+    pair.a.execute("UPDATE item SET x = 'a'");
+    pair.b.execute("UPDATE item SET x = 'b'");
+    pair.exchange();
+    const auto id = only_conflict(pair.a);
+    pair.b.execute("UPDATE mbsync.conflict_record SET is_open = true");
+    must(desk_of(pair.a)->decide(id, keep(1)));
+    must(desk_of(pair.b)->decide(id, later));
+    pair.exchange();
+    for (auto* node : {&pair.a, &pair.b}) {
+      CHECK(node->rows("item") == "(1,b,o)");
+    }
+  }
+  SECTION("about whether the row is there") {
+    pair.a.execute("DELETE FROM item");
+    pair.b.execute("UPDATE item SET x = 'b'");
+    pair.exchange();
+    const auto id = pair.a.scalar("SELECT id FROM mbsync.conflict WHERE kind = 'existence'");
+    must(desk_of(pair.a)->decide(id, keep(1)));
+    must(desk_of(pair.b)->decide(id, later));
+    pair.exchange();
+    for (auto* node : {&pair.a, &pair.b}) {
+      CHECK(node->rows("item") == "(1,b,o)");
+    }
+  }
+}
+
+TEST_CASE("resolution: open and decided are one thing, whoever undoes or decides meanwhile", "[resolve]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+  pair.exchange();
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'item'\n[table.columns]\nx = 'manual'\n");
+  pair.a.execute("UPDATE item SET x = 'a'");
+  pair.b.execute("UPDATE item SET x = 'b'");
+  pair.exchange();
+  const auto id = only_conflict(pair.a, false);
+  must(desk_of(pair.a)->decide(id, keep(1)));
+  pair.exchange();
+  must(desk_of(pair.a)->decide(id, undo()));
+  must(desk_of(pair.b)->decide(id, forced(set({{"x", "c"}}))));
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT bool_and(is_open = (resolution IS NULL)) FROM mbsync.conflict_record") == "t");
+    CHECK(node->rows("item") == "(1,c,o)");
+  }
+}
+
+TEST_CASE("resolution: a deletion does not take along what was written since, who has written it known or not",
+          "[resolve]") {
+  const bool forgotten = GENERATE(false, true);
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+  pair.exchange();
+  pair.a.execute("DELETE FROM item");
+  pair.b.execute("UPDATE item SET x = 'b'");
+  pair.exchange();
+  pair.b.execute("UPDATE item SET y = 'important'");
+  pair.exchange();
+  if (forgotten) {
+    pair.check_forgotten();
+  }
+  const auto id = pair.a.scalar("SELECT id FROM mbsync.conflict WHERE kind = 'existence'");
+  CHECK_THAT(refused(desk_of(pair.a)->decide(id, keep(1))), Catch::Contains("has changed since"));
+  CHECK(must(desk_of(pair.a)->decide(id, forced(keep(1)))).row == "deleted");
+  check_alike(pair, "item");
+}
+
+TEST_CASE("resolution: what a trigger takes back has not been decided", "[resolve]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET x = 'a'");
+  pair.b.execute("UPDATE item SET x = 'b'");
+  pair.exchange();
+  const auto id = only_conflict(pair.a);
+  pair.a.execute(
+      "CREATE FUNCTION keep_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.x = OLD.x; RETURN NEW; END'; CREATE "
+      "TRIGGER keeps BEFORE UPDATE ON item FOR EACH ROW EXECUTE FUNCTION keep_it()");
+  CHECK_THAT(refused(desk_of(pair.a)->decide(id, keep(1))), Catch::Contains("the write had no effect"));
+  CHECK(pair.a.scalar("SELECT is_open FROM mbsync.conflict_record") == "t");
+}
+
+TEST_CASE("resolution: a column that is gone cannot be undone unseen", "[resolve]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET x = 'a'");
+  pair.b.execute("UPDATE item SET x = 'b'");
+  pair.exchange();
+  const auto id = only_conflict(pair.a);
+  must(desk_of(pair.a)->decide(id, keep(1)));
+  pair.a.execute("ALTER TABLE item DROP COLUMN x");
+  CHECK_THAT(refused(desk_of(pair.a)->decide(id, undo())), Catch::Contains("has no column x any more"));
+}
+
+TEST_CASE("resolution: what was decided is not hidden by a wider conflict that is open", "[resolve]") {
+  Three three("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
+  three.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+  three.exchange();
+  publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'item'\n[table.columns]\nx = 'manual'\n");
+  three.a.execute("UPDATE item SET x = 'a'");
+  three.b.execute("UPDATE item SET x = 'b'");
+  three.c.execute("UPDATE item SET x = 'c'");
+  three.a.pull(three.b);
+  three.c.pull(three.a);  // all three meet here
+  const auto id = three.a.scalar("SELECT id FROM mbsync.conflict");
+  must(desk_of(three.a)->decide(id, keep(1)));
+  three.exchange();
+  for (auto* node : {&three.a, &three.b, &three.c}) {
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict_history WHERE event = 'resolution'") == "1");
+  }
+}
+
+TEST_CASE("resolution: of two rows that clash both are shown (C19)", "[resolve]") {
+  Pair pair("CREATE TABLE bill (id int PRIMARY KEY, number int NOT NULL UNIQUE)");
+  pair.exchange();
+  pair.a.execute("INSERT INTO bill VALUES (1, 5)");
+  pair.b.execute("INSERT INTO bill VALUES (2, 5)");
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT concat_ws(' ', standing_value, standing_node, other_value, other_node) FROM "
+                       "mbsync.open_conflict") == "5 " + pair.b.database() + " 5 " + pair.a.database());
+    CHECK(node->scalar("SELECT jsonb_array_length(losers) FROM mbsync.conflict_value") == "1");
+  }
+}
