@@ -82,6 +82,19 @@ std::string came_by_cascade(const Table& table) {
                    table.id, sql.key_text("n"), sql.key_text("o"));
 }
 
+// A generated column that is generated no more holds values of the application's from then on, with no other column
+// there than before: the number of columns tells nothing. Where there is any, they are counted, in some twenty
+// microseconds.
+std::string watching_generated(const Table& table, const std::string& statement) {
+  const auto generated = table.columns_in_all - table.columns.size();
+  return generated == 0
+             ? statement
+             : fmt::format(
+                   "IF (SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attnum > 0 "
+                   "AND NOT attisdropped AND attgenerated <> '') <> {} THEN RAISE syntax_error; END IF;\n    {}",
+                   generated, statement);
+}
+
 std::string functions_sql(const Table& table, const ColumnSet& sums) {
   const TableSql sql(table);
   const auto raw = [&](std::string_view rows) {
@@ -102,18 +115,20 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
   // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
   all += function_sql(
       fmt::format("capture_{}_update", table.id), sql.row_settings(),
-      fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image{10}) "
-                  "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
-                  "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
-                  "CASE WHEN NOT {1} THEN {5} END{11} "
-                  "FROM {9} o FULL JOIN {8} n ON {6}{12}",
-                  table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"), sql.changed_columns("o", "n", sums),
-                  sql.record("o"), sql.key_equal("o", "n"), sql.present("o"), sql.rows_of("new_rows"),
-                  sql.rows_of("old_rows"), sums.empty() ? "" : ", sums",
-                  sums.empty() ? ""
-                               : fmt::format(", CASE WHEN {} AND {} THEN {} END", sql.present("n"), sql.present("o"),
-                                             sql.differences("o", "n", sums)),
-                  came_by_cascade(table)),
+      watching_generated(
+          table,
+          fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at, image{10}) "
+                      "SELECT {0}, CASE WHEN NOT {1} THEN 'D' WHEN NOT {7} THEN 'I' ELSE 'U' END, "
+                      "CASE WHEN {1} THEN {3} ELSE {2} END, CASE WHEN {1} AND {7} THEN {4} END, clock_timestamp(), "
+                      "CASE WHEN NOT {1} THEN {5} END{11} "
+                      "FROM {9} o FULL JOIN {8} n ON {6}{12}",
+                      table.id, sql.present("n"), sql.key_text("o"), sql.key_text("n"),
+                      sql.changed_columns("o", "n", sums), sql.record("o"), sql.key_equal("o", "n"), sql.present("o"),
+                      sql.rows_of("new_rows"), sql.rows_of("old_rows"), sums.empty() ? "" : ", sums",
+                      sums.empty() ? ""
+                                   : fmt::format(", CASE WHEN {} AND {} THEN {} END", sql.present("n"),
+                                                 sql.present("o"), sql.differences("o", "n", sums)),
+                      came_by_cascade(table))),
       // Both sides, so that it is known what has changed.
       fmt::format("INSERT INTO mbsync.capture (tab, op, cols, at, image) SELECT {0}, 'R', r.side, c.at, r.image FROM "
                   "(SELECT clock_timestamp() AS at OFFSET 0) c, (SELECT 'o' AS side, row_to_json(o.*)::text AS image "
@@ -447,6 +462,16 @@ Result<void> register_tables(PgConnection& db, Schema& schema, NodeId self) {
   return db.commit();
 }
 
+// A partition that was attached with its rows, or a table that was built anew under its name: nobody knows when they
+// were written, as with rows that were there before mbsync. Those that have a write are known.
+std::string capture_unseen(const Table& table, const std::string& relation) {
+  return fmt::format(
+      "INSERT INTO mbsync.capture (tab, op, key, at) SELECT {0}, 'I', k.key, '-infinity' FROM (SELECT {1} COLLATE "
+      "\"C\" "
+      "AS key FROM {2} t) k WHERE NOT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {0} AND {3});\n",
+      table.id, TableSql(table).key_text("t"), relation, has_key("c", "k.key"));
+}
+
 Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
   const auto existing = existing_triggers(db);
   MBSYNC_TRY(existing);
@@ -462,6 +487,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
 
     // TRUNCATE of a partitioned table fires the triggers of each partition, which hold the rows.
     std::vector<Trigger> missing;
+    std::string unseen;  // captures what has been written where nothing captured it
     const auto want = [&](const std::string& relation, bool holds_rows) {
       static constexpr const char* kEvents[] = {"insert", "update", "delete", "truncate"};
       const auto place = existing->find(relation);
@@ -474,6 +500,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
         if (place == existing->end() ||
             std::find(place->second.begin(), place->second.end(), entry) == place->second.end()) {
           missing.push_back(Trigger{relation, event, function});
+          unseen += event == 0 && holds_rows && table.adopted ? capture_unseen(table, relation) : "";
         }
       }
     };
@@ -492,6 +519,7 @@ Result<CaptureReport> install_capture(PgConnection& db, Schema& schema) {
     for (const auto& trigger : missing) {
       sql += trigger_sql(trigger);
     }
+    sql += unseen;
     sql += fmt::format("UPDATE mbsync.synced_table SET fingerprint = '{}' WHERE id = {};", fingerprint, table.id);
     if (auto done = db.exec(sql); !done) {
       db.rollback();

@@ -53,11 +53,9 @@ void describe(const Schema& schema, bool replica, PrepareReport& report) {
     }
   }
   report.bypasses_constraints = replica;
-  if (!replica) {
-    for (const auto& table : schema.tables) {
-      for (const auto& trigger : table.user_triggers) {
-        report.application_triggers.push_back(fmt::format("{}: {}", table.display(), trigger));
-      }
+  for (const auto& table : schema.tables) {
+    for (const auto& trigger : replica ? table.always_triggers : table.user_triggers) {
+      report.application_triggers.push_back(fmt::format("{}: {}", table.display(), trigger));
     }
   }
 }

@@ -26,8 +26,8 @@ struct PrepareReport {
   std::vector<std::pair<std::string, std::string>> refused;  ///< table, why it does not take part
   std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now
   bool bypasses_constraints = false;                         ///< apply may set session_replication_role
-  std::vector<std::string> application_triggers;  ///< "table: trigger" that will fire on apply, if it may not
-  std::vector<std::string> unusable_functions;    ///< of the policy: "public.pick(jsonb) is missing"
+  std::vector<std::string> application_triggers;             ///< "table: trigger" that will fire on apply
+  std::vector<std::string> unusable_functions;               ///< of the policy: "public.pick(jsonb) is missing"
 };
 
 struct ApplyOutcome {

@@ -113,7 +113,7 @@ SELECT f.conrelid, f.conname, n.nspname, c.relname, f.convalidated, f.confdeltyp
  ORDER BY f.conrelid, f.conname, u.place)sql";
 
 constexpr const char* kTriggers = R"sql(
-SELECT t.tgrelid, t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+SELECT t.tgrelid, t.tgname, t.tgenabled IN ('A', 'R') AS always, t.tgenabled IN ('O', 'A') AS origin FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND n.nspname <> 'mbsync' ORDER BY t.tgrelid, t.tgname)sql";
 
 constexpr const char* kPartitions = R"sql(
@@ -122,6 +122,14 @@ SELECT p.oid AS root, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE p.relkind = 'p' AND NOT p.relispartition AND t.level > 0 AND c.relkind IN ('r', 'p')
  ORDER BY p.oid, name)sql";
+
+// Foreign keys that only a part of a table has, or that lead to a part of one.
+constexpr const char* kPartialReferences = R"sql(
+SELECT DISTINCT ON (1) coalesce(pg_partition_root(f.conrelid), f.conrelid)::oid AS root, f.conname,
+       c.relispartition AS of_part, CASE WHEN c.relispartition THEN c.relname ELSE p.relname END AS part
+  FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_class p ON p.oid = f.confrelid
+ WHERE f.contype = 'f' AND f.conparentid = 0 AND (c.relispartition OR p.relispartition)
+ ORDER BY 1, f.conname)sql";
 
 struct Type {
   char kind = 'b';
@@ -291,6 +299,21 @@ Result<Schema> read_schema(PgConnection& db) {
   MBSYNC_TRY(triggers);
   const auto partitions = db.exec(kPartitions);
   MBSYNC_TRY(partitions);
+  const auto partial = db.exec(kPartialReferences);
+  MBSYNC_TRY(partial);
+  std::map<Oid, std::string> partial_reference;  // by table, why it cannot take part
+  for (const auto& row : *partial) {
+    partial_reference[to_oid(row["root"])] =
+        to_bool(row["of_part"])
+            ? fmt::format(
+                  "has a foreign key of its partition \"{}\" alone (constraint \"{}\"), which could not be kept; "
+                  "declare it on the table",
+                  row["part"].c_str(), row["conname"].c_str())
+            : fmt::format(
+                  "refers to the partition \"{}\" alone (constraint \"{}\"), which could not be kept; let it "
+                  "refer to the table",
+                  row["part"].c_str(), row["conname"].c_str());
+  }
 
   std::map<Oid, Type> type_of;
   for (const auto& row : *types) {
@@ -348,7 +371,13 @@ Result<Schema> read_schema(PgConnection& db) {
     found[to_oid(row["root"])].table.partitions.emplace_back(row["name"].c_str());
   }
   for (const auto& row : *triggers) {
-    found[to_oid(row["tgrelid"])].table.user_triggers.emplace_back(row["tgname"].c_str());
+    auto& table = found[to_oid(row["tgrelid"])].table;
+    if (to_bool(row["origin"])) {
+      table.user_triggers.emplace_back(row["tgname"].c_str());
+    }
+    if (to_bool(row["always"])) {
+      table.always_triggers.emplace_back(row["tgname"].c_str());
+    }
   }
   for (const auto& row : *foreign_keys) {
     auto& list = found[to_oid(row["conrelid"])].table.foreign_keys;
@@ -446,6 +475,10 @@ Result<Schema> read_schema(PgConnection& db) {
     const auto refuse = [&](std::string reason) {
       schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason), table.foreign_keys});
     };
+    if (const auto place = partial_reference.find(oid); place != partial_reference.end()) {
+      refuse(place->second);
+      continue;
+    }
     if (to_bool(row["inherits"])) {
       refuse("uses table inheritance, where a key holds for one table only; use declarative partitioning instead");
       continue;

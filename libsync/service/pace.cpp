@@ -7,7 +7,14 @@ namespace mbsync {
 
 void Pause::operator()(milliseconds duration) {
   std::unique_lock lock(mutex_);
-  condition_.wait_for(lock, stop_, duration, [] { return false; });
+  condition_.wait_for(lock, stop_, duration, [this] { return hurried_; });
+  hurried_ = false;
+}
+
+void Pause::hurry() {
+  const std::lock_guard lock(mutex_);
+  hurried_ = true;
+  condition_.notify_all();
 }
 
 milliseconds Backoff::next() {

@@ -15,16 +15,19 @@
 
 namespace mbsync {
 
-/// Sleeps that end when the node is asked to stop. One thread.
+/// Sleeps that end when the node is asked to stop, or somebody is in a hurry. One thread sleeps.
 class Pause {
  public:
   explicit Pause(std::stop_token stop) : stop_(std::move(stop)) {}
   void operator()(milliseconds duration);
+  /// Ends the sleep under way, or the next one if there is none. From any thread.
+  void hurry();
 
  private:
   std::stop_token stop_;
   std::mutex mutex_;
   std::condition_variable_any condition_;
+  bool hurried_ = false;  // guarded by mutex_
 };
 
 /// Waits that double up to the longest.

@@ -42,11 +42,25 @@ void PeerLoop::run(const std::stop_token& stop) {
     }
     if (!stop.stop_requested()) {
       give_up(pulled.error());
-      pause(backoff_.next());
+      Pause patience(stop);
+      {
+        const std::lock_guard lock(mutex_);
+        backing_off_ = &patience;
+      }
+      patience(backoff_.next());
+      const std::lock_guard lock(mutex_);
+      backing_off_ = nullptr;
     }
   }
   session_.reset();  // with what it keeps from being forgotten
   ended_ = true;
+}
+
+void PeerLoop::hurry() {
+  const std::lock_guard lock(mutex_);
+  if (backing_off_ != nullptr) {
+    backing_off_->hurry();
+  }
 }
 
 void PeerLoop::visit(const std::stop_token& stop, milliseconds patience) {

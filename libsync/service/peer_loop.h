@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -41,6 +42,8 @@ class PeerLoop {
 
   /// From any thread.
   void set_addresses(std::vector<PeerAddress> addresses) { client_.set_addresses(std::move(addresses)); }
+  /// The peer has been heard of: it is asked again now, and not when the next time has come. From any thread.
+  void hurry();
   /// From any thread; does not wait.
   void stop() { client_.stop(); }
   [[nodiscard]] bool ended() const { return ended_; }
@@ -67,6 +70,8 @@ class PeerLoop {
   Backoff backoff_;
   AskAgainPace ask_again_;
   Announcer announcer_;
+  std::mutex mutex_;
+  Pause* backing_off_ = nullptr;  ///< while it waits after a failure; guarded by mutex_
   std::atomic<bool> ended_ = false;
 };
 

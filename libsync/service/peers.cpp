@@ -76,9 +76,17 @@ void Peers::choose() {
     const auto place = listening_.find(peer.number);
     if (place == listening_.end()) {
       listen_to(peer);
-    } else if (place->second.addresses != peer.addresses) {
+      continue;
+    }
+    if (place->second.addresses != peer.addresses) {
       place->second.addresses = peer.addresses;
       place->second.loop->set_addresses(peer.addresses);
+    }
+    if (peer.node) {
+      const auto state = context_.health.of(*peer.node);
+      if (state.failed && state.up()) {  // it has asked meanwhile
+        place->second.loop->hurry();
+      }
     }
   }
   std::vector<int> gone;

@@ -267,8 +267,13 @@ class Node {
           kDomain,
           "the database role may not set session_replication_role: rows are applied in foreign-key order and the "
           "application's triggers fire; GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) changes that");
+    }
+    if (first_) {
       for (const auto& trigger : report.application_triggers) {
-        log_warning(kDomain, "application trigger will fire on apply trigger={}", log_value(trigger));
+        log_warning(kDomain,
+                    "application trigger will fire on apply, and what it writes by itself may differ from machine to "
+                    "machine trigger={}",
+                    log_value(trigger));
       }
     }
     if (report.triggers_installed > 0) {

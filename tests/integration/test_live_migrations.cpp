@@ -133,3 +133,88 @@ TEST_CASE("migration: a column that is called as mbsync's own alias", "[migratio
   pair.exchange();
   check_both(pair, "(1,x,y,,,)");
 }
+
+TEST_CASE("migration: rows that nothing has captured, since their table was not known, or a part of it",
+          "[migration]") {
+  SECTION("a partition that is written by itself, and one that brings its rows along") {
+    const std::string part = "CREATE TABLE item{0} PARTITION OF item FOR VALUES FROM ({0}0) TO ({0}9)";
+    Pair pair(
+        "CREATE TABLE item (id int, r int, x text, PRIMARY KEY (id, r)) PARTITION BY RANGE (r); CREATE TABLE item0 "
+        "PARTITION OF item FOR VALUES FROM (0) TO (9)");
+    pair.a.execute("INSERT INTO item VALUES (1, 1, 'x')");
+    pair.exchange();
+    pair.b.execute(fmt::format(fmt::runtime(part), 1) + ";" + fmt::format(fmt::runtime(part), 2));
+    pair.a.execute(fmt::format(fmt::runtime(part), 1) + "; INSERT INTO item1 VALUES (2, 12, 'direct')");
+    pair.a.execute(
+        "CREATE TABLE item2 (id int NOT NULL, r int NOT NULL, x text, PRIMARY KEY (id, r)); INSERT INTO item2 VALUES "
+        "(3, 22, 'attached'); ALTER TABLE item ATTACH PARTITION item2 FOR VALUES FROM (20) TO (29)");
+    for (auto* node : {&pair.a, &pair.b}) {
+      REQUIRE(node->store().refresh());
+    }
+    pair.exchange();
+    check_both(pair, "(1,1,x) (2,12,direct) (3,22,attached)");
+    CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.conflict_record") == "0");
+    pair.check_forgotten();
+  }
+  SECTION("a table that is built anew under its name") {
+    Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
+    pair.a.execute("INSERT INTO item VALUES (1, 'o'), (2, 'o')");
+    pair.exchange();
+    pair.check_forgotten();
+    const std::string anew =
+        "BEGIN; CREATE TABLE fresh (x text, id int PRIMARY KEY); INSERT INTO fresh SELECT x, id FROM item; DROP TABLE "
+        "item; ALTER TABLE fresh RENAME TO item; COMMIT";
+    pair.a.execute(anew);
+    pair.b.execute(anew);
+    pair.a.execute("INSERT INTO item (id, x) VALUES (3, 'new'); UPDATE item SET x = 'changed' WHERE id = 1");
+    for (auto* node : {&pair.a, &pair.b}) {
+      REQUIRE(node->store().refresh());
+    }
+    pair.b.execute("UPDATE item SET x = 'later' WHERE id = 2");
+    pair.exchange();
+    for (auto* node : {&pair.a, &pair.b}) {
+      CHECK(node->scalar("SELECT string_agg(concat(id, x), ' ' ORDER BY id) FROM item WHERE id > 1") == "2later 3new");
+    }
+    CHECK(Pair::rows(pair.a, "item") == Pair::rows(pair.b, "item"));
+  }
+}
+
+TEST_CASE("migration: a generated column that holds values of the application's from now on", "[migration]") {
+  const bool replaced = GENERATE(false, true);
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x int, g int GENERATED ALWAYS AS (x * 2) STORED)");
+  pair.a.execute("INSERT INTO item (id, x) VALUES (1, 5)");
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    node->execute(replaced ? "ALTER TABLE item DROP COLUMN g, ADD COLUMN g int"
+                           : "ALTER TABLE item ALTER COLUMN g DROP EXPRESSION");
+  }
+  pair.a.execute("UPDATE item SET g = 99");
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  check_both(pair, "(1,5,99)");
+}
+
+TEST_CASE("migration: a foreign key of a part of a table, or to one, is not kept, so the table takes no part",
+          "[migration]") {
+  PgNode node(
+      shared_cluster(), fresh_database_name(),
+      "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE item (id int, r int, p int, PRIMARY KEY (id, r)) "
+      "PARTITION BY RANGE (r); CREATE TABLE item0 PARTITION OF item FOR VALUES FROM (0) TO (9); CREATE TABLE "
+      "child (id int PRIMARY KEY, i int, r int, FOREIGN KEY (i, r) REFERENCES item0 (id, r)); CREATE TABLE whole "
+      "(id int PRIMARY KEY, i int, r int, FOREIGN KEY (i, r) REFERENCES item (id, r))");
+  const auto reason = [&](const std::string& table) {
+    for (const auto& [name, why] : node.prepare().refused) {
+      if (name == "public." + table) {
+        return why;
+      }
+    }
+    return std::string();
+  };
+  CHECK_THAT(reason("child"), Catch::Contains("refers to the partition \"item0\" alone"));
+  CHECK(reason("item").empty());
+  CHECK(reason("whole").empty());
+  node.execute("ALTER TABLE item0 ADD FOREIGN KEY (p) REFERENCES parent");
+  CHECK_THAT(reason("item"), Catch::Contains("has a foreign key of its partition \"item0\" alone"));
+}

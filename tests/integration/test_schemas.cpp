@@ -780,3 +780,16 @@ TEST_CASE("a row that is deleted while its table has just changed is deleted eve
   pair.exchange();
   CHECK(pair.b.scalar("SELECT string_agg(id::text, ' ') FROM item") == "2");
 }
+
+TEST_CASE("a trigger that fires although constraints are bypassed is named", "[schemas]") {
+  PgNode node(shared_cluster(), fresh_database_name(), R"sql(
+CREATE TABLE item (id int PRIMARY KEY);
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER plain BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER ever BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE item ENABLE ALWAYS TRIGGER ever;
+)sql");
+  const auto report = node.prepare();
+  CHECK(report.bypasses_constraints);
+  CHECK(report.application_triggers == std::vector<std::string>{"public.item: ever"});
+}

@@ -28,6 +28,21 @@ TEST_CASE("pace: a stop ends a pause") {
   CHECK(steady_clock::now() - begun < seconds{10});
 }
 
+TEST_CASE("pace: whoever is in a hurry ends the pause under way, or else the next one") {
+  const std::stop_source stop;
+  Pause pause(stop.get_token());
+  const auto begun = steady_clock::now();
+  pause.hurry();
+  pause(seconds{60});
+  std::jthread other([&] { pause.hurry(); });
+  pause(seconds{60});
+  CHECK(steady_clock::now() - begun < seconds{10});
+  other.join();
+  const auto again = steady_clock::now();
+  pause(milliseconds{10});
+  CHECK(steady_clock::now() - again >= milliseconds{10});
+}
+
 TEST_CASE("pace: a thing is said once until it changes") {
   Announcer announcer;
   CHECK(announcer.is_news(""));
