@@ -25,10 +25,8 @@ namespace {
 constexpr const char* kRowLockTimeout = "100ms";
 // The same once rows are set aside that cannot be had: what still waits is a statement that meets an uncommitted key.
 constexpr const char* kProbeLockTimeout = "20ms";
-// How long rows that block others are set aside as they are found, before it is looked for them in another way.
-constexpr std::chrono::seconds kAttemptsFor{20};
-// How long one attempt may look for the rows that block it; all that is not known to be free by then is set aside. The
-// rows that are free are locked meanwhile.
+// How long one attempt may look for the rows that block it, once it knows something of one; all that is not known to be
+// free by then is set aside. The rows that are free are locked meanwhile.
 constexpr std::chrono::milliseconds kProbeMax{200};
 // The same for rows that the database refuses: they are few, and what is set aside with them comes late for nothing.
 constexpr std::chrono::milliseconds kRefusedProbeMax{3000};
@@ -150,89 +148,6 @@ Result<ApplyReport> Applier::settle(Staged& staged) {
   // No peer has a part in it: joining with nothing, known of nothing, leaves every write as it is.
   const PullHeader nobody;
   return attempts(Task{staged, nobody, {}, true, true});
-}
-
-Result<ApplyReport> Applier::attempts(Task task) {
-  MBSYNC_TRY(db_.clear_temporary_table("held"));
-  MBSYNC_TRY(db_.clear_temporary_table("suspect"));
-  if (task.repair) {
-    MBSYNC_TRY(get_ready_to_repair(task));
-  }
-  const auto until = std::chrono::steady_clock::now() + kAttemptsFor;
-  bool plain = false;  // an attempt without repair has shown which rows are refused by themselves
-  for (;;) {
-    Blocked blocked;
-    auto done = attempt(task, blocked);
-    if (done || (blocked.empty() && !is_refused(db_, done.error()))) {
-      return done;
-    }
-    if (!task.repair && (blocked.empty() || blocked.refused()) && !plain) {
-      // Before a row is parked, it is looked at whether a rule can make it stand.
-      task.repair = true;
-      MBSYNC_TRY(get_ready_to_repair(task));
-      continue;
-    }
-    if (blocked.empty() && task.repair && !plain) {
-      // The values of a row that cannot be written are perhaps none that a rule can look at.
-      plain = true;
-      task.repair = false;
-      continue;
-    }
-    if (!task.repair) {
-      std::erase_if(blocked.keys, [](const auto& row) { return row.by_others; });
-    }
-    const auto more = hold(task, blocked);
-    MBSYNC_TRY(more);
-    if (!*more || std::chrono::steady_clock::now() > until) {
-      task.repair = true;
-      MBSYNC_TRY(get_ready_to_repair(task));
-      return isolate(task, done.error());
-    }
-    task.repair = task.repair || plain;
-  }
-}
-
-Result<void> Applier::get_ready_to_repair(const Task& task) {
-  MBSYNC_TRY(add_stages(db_, schema_, task.staged));
-  return role_.replica ? Result<void>() : prepare_make_way(db_);
-}
-
-// How many of the rows that have to wait are rows of this answer: what else is held changes nothing.
-Result<std::int64_t> Applier::count_held(const Task& task) {
-  std::int64_t count = 0;
-  for (const auto& [id, staged] : task.staged) {
-    const auto rows =
-        db_.exec(fmt::format("SELECT count(*) FROM {} s WHERE EXISTS (SELECT FROM pg_temp.held h WHERE h.tab = {} AND "
-                             "h.key = s.m_key)",
-                             staged.name, id));
-    MBSYNC_TRY(rows);
-    count += (*rows)[0][0].as<std::int64_t>();
-  }
-  return count;
-}
-
-// For the next attempt; the staging tables are as they were before the last one. Whether that will be another one.
-Result<bool> Applier::hold(Task& task, Blocked& blocked) {
-  const auto before = count_held(task);
-  MBSYNC_TRY(before);
-  std::string lines;
-  for (const auto& row : blocked.keys) {
-    append_copy_line(lines, {std::to_string(row.tab), row.key, row.reason.empty() ? Value() : Value(row.reason)});
-  }
-  MBSYNC_TRY(db_.copy_in_begin("COPY pg_temp.held FROM STDIN"));
-  MBSYNC_TRY(db_.copy_in(lines));
-  MBSYNC_TRY(db_.copy_in_end());
-  for (const auto& range : blocked.ranges) {
-    MBSYNC_TRY(db_.exec(fmt::format("INSERT INTO pg_temp.held (tab, key) SELECT {}, m_key FROM {} WHERE m_key >= {}{}",
-                                    range.tab, task.staged.at(range.tab).name, db_.quote(range.from),
-                                    range.to ? fmt::format(" AND m_key < {}", db_.quote(*range.to)) : "")));
-  }
-  const auto after = count_held(task);
-  MBSYNC_TRY(after);
-  if (*after > *before) {
-    std::move(blocked.clashes.begin(), blocked.clashes.end(), std::back_inserter(task.clashes));
-  }
-  return *after > *before;
 }
 
 Result<ApplyReport> Applier::attempt(const Task& task, Blocked& blocked) {

@@ -229,14 +229,11 @@ ReferenceCheck::Keys Repair::causes_of(const ReferenceCheck::Held& row) const {
 
 Result<void> Repair::note(const Table& table, const std::string& key, char op, const std::string& cols,
                           const Deletion& cause) {
-  // The row here is from before this node joined, and gives way to the fleet's (C9), which waits: written now, it would
-  // stand on top of that. So what calls for it waits as well.
-  const auto gives_way =
-      db_.exec(fmt::format("SELECT EXISTS (SELECT FROM mbsync.change c WHERE c.tab = {} AND {} AND c.is_fleet_row)",
-                           table.id, has_key("c", db_.quote(key))));
-  MBSYNC_TRY(gives_way);
-  if ((*gives_way)[0][0].as<bool>()) {
-    set_aside({table.id, key}, "it waits for what the fleet has of it");
+  // Mended as it stands here, it would be another row than the one that waits; so what calls for it waits as well.
+  const auto waits = waits_here(table, key);
+  MBSYNC_TRY(waits);
+  if (*waits) {
+    set_aside({table.id, key}, "");
     return {};
   }
   return db_.run(fmt::format("INSERT INTO pg_temp.repaired VALUES ({}, '{}', {}, {}, {}, {}, {})", table.id, op,

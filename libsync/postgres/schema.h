@@ -93,14 +93,13 @@ struct Table {
   bool partitioned = false;
   std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;
-  std::vector<UniqueKey> unique_keys;      ///< but for the key itself, and those over generated columns
-  std::vector<std::string> user_triggers;  ///< the application's own, by name, that fire for ordinary roles
-  std::vector<std::string>
-      always_triggers;      ///< those that fire where constraints are bypassed (ENABLE ALWAYS, REPLICA)
-  std::size_t width = 0;    ///< characters in this table's bit strings (mbsync.synced_table.width)
-  bool rekeyed = false;     ///< its key has just changed: what was captured by the old one is void
-  bool adopted = false;     ///< rows from before mbsync have been given a write
-  std::string fingerprint;  ///< of the capture functions that are in place
+  std::vector<UniqueKey> unique_keys;        ///< but for the key itself, and those over generated columns
+  std::vector<std::string> user_triggers;    ///< the application's own that fire for ordinary roles, by name
+  std::vector<std::string> always_triggers;  ///< those that fire where constraints are bypassed (ENABLE ALWAYS)
+  std::size_t width = 0;                     ///< characters in this table's bit strings (mbsync.synced_table.width)
+  bool rekeyed = false;                      ///< its key has just changed: what was captured by the old one is void
+  bool adopted = false;                      ///< rows from before mbsync have been given a write
+  std::string fingerprint;                   ///< of the capture functions that are in place
 
   [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
   [[nodiscard]] std::string display() const;  ///< schema.table for people

@@ -17,6 +17,7 @@
 #include "database_url.h"
 #include "log.h"
 #include "peer_address.h"
+#include "peer_plan.h"
 #include "result.h"
 
 namespace mbsync {
@@ -68,7 +69,8 @@ struct Config {
   std::string bind_address = "::";   ///< every address of this machine, IPv4 as well
   int conflict_retention_days = 90;  ///< how long conflicts that are decided stay on record; 0: for ever
   Discovery discovery = Discovery::kAuto;
-  std::size_t live_peers = 8;  ///< how many peers are listened to at most; the others are visited now and then
+  std::size_t live_peers =
+      kLivePeersDefault;  ///< how many peers are listened to at most; the others are visited now and then
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets

@@ -79,6 +79,7 @@ void PeerLoop::visit(const std::stop_token& stop, milliseconds patience) {
       break;
     }
   }
+  log_debug(kDomain, "visited peer={} in_step={}", name(), in_step_);
   session_.reset();
   ended_ = true;
 }
@@ -89,6 +90,10 @@ std::string PeerLoop::name() const {
   return node_name_.empty() ? address : fmt::format("{} address={}", log_value(node_name_), address);
 }
 
+bool PeerLoop::is_news(const std::string& text) {
+  return context_.said.is_news(node_ ? to_string(*node_) : first_address_, text);
+}
+
 void PeerLoop::give_up(const Error& error) {
   session_.reset();
   wait_ = false;
@@ -97,7 +102,7 @@ void PeerLoop::give_up(const Error& error) {
   if (node_) {
     context_.health.failed(*node_, Clock::now(), error);
   }
-  if (announcer_.is_news(error.text())) {
+  if (is_news(error.text())) {
     log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.text()));
   }
   if (error.kind == ErrorKind::kRejected) {
@@ -124,7 +129,7 @@ void PeerLoop::ask_again(Pause& pause) {
         "waits until {0} has joined the fleet; {0} must be able to reach this fleet itself: check its --peer / "
         "SYNC_PEERS and the firewall",
         node_name_.empty() ? first_address_ : node_name_);
-    if (announcer_.is_news(reason)) {
+    if (is_news(reason)) {
       log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(reason));
     }
   }
@@ -178,7 +183,7 @@ void PeerLoop::applied(const ApplyOutcome& outcome, milliseconds took) {
   wait_ = true;
   in_step_ = true;
   context_.shared.reports_changed = true;
-  if (announcer_.is_news("")) {
+  if (is_news("")) {
     log_info(kDomain, "in step peer={}", name());
   }
   if (outcome.missing > 0) {

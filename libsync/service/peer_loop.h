@@ -28,6 +28,8 @@ struct PeerContext {
   const FleetKey& key;
   milliseconds interval;
   std::string process_tag;
+  /// What has been said last of each peer: a loop that begins anew, or a visit, says no more than what has changed.
+  SenderAnnouncer& said;
   std::function<void()> interrupt;  ///< sets free who waits for the database, for the end
 };
 
@@ -56,6 +58,8 @@ class PeerLoop {
   void ask_again(Pause& pause);
   void give_up(const Error& error);
   [[nodiscard]] std::string name() const;
+  /// Whether this has not been said of the peer just before; "" for all being well.
+  bool is_news(const std::string& text);
 
   PeerContext& context_;
   std::optional<NodeId> node_;  ///< who it is, as far as is known
@@ -69,7 +73,6 @@ class PeerLoop {
   std::unique_ptr<PullSession> session_;
   Backoff backoff_;
   AskAgainPace ask_again_;
-  Announcer announcer_;
   std::mutex mutex_;
   Pause* backing_off_ = nullptr;  ///< while it waits after a failure; guarded by mutex_
   std::atomic<bool> ended_ = false;

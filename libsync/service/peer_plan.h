@@ -15,7 +15,7 @@
 namespace mbsync {
 
 /// How many peers a node listens to at most, unless the configuration says otherwise.
-inline constexpr std::size_t kLivePeers = 8;
+inline constexpr std::size_t kLivePeersDefault = 8;
 
 struct PeerCandidate {
   NodeId node;

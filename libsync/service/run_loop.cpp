@@ -158,8 +158,9 @@ class Node {
 
     const auto start = make_process_tag().substr(0, kStartDigits);
     PeerDirectory directory(store_.self().id, start);
-    PeerContext context{
-        shared_, directory, health, *key, config_.interval, options.process_tag, [&] { interrupter.call(); }};
+    SenderAnnouncer said;
+    PeerContext context{shared_,          directory,           health, *key,
+                        config_.interval, options.process_tag, said,   [&] { interrupter.call(); }};
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;
     std::vector<PeerAddress> named;

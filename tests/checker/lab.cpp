@@ -155,7 +155,9 @@ void Lab::use(const Schema& schema) {
   }
   for (auto& node : nodes_) {
     if (schema_) {
-      node.application->execute("DEALLOCATE rows; DEALLOCATE broken; " + schema_->drop());
+      // An autovacuum that is at work on a table gives way only after a second.
+      node.application->execute("DEALLOCATE rows; DEALLOCATE broken; BEGIN; SET LOCAL lock_timeout = '30s'; " +
+                                schema_->drop() + "COMMIT");
       node.holder->execute("DEALLOCATE rows");
     }
     node.pulls.clear();  // their temporary tables are those of the last schema

@@ -60,6 +60,13 @@ void Pair::check_forgotten() {
   CHECK(b.scalar("SELECT count(*) FROM mbsync.change") == "0");
 }
 
+void Three::forget() {
+  for (auto* node : {&a, &b, &c}) {
+    REQUIRE(node->store().forget_stable());
+    CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
+  }
+}
+
 void try_parked_again(PgNode& node) {
   node.execute("UPDATE mbsync.parked SET next_try = now()");
   REQUIRE(node.store().settle_unseen());

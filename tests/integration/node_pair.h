@@ -54,6 +54,8 @@ struct Three {
     exchange();
   }
   void exchange() { test::exchange({&a, &b, &c}, 3); }
+  /// Who wrote what all have: nobody remembers.
+  void forget();
 };
 
 /// Rows that the database refused are tried again, as if the time had come.

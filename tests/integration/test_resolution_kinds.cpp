@@ -21,6 +21,22 @@ void check_alike(Pair& pair, const std::string& table) {
   CHECK(Pair::rows(pair.a, table) == Pair::rows(pair.b, table));
 }
 
+// One row, (1,o,o), known to both.
+struct Item : Pair {
+  Item() : Pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)") {
+    a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
+    exchange();
+  }
+  // Both write x, neither knowing; what B wrote stands. The conflict is open on both.
+  std::string dispute() {
+    a.execute("UPDATE item SET x = 'a'");
+    b.execute("UPDATE item SET x = 'b'");
+    exchange();
+    only_conflict(b);
+    return only_conflict(a);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("resolution: what the rule manual has left open is decided by a person (C13)", "[resolve]") {
@@ -152,15 +168,9 @@ TEST_CASE("resolution: of two people who decide at once the later stands, also i
   const int how = GENERATE(0, 1, 2);
   INFO(how);
   const auto later = how == 0 ? keep(2) : how == 1 ? accept() : set({{"x", "b"}});
-  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
-  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
-  pair.exchange();
+  Item pair;
   SECTION("about values") {
-    pair.a.execute("UPDATE item SET x = 'a'");
-    pair.b.execute("UPDATE item SET x = 'b'");
-    pair.exchange();
-    const auto id = only_conflict(pair.a);
-    pair.b.execute("UPDATE mbsync.conflict_record SET is_open = true");
+    const auto id = pair.dispute();
     must(desk_of(pair.a)->decide(id, keep(1)));
     must(desk_of(pair.b)->decide(id, later));
     pair.exchange();
@@ -183,14 +193,9 @@ TEST_CASE("resolution: of two people who decide at once the later stands, also i
 }
 
 TEST_CASE("resolution: open and decided are one thing, whoever undoes or decides meanwhile", "[resolve]") {
-  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
-  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
-  pair.exchange();
+  Item pair;
   publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'item'\n[table.columns]\nx = 'manual'\n");
-  pair.a.execute("UPDATE item SET x = 'a'");
-  pair.b.execute("UPDATE item SET x = 'b'");
-  pair.exchange();
-  const auto id = only_conflict(pair.a, false);
+  const auto id = pair.dispute();
   must(desk_of(pair.a)->decide(id, keep(1)));
   pair.exchange();
   must(desk_of(pair.a)->decide(id, undo()));
@@ -205,9 +210,7 @@ TEST_CASE("resolution: open and decided are one thing, whoever undoes or decides
 TEST_CASE("resolution: a deletion does not take along what was written since, who has written it known or not",
           "[resolve]") {
   const bool forgotten = GENERATE(false, true);
-  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
-  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
-  pair.exchange();
+  Item pair;
   pair.a.execute("DELETE FROM item");
   pair.b.execute("UPDATE item SET x = 'b'");
   pair.exchange();
@@ -223,13 +226,8 @@ TEST_CASE("resolution: a deletion does not take along what was written since, wh
 }
 
 TEST_CASE("resolution: what a trigger takes back has not been decided", "[resolve]") {
-  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
-  pair.a.execute("INSERT INTO item VALUES (1, 'o')");
-  pair.exchange();
-  pair.a.execute("UPDATE item SET x = 'a'");
-  pair.b.execute("UPDATE item SET x = 'b'");
-  pair.exchange();
-  const auto id = only_conflict(pair.a);
+  Item pair;
+  const auto id = pair.dispute();
   pair.a.execute(
       "CREATE FUNCTION keep_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.x = OLD.x; RETURN NEW; END'; CREATE "
       "TRIGGER keeps BEFORE UPDATE ON item FOR EACH ROW EXECUTE FUNCTION keep_it()");
@@ -238,13 +236,8 @@ TEST_CASE("resolution: what a trigger takes back has not been decided", "[resolv
 }
 
 TEST_CASE("resolution: a column that is gone cannot be undone unseen", "[resolve]") {
-  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, y text)");
-  pair.a.execute("INSERT INTO item VALUES (1, 'o', 'o')");
-  pair.exchange();
-  pair.a.execute("UPDATE item SET x = 'a'");
-  pair.b.execute("UPDATE item SET x = 'b'");
-  pair.exchange();
-  const auto id = only_conflict(pair.a);
+  Item pair;
+  const auto id = pair.dispute();
   must(desk_of(pair.a)->decide(id, keep(1)));
   pair.a.execute("ALTER TABLE item DROP COLUMN x");
   CHECK_THAT(refused(desk_of(pair.a)->decide(id, undo())), Catch::Contains("has no column x any more"));

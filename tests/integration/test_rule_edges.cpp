@@ -372,9 +372,7 @@ TEST_CASE("counters: a newcomer has the shares of keys that are not in use (C9, 
   three.exchange();
   three.a.execute("DELETE FROM item");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
   newcomer.prepare();
   newcomer.execute("INSERT INTO item VALUES (2, 70)");
@@ -569,10 +567,7 @@ TEST_CASE("newcomer: a row that its database refuses waits, and all others are t
   three.a.execute(
       "INSERT INTO item VALUES (1, 1), (2, -2), (3, -3), (4, 4), (5, -5); INSERT INTO line VALUES (1, 1), (2, 2)");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-    CHECK(node->scalar("SELECT count(*) FROM mbsync.change") == "0");
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
   newcomer.execute("INSERT INTO item VALUES (3, 30)");
   newcomer.prepare();
@@ -610,9 +605,7 @@ TEST_CASE("newcomer: a row of the fleet that waits is the fleet's in the end, wh
   Three three(schema);
   three.a.execute("INSERT INTO item VALUES (1, -1, 'fleet')");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
   newcomer.execute("INSERT INTO item VALUES (1, 1, 'own')");
   newcomer.prepare();
@@ -635,9 +628,7 @@ TEST_CASE(
   publish_to({&three.a, &three.b, &three.c}, "[[table]]\nname = 'log'\nkeep_both = true\n");
   three.a.execute("INSERT INTO log VALUES (5, -1, 'fleet')");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE log ADD CHECK (price > 0)");
   newcomer.prepare();
   newcomer.execute("INSERT INTO log VALUES (5, 1, 'own')");
@@ -657,9 +648,7 @@ TEST_CASE("newcomer: a row of its own that gives way to the fleet's is not mende
   Three three(schema);
   three.a.execute("INSERT INTO item VALUES (1, 'x', 1), (3, 'z', 3)");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema);
   newcomer.execute("INSERT INTO item VALUES (2, 'y', 3), (3, 'x', 4)");
   newcomer.prepare();
@@ -685,9 +674,7 @@ TEST_CASE("newcomer: a row that it has deleted, and cannot bring back yet, is th
   Three three(schema);
   three.a.execute("INSERT INTO item VALUES (1, -1, repeat('fleet', 4000)); INSERT INTO line VALUES (1, 1)");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (price > 0)");
   newcomer.execute("INSERT INTO item VALUES (1, 1, 'own')");
   newcomer.prepare();
@@ -740,9 +727,7 @@ TEST_CASE("newcomer: who deletes a row that waits there deletes the fleet's, wit
   three.exchange();
   three.b.execute("UPDATE item SET stock = stock - 3");
   three.exchange();
-  for (auto* node : {&three.a, &three.b, &three.c}) {
-    REQUIRE(node->store().forget_stable());
-  }
+  three.forget();
   PgNode newcomer(shared_cluster(), fresh_database_name(), schema + "; ALTER TABLE item ADD CHECK (stock <> 7)");
   newcomer.execute("INSERT INTO item VALUES (1, 100, 'own')");
   newcomer.prepare();

@@ -375,3 +375,34 @@ TEST_CASE("basic: a port that is taken ends the program with 4") {
   CHECK(code.value_or(-1) == 4);
   CHECK_THAT(b.log(), Catch::Contains(std::to_string(a.port())));
 }
+
+TEST_CASE("basic: a node listens to few peers and visits the others, and says of each once how it is") {
+  Fleet fleet;
+  std::vector<Node*> nodes;
+  for (const auto* name : {"a", "b", "c", "d", "e"}) {
+    Node& node = fleet.add_node(Fleet::shared_cluster(), name, kSchema);
+    node.set("SYNC_LIVE_PEERS", "2");
+    node.set("SYNC_INTERVAL", "1000");
+    node.set("LOG_LEVEL", "debug");
+    for (auto* other : nodes) {
+      node.add_peer(other->port());
+      other->add_peer(node.port());
+    }
+    nodes.push_back(&node);
+  }
+  for (auto* node : nodes) {
+    node->start();
+  }
+  fleet.await_met({nodes[0], nodes[1], nodes[2], nodes[3], nodes[4]});
+  for (auto* node : nodes) {
+    node->execute(fmt::format("INSERT INTO item VALUES ('{0}', 'of {0}', 1)", node->name()));
+  }
+  fleet.await_converged({nodes[0], nodes[1], nodes[2], nodes[3], nodes[4]});
+  CHECK(nodes[0]->scalar("SELECT count(*) FROM item") == "5");
+  for (auto* node : nodes) {
+    node->await_log("visited", seconds{30}, 6);  // the two others, three times each
+    CHECK(node->count_in_log("in_step=true") > 0);
+    // At the start some peers are not there yet; each comes to be in step once.
+    CHECK(node->count_in_log("info peer: in step") <= 4);
+  }
+}

@@ -35,6 +35,9 @@ DOORS = (
     (re.compile(r"^toml\+\+"), ("libsync/policy", "libsync/service")),
 )
 
+TOP = ("CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "apps", "examples", "libdiscovery", "libsync",
+       "packaging", "tests", "vcpkg.json")
+
 # The rules that tests cite by their numbers.
 RULES = "libsync/core/CONFLICTS.md"
 RULE = re.compile(r"^## (C\d+) ([^\n]*)$", re.MULTILINE)
@@ -130,6 +133,19 @@ def check_rules(root):
             yield f"{place}: no test cites {number}"
 
 
+def check_top(root):
+    """What is kept at the top level is what belongs there."""
+    if not shutil.which("git"):
+        print("skipped: the top level (git is not installed)")
+        return
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True)
+    if listed.returncode != 0:
+        return  # an unpacked archive
+    for name in sorted({path.split("/")[0] for path in listed.stdout.split("\0") if path}):
+        if name not in TOP and not name.startswith("."):
+            yield f"{name}: has no place at the top level; remove it, or put it below one of {', '.join(TOP)}"
+
+
 def findings(root):
     codes = {}
     sources = []
@@ -148,6 +164,7 @@ def findings(root):
         if inside(name, PRODUCT):
             codes[name] = without_comments(text)
             yield from check_includes(name, codes[name])
+    yield from check_top(root)
     yield from check_listed(root, codes)
     yield from check_rules(root)
     yield from check_layout(root, sources)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Each rule of check_sources.py finds what it is for, and lets pass what is right."""
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -34,6 +35,16 @@ class Rules(unittest.TestCase):
         self.product("libsync/postgres/b.cpp", "#include <libpq-fe.h>\n\n#include <pqxx/pqxx>\n#include <thread>\n")
         self.product("libsync/transport/c.cpp", "#include <httplib.h>\n")
         self.assertEqual(self.found(), "")
+
+    def test_the_top_level_is_fixed(self):
+        self.write("README.md", "\n")
+        self.write("stray.deb", "\n")
+        self.assertEqual(self.found(), "")  # not kept by anybody
+        subprocess.run(["git", "init", "-q"], cwd=self.root, check=True)
+        self.assertEqual(self.found(), "")
+        subprocess.run(["git", "add", "."], cwd=self.root, check=True)
+        self.assertIn("stray.deb: has no place at the top level", self.found())
+        self.assertNotIn("README.md", self.found().split(":")[0])
 
     def test_core_and_protocol_are_pure(self):
         for header in ("fstream", "thread", "sys/socket.h", "random", "spdlog/logger.h", "pqxx/pqxx", "httplib.h"):

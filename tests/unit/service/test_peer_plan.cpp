@@ -83,7 +83,7 @@ TEST_CASE("plan: never more than the maximum, none that is down while others are
 TEST_CASE("plan: the graph is connected and short, whatever the size") {
   const std::map<int, int> hops_max{{2, 1}, {9, 1}, {10, 2}, {20, 3}, {50, 4}, {100, 5}, {300, 7}, {1000, 9}};
   for (const auto& [count, most] : hops_max) {
-    const auto longest = diameter(all_up(count), kLivePeers);
+    const auto longest = diameter(all_up(count), kLivePeersDefault);
     INFO(count << " nodes: " << longest << " hops");
     CHECK(longest > 0);
     CHECK(longest <= most);
