@@ -97,7 +97,11 @@ class PskClient : public httplib::ClientImpl {
   void limit_to_next_piece() { stream_->limit_reads(CPPHTTPLIB_RECV_BUFSIZ + tuning::kHttpHeadBytesMax); }
 
   bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
-    const auto candidates = in_order();
+    std::vector<PeerAddress> candidates;
+    {
+      const std::lock_guard lock(mutex_);
+      candidates = addresses_;
+    }
     if (candidates.empty()) {
       outcome_.failure = Error{ErrorKind::kTransient, "no address of it is known",
                                "it has to be seen on the local network, or be named with --peer"};
@@ -121,19 +125,6 @@ class PskClient : public httplib::ClientImpl {
     outcome_.failure = summed_up(failures);
     error = httplib::Error::Connection;
     return false;
-  }
-
-  /// The one that answered last comes first, since a machine that has moved is the exception.
-  std::vector<PeerAddress> in_order() {
-    std::vector<PeerAddress> all;
-    {
-      const std::lock_guard lock(mutex_);
-      all = addresses_;
-    }
-    if (reached_) {
-      std::stable_partition(all.begin(), all.end(), [&](const PeerAddress& it) { return it == *reached_; });
-    }
-    return all;
   }
 
   Result<void> secure(const PeerAddress& address, milliseconds patience, Socket& out) {

@@ -28,8 +28,8 @@ struct PeerPatience {
 
 class PeerClient {
  public:
-  /// `addresses`: tried in this order, beginning with the one that answered last. `process_tag`: see process_tag.h;
-  /// empty: none.
+  /// `addresses`: tried in this order until one answers with the fleet's key. `process_tag`: see process_tag.h; empty:
+  /// none.
   PeerClient(std::vector<PeerAddress> addresses, FleetKey key, PeerPatience patience = {},
              std::string process_tag = "");
   ~PeerClient();

@@ -49,6 +49,13 @@ struct Office {
       node->await_ready();
     }
   }
+  // Each has found each.
+  void meet() {
+    start();
+    for (auto* node : nodes) {
+      node->await_log("peer: in step", seconds{30}, nodes.size() - 1);
+    }
+  }
   void write(std::size_t index, const std::string& id) {
     nodes[index]->execute(fmt::format("INSERT INTO item VALUES ('{}', 'by {}')", id, nodes[index]->name()));
   }
@@ -87,9 +94,7 @@ TEST_CASE("lan: nodes that have nothing but the key find each other") {
 
 TEST_CASE("lan: a node that vanishes is noticed, and found again, at another address too") {
   Office office(2);
-  office.start();
-  office.write(0, "before");
-  REQUIRE(office.arrives("before"));
+  office.meet();
 
   SECTION("its process is killed, and started again") {
     office.nodes[1]->kill9();
@@ -119,10 +124,7 @@ TEST_CASE("lan: a node that vanishes is noticed, and found again, at another add
 
 TEST_CASE("lan: without an mDNS daemon that is said once, what is known goes on, and it is used when it comes") {
   Office office(2);
-  office.start();
-  for (auto* node : office.nodes) {
-    node->await_log("peer: in step");
-  }
+  office.meet();
   office.lan.host(0).kill_mdns();
   office.nodes[0]->await_log("peers cannot be found by themselves", seconds{30});
   office.write(0, "without");
@@ -151,9 +153,7 @@ TEST_CASE("lan: peers are named where there is no daemon at all") {
 
 TEST_CASE("lan: packets that are lost, late, or go one way only") {
   Office office(2);
-  office.start();
-  office.write(0, "before");
-  REQUIRE(office.arrives("before"));
+  office.meet();
 
   SECTION("a fifth is lost, and all take 300 ms more") {
     office.lan.set_all({0.2, milliseconds{300}, false});

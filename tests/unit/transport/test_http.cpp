@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "fakes.h"
+#include "free_port.h"
 #include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_stream.h"
@@ -179,6 +180,41 @@ TEST_CASE("http: two pulls share one connection and one handshake") {
   }
   CHECK(service.answers == 2);
   CHECK(proxy.connections() == 1);
+}
+
+TEST_CASE("http: of a peer's addresses the first that answers with the key is used, and another when it fails") {
+  FakeService service;
+  FakeService strange;
+  RunningServer stranger(strange, "127.0.0.1", 0, other_key());
+  auto first = std::make_unique<RunningServer>(service);
+  RunningServer second(service);
+  const PeerAddress nobody{"127.0.0.1", free_port()};
+  PeerClient client({nobody, stranger.address(), first->address(), second.address()}, our_key());
+  CHECK_FALSE(client.reached());
+  RecordingSink sink;
+  REQUIRE(client.pull(some_request(), sink));
+  CHECK(client.reached() == first->address());
+  const auto gone = first->address();
+  first.reset();
+  REQUIRE(client.pull(some_request(), sink));
+  CHECK(client.reached() == second.address());
+  CHECK(strange.answers == 0);
+
+  // A connection that works stays, whatever addresses there are by now.
+  client.set_addresses({nobody, stranger.address()});
+  REQUIRE(client.pull(some_request(), sink));
+
+  // Each is named, and what a person can do something about decides.
+  PeerClient other({nobody, stranger.address(), gone}, our_key());
+  const auto refused = other.pull(some_request(), sink);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind == ErrorKind::kRejected);
+  for (const auto& address : {nobody, stranger.address(), gone}) {
+    CHECK_THAT(refused.error().message, Catch::Contains(to_string(address) + ": "));
+  }
+  PeerClient lost({}, our_key());
+  CHECK_THAT(lost.pull(some_request(), sink).error().text(),
+             Catch::Contains("no address of it is known") && Catch::Contains("--peer"));
 }
 
 TEST_CASE("http: a connection that was closed while idle is made anew without fuss") {
