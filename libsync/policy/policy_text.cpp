@@ -119,6 +119,8 @@ class Reader {
         with_table(entry, "nodes", [&](const toml::table& table) { nodes(table); });
       } else if (entry.key == "functions") {
         with_table(entry, "functions", [&](const toml::table& table) { functions(table); });
+      } else if (entry.key == "labels") {
+        with_table(entry, "labels", [&](const toml::table& table) { labels(table); });
       } else if (entry.key == "table") {
         tables(entry);
       } else {
@@ -234,6 +236,21 @@ class Reader {
         continue;
       }
       reading_.policy.functions[entry.key] = hash->get();
+    }
+  }
+
+  void labels(const toml::table& table) {
+    for (const auto& entry : in_order(table)) {
+      const auto* list = entry.node->as_array();
+      if (list == nullptr || !list->is_homogeneous<std::string>()) {
+        fault(entry.line, fmt::format("labels: '{}' must be a list of texts", entry.key),
+              "leave [labels] out; mbsync writes it when the document is published");
+        continue;
+      }
+      auto& known = reading_.policy.labels[entry.key];
+      for (const auto& label : *list) {
+        known.push_back(label.as_string()->get());
+      }
     }
   }
 
@@ -639,6 +656,17 @@ std::string to_text(const Policy& policy) {
     std::string text = "[functions]\n";
     for (const auto& [name, hash] : policy.functions) {
       text += fmt::format("{} = \"{}\"\n", quoted(name), hash);
+    }
+    parts.push_back(std::move(text));
+  }
+  if (!policy.labels.empty()) {
+    std::string text = "[labels]\n";
+    for (const auto& [type, labels] : policy.labels) {
+      std::vector<std::string> list;
+      for (const auto& label : labels) {
+        list.push_back(quoted(label));
+      }
+      text += fmt::format("{} = [{}]\n", quoted(type), fmt::join(list, ", "));
     }
     parts.push_back(std::move(text));
   }

@@ -73,6 +73,8 @@ struct Policy {
   std::vector<PolicyNode> nodes;
   std::vector<PolicyTable> tables;               ///< later ones override earlier ones
   std::map<std::string, std::string> functions;  ///< "schema.name" to the md5 of its definition; put in at publishing
+  /// Enum types ("public.status") to their labels in order, for columns that are judged by it; put in at publishing.
+  std::map<std::string, std::vector<std::string>> labels;
   int defaults_line = 0;
 };
 

@@ -200,6 +200,22 @@ TableRules resolve(const Policy& policy, const TableShape& table) {
   return rules;
 }
 
+bool is_by_order(Rule rule) {
+  return rule == Rule::kMax || rule == Rule::kMin;
+}
+
+bool are_in_order(const std::vector<std::string>& labels, const std::vector<std::string>& order) {
+  auto place = order.begin();
+  for (const auto& label : labels) {
+    const auto found = std::find(order.begin(), order.end(), label);
+    if (found != order.end() && found < place) {
+      return false;
+    }
+    place = found == order.end() ? place : found;
+  }
+  return true;
+}
+
 RuleDifference difference(const TableRules& before, const TableRules& after, const TableShape& table) {
   RuleDifference result;
   result.rows = before.row.on_delete != after.row.on_delete || !(before.row.keep_both == after.row.keep_both);

@@ -43,6 +43,12 @@ struct TableRules {
 /// one. Node names that are no ids are passed over.
 TableRules resolve(const Policy& policy, const TableShape& table);
 
+/// Whether a rule takes the greatest or least value.
+bool is_by_order(Rule rule);
+
+/// Whether those of `labels` that are in `order` come in that order.
+bool are_in_order(const std::vector<std::string>& labels, const std::vector<std::string>& order);
+
 /// What two sets of rules for one table do not decide alike.
 struct RuleDifference {
   ColumnSet columns;  ///< whose siblings may come to another value

@@ -148,23 +148,15 @@ Result<void> Deciding::write() {
 }
 
 // Somebody may decide otherwise at this moment, on another node, and of two decisions the later one stands. So this one
-// is a write of all that it is about, also of what it leaves as it is: the row, and the columns of the conflict. What
-// is added to a counter is none; there is no later or earlier in a sum.
+// is a write of all that it is about, also of what it leaves as it is: the row, and the columns of the conflict.
 Result<void> Deciding::stand_by() {
-  std::vector<std::string> columns;
-  for (const auto& column : conflict_.summary.columns) {
-    const auto decided = conflict_.outcome.columns.find(column);
-    if (decided == conflict_.outcome.columns.end() || decided->second.rule != "sum") {
-      columns.push_back(column);
-    }
-  }
   return db_.run(fmt::format(
       "INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT t.id, 'T', {}, (SELECT string_agg(CASE WHEN c.name = "
       "ANY ({}::text[]) THEN 't' ELSE 'f' END, '' ORDER BY n) FROM generate_series(1, t.width - 1) n LEFT JOIN "
       "mbsync.synced_column c ON c.tab = t.id AND c.number = n AND NOT c.dropped), clock_timestamp() FROM "
       "mbsync.synced_table t WHERE t.schema_name = {} AND t.table_name = {} AND t.width > 1",
-      db_.quote(conflict_.summary.key), db_.quote(format_array(columns)), db_.quote(conflict_.summary.schema),
-      db_.quote(conflict_.summary.table)));
+      db_.quote(conflict_.summary.key), db_.quote(format_array(conflict_.summary.columns)),
+      db_.quote(conflict_.summary.schema), db_.quote(conflict_.summary.table)));
 }
 
 void Deciding::compare(const RowNow& after) {
@@ -592,9 +584,38 @@ Result<void> Deciding::update(const NamedValues& target) {
     return {};
   }
   const TableSql sql(*table_);
-  return written(fmt::format("UPDATE {} AS t SET {} WHERE {}", table_->quoted(), assignments,
-                             sql.key_match("t", db_.quote(conflict_.summary.key))),
-                 params);
+  const auto before = captured();
+  MBSYNC_TRY(before);
+  MBSYNC_TRY(written(fmt::format("UPDATE {} AS t SET {} WHERE {}", table_->quoted(), assignments,
+                                 sql.key_match("t", db_.quote(conflict_.summary.key))),
+                     params));
+  return write_counters_whole(*before);
+}
+
+// Which lines of the row there are; the lock on it keeps others from adding any.
+Result<std::vector<std::string>> Deciding::captured() {
+  const auto lines = db_.exec(
+      "SELECT concat(c.ctid, ' ', c.xmin) FROM mbsync.capture c JOIN mbsync.synced_table t ON t.id = c.tab WHERE "
+      "t.schema_name = $1 AND t.table_name = $2 AND c.key = $3",
+      {conflict_.summary.schema, conflict_.summary.table, conflict_.summary.key});
+  MBSYNC_TRY(lines);
+  std::vector<std::string> found;
+  for (const auto& line : *lines) {
+    found.emplace_back(line[0].c_str());
+  }
+  return found;
+}
+
+// Who sets a counter right says what it is, not what is added to it: of two who do so at once, the later one stands
+// (CONFLICTS.md C16).
+Result<void> Deciding::write_counters_whole(const std::vector<std::string>& captured_before) {
+  return db_.run(fmt::format(
+      "UPDATE mbsync.capture c SET sums = NULL, cols = (SELECT string_agg(CASE WHEN c.sums::jsonb ? n::text THEN 't' "
+      "ELSE substr(c.cols, n, 1) END, '' ORDER BY n) FROM generate_series(1, length(c.cols)) n) FROM "
+      "mbsync.synced_table t WHERE t.id = c.tab AND t.schema_name = {} AND t.table_name = {} AND c.key = {} AND c.op = "
+      "'U' AND c.sums IS NOT NULL AND concat(c.ctid, ' ', c.xmin) <> ALL ({}::text[])",
+      db_.quote(conflict_.summary.schema), db_.quote(conflict_.summary.table), db_.quote(conflict_.summary.key),
+      db_.quote(format_array(captured_before))));
 }
 
 Result<void> Deciding::insert(const NamedValues& whole) {

@@ -60,6 +60,8 @@ class Deciding {
   static const Value* in(const ConflictVersionSeen& version, const std::string& column);
   Result<NamedValues> key_values();
   Result<void> update(const NamedValues& target);
+  Result<std::vector<std::string>> captured();
+  Result<void> write_counters_whole(const std::vector<std::string>& captured_before);
   Result<void> insert(const NamedValues& whole);
   Result<void> remove();
   Result<void> as_application();

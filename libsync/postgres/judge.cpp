@@ -144,7 +144,7 @@ Result<void> Judge::judge(JudgedRow& row) {
     return judge_newcomer(row, merged, std::move(counters));
   }
   const auto totals = show_all(row, counters, {&merged}, total_of(counters));
-  if (has_unknown_label(row, merged)) {
+  if (has_unordered_labels(row, merged)) {
     return {};
   }
   const auto outcome =
@@ -197,9 +197,10 @@ Sums Judge::show_all(JudgedRow& row, Counters& counters, std::initializer_list<R
   return totals;
 }
 
-bool Judge::has_unknown_label(const JudgedRow& row, const RowState& state) {
+bool Judge::has_unordered_labels(const JudgedRow& row, const RowState& state) {
   for (const auto number : ordered_enums_.numbers()) {
-    const auto& labels = table_.columns[index_of(number)].value_type.labels;
+    const auto& column = table_.columns[index_of(number)];
+    const auto& labels = column.value_type.labels;
     const auto holds = [&](const Write& write) { return !write.deleted && write.columns.contains(number); };
     if (std::count_if(state.writes.begin(), state.writes.end(), holds) < 2) {
       continue;
@@ -208,9 +209,23 @@ bool Judge::has_unknown_label(const JudgedRow& row, const RowState& state) {
       const auto value = holds(entry) ? mbsync::value_of(entry, number) : Value();
       if (value && std::find(labels.begin(), labels.end(), *value) == labels.end()) {
         counts_.refused.emplace_back(
-            row.key, fmt::format("column {}: \"{}\" is no label of its type here", column_name(number), *value));
+            row.key, fmt::format("column {}: \"{}\" is no label of its type here", column.name, *value));
         return true;
       }
+    }
+    auto version = kBuiltInPolicy;
+    for (const auto& entry : state.writes) {
+      version = holds(entry) ? std::max(version, entry.policy) : version;
+    }
+    if (const auto order = context_.rules.other_order(version, table_, column); !order.empty()) {
+      counts_.refused.emplace_back(
+          row.key,
+          fmt::format("column {}: policy {} compares labels of {} in the order {}, and here they are in another "
+                      "({}); put them in that order, or publish the policy anew where they are as they should be "
+                      "and then write the column once more on the same node",
+                      column.name, policy_serial(version), column.type, fmt::join(order, ", "),
+                      fmt::join(labels, ", ")));
+      return true;
     }
   }
   return false;

@@ -131,8 +131,9 @@ class Judge {
   // From bases to what is shown: `totals` are added to all values of counters, and every share counts as shown.
   Sums show_all(JudgedRow& row, Counters& counters, std::initializer_list<RowState*> states, Sums totals);
 
-  // Where a label stands among the others, nobody can say who does not have it yet: the row waits for it.
-  bool has_unknown_label(const JudgedRow& row, const RowState& state);
+  // Where a label stands among the others, nobody can say who does not have it yet, or has them in another order than
+  // the policy: the row waits.
+  bool has_unordered_labels(const JudgedRow& row, const RowState& state);
 
   [[nodiscard]] bool row_is_refused(const JudgedRow& row) const;
 

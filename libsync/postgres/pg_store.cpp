@@ -225,9 +225,9 @@ struct PgStore::Impl {
     report.triggers_installed = captured->installed;
     report.waiting = captured->waiting;
     report.rows_adopted = adopted_rows;
-    auto unusable = fresh->rules->unusable_functions(db);
-    MBSYNC_TRY(unusable);
-    report.unusable_functions = std::move(*unusable);
+    auto trouble = fresh->rules->trouble(db, fresh->tables);
+    MBSYNC_TRY(trouble);
+    report.policy_trouble = std::move(*trouble);
     describe(*fresh, role.replica, report);
     return {};
   }
@@ -671,8 +671,8 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   const auto schema = read_schema(db);
   MBSYNC_TRY(schema);
   // A policy that a newer mbsync has published, say, is no reason to show nothing.
-  const auto unusable = schema->rules->unusable_functions(db);
-  status.policy_trouble = unusable ? *unusable : std::vector<std::string>{unusable.error().text()};
+  const auto trouble = schema->rules->trouble(db, schema->tables);
+  status.policy_trouble = trouble ? *trouble : std::vector<std::string>{trouble.error().text()};
   for (const auto& table : schema->tables) {
     if (!table.internal) {
       status.tables.push_back(table.display());

@@ -27,7 +27,7 @@ struct PrepareReport {
   std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now
   bool bypasses_constraints = false;                         ///< apply may set session_replication_role
   std::vector<std::string> application_triggers;             ///< "table: trigger" that will fire on apply
-  std::vector<std::string> unusable_functions;               ///< of the policy: "public.pick(jsonb) is missing"
+  std::vector<std::string> policy_trouble;  ///< what it decides by and is not so here: "public.pick(jsonb) is missing"
 };
 
 struct ApplyOutcome {
@@ -66,7 +66,7 @@ struct StoreStatus {
   std::int64_t parked_rows = 0;   ///< rows that the database refuses; their news wait as well
   std::vector<ParkedRow> parked;  ///< the oldest of them, up to kParkedShown
   static constexpr int kParkedShown = 100;
-  std::vector<std::string> policy_trouble;  ///< PrepareReport::unusable_functions, or why the policy cannot be read
+  std::vector<std::string> policy_trouble;  ///< PrepareReport::policy_trouble, or why the policy cannot be read
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
   struct MemberStatus {

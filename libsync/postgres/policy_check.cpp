@@ -10,6 +10,7 @@
 #include "policy_facts.h"
 #include "policy_meaning.h"
 #include "reference_sql.h"
+#include "table_shape.h"
 #include "unique_meaning.h"
 
 namespace mbsync {
@@ -55,6 +56,8 @@ class Checking {
 
   Result<void> run() {
     check_nodes();
+    result_.policy.labels.swap(published_labels_);
+    result_.policy.labels.clear();
     MBSYNC_TRY(read_functions());
     for (const auto& entry : result_.policy.tables) {
       check_names(entry);
@@ -239,7 +242,7 @@ class Checking {
     std::set<std::string> names;
     for (const auto* table : tables) {
       for (const auto& unique : table->unique_keys) {
-        if (unique.exclusion) {
+        if (unique.leaves_both()) {
           continue;
         }
         if (glob_matches(line.pattern, unique.name)) {
@@ -325,15 +328,37 @@ class Checking {
     for (const auto& [name, line] : effective.columns) {
       MBSYNC_TRY(check_rule(table, *table.find(name), *line));
     }
+    note_labels(table);
     check_groups(table, effective);
     check_keep_both(table, effective);
     for (const auto& unique : table.unique_keys) {
-      if (unique.exclusion) {
+      if (unique.leaves_both()) {
         continue;
       }
       check_unique(table, unique, effective);
     }
     return {};
+  }
+
+  // The order of labels is a rule as well, and a database may have it otherwise.
+  void note_labels(const Table& table) {
+    auto shape = shape_of(table);
+    for (std::size_t i = 0; i < shape.columns.size(); ++i) {
+      shape.columns[i].number = static_cast<ColumnNumber>(i + 1);  // it may not have any yet
+    }
+    const auto rules = resolve(result_.policy, shape);
+    for (std::size_t i = 0; i < table.columns.size(); ++i) {
+      const auto& column = table.columns[i];
+      if (column.value_type.kind != ValueKind::kEnum || !is_by_order(rules.row.rule_of(shape.columns[i].number).rule) ||
+          !result_.policy.labels.emplace(column.type, column.value_type.labels).second) {
+        continue;
+      }
+      const auto before = published_labels_.find(column.type);
+      if (before != published_labels_.end() && !are_in_order(column.value_type.labels, before->second)) {
+        warn(1, fmt::format("the labels of {} are in another order here than when this was published", column.type),
+             "put them in the same order on every node, then apply the document again");
+      }
+    }
   }
 
   Result<void> check_rule(const Table& table, const Column& column, const PolicyLine<PolicyColumnRule>& line) {
@@ -511,6 +536,7 @@ class Checking {
   PolicyCheck& result_;
   std::map<std::string, PolicyFunction> functions_;
   std::map<std::string, std::string> published_hashes_;
+  std::map<std::string, std::vector<std::string>> published_labels_;
   std::optional<int> priority_line_;
 };
 

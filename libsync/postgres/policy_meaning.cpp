@@ -95,7 +95,7 @@ std::vector<RuleMeaning> rules_of(const Policy& policy, const Table& table, cons
                      ? "rows that two nodes made under one key both stay, one under a key of its own"
                      : "rows that two nodes made under one key are one row"});
   for (const auto& unique : table.unique_keys) {
-    if (unique.exclusion) {
+    if (unique.leaves_both()) {
       continue;
     }
     const auto rule = rules.unique_rule(unique.name);

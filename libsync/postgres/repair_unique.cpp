@@ -151,7 +151,8 @@ Result<bool> Repair::separate(const Table& table, const UniqueKey& unique) {
     MBSYNC_TRY(rules);
     const auto rule =
         decided(*rules == nullptr ? UniqueRule::kAuto : (*rules)->unique_rule(unique.name), table, unique);
-    std::string reason = unique.exclusion            ? "one of the two has to be changed"
+    std::string reason = unique.of_rows              ? "one of the two has to be deleted, or get another key"
+                         : unique.exclusion          ? "one of the two has to be changed"
                          : rule == UniqueRule::kPark ? "the policy leaves it to a person to change one of them"
                                                      : "";
     if (reason.empty() && rule == UniqueRule::kMerge) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "schema.h"
 #include "staged_table.h"
@@ -139,8 +140,7 @@ ColumnSet RuleBook::ordered_enums(const Table& table) {
   ColumnSet columns;
   for (const auto& column : table.columns) {
     const auto ordered = [&](const auto& entry) {
-      const auto rule = find_locked(entry.first, table)->row.rule_of(column.number).rule;
-      return rule == Rule::kMax || rule == Rule::kMin;
+      return is_by_order(find_locked(entry.first, table)->row.rule_of(column.number).rule);
     };
     if (column.value_type.kind == ValueKind::kEnum && std::any_of(policies_.begin(), policies_.end(), ordered)) {
       columns.insert(column.number);
@@ -160,7 +160,20 @@ RuleDifference RuleBook::changed(const TableShape& before, const TableShape& now
   return all;
 }
 
-Result<std::vector<std::string>> RuleBook::unusable_functions(PgConnection& db) {
+std::vector<std::string> RuleBook::other_order(PolicyVersion version, const Table& table, const Column& column) {
+  const std::lock_guard lock(mutex_);
+  const auto policy = policies_.find(version);
+  if (policy == policies_.end() || column.value_type.kind != ValueKind::kEnum ||
+      !is_by_order(find_locked(version, table)->row.rule_of(column.number).rule)) {
+    return {};
+  }
+  const auto published = policy->second.labels.find(column.type);
+  return published == policy->second.labels.end() || are_in_order(column.value_type.labels, published->second)
+             ? std::vector<std::string>{}
+             : published->second;
+}
+
+Result<std::vector<std::string>> RuleBook::trouble(PgConnection& db, const std::vector<Table>& tables) {
   const auto latest = read(db);
   MBSYNC_TRY(latest);
   std::map<std::string, std::string> functions;
@@ -177,6 +190,16 @@ Result<std::vector<std::string>> RuleBook::unusable_functions(PgConnection& db) 
     if (found.is_null() || md5 != found.c_str()) {
       unusable.push_back(fmt::format("{}(jsonb) is {}", name,
                                      found.is_null() ? "missing" : "another one than where the policy was published"));
+    }
+  }
+  std::set<std::string> types;
+  for (const auto& table : tables) {
+    for (const auto& column : table.columns) {
+      const auto order = table.internal ? std::vector<std::string>{} : other_order(*latest, table, column);
+      if (!order.empty() && types.insert(column.type).second) {
+        unusable.push_back(fmt::format("the labels of {} are in another order than where the policy was published: {}",
+                                       column.type, fmt::join(order, ", ")));
+      }
     }
   }
   return unusable;

@@ -12,6 +12,7 @@
 
 namespace mbsync {
 
+struct Column;
 struct Table;
 struct StagedTable;
 
@@ -27,10 +28,13 @@ class RuleBook {
   const TableRules* find(PolicyVersion version, const Table& table);
   /// md5 of the definition that `function` ("schema.name", quoted) had where `version` was published; empty if unknown.
   std::string function_md5(PolicyVersion version, const std::string& function);
-  /// Functions that the policy in force decides by and that this database lacks, or has as another one than where the
-  /// policy was published: "public.pick(jsonb) is missing". Rows that they are to decide wait (CONFLICTS.md C13).
-  /// Reads the versions first.
-  Result<std::vector<std::string>> unusable_functions(PgConnection& db);
+  /// The labels of the enum type of `column` where `version` was published, if they are in another order here and some
+  /// rule takes the greatest or least of the column; else empty.
+  std::vector<std::string> other_order(PolicyVersion version, const Table& table, const Column& column);
+  /// What the policy in force decides by and this database lacks, or has otherwise than where the policy was published:
+  /// "public.pick(jsonb) is missing", labels in another order. Rows that are to be decided by it wait (CONFLICTS.md
+  /// C13). Reads the versions first.
+  Result<std::vector<std::string>> trouble(PgConnection& db, const std::vector<Table>& tables);
   /// Columns of `table` for which some version has a rule that computes with values.
   ColumnSet computed_columns(const Table& table);
   /// Of these, those of an enum type that some version compares by the order of their labels.

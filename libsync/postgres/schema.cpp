@@ -516,15 +516,17 @@ Result<Schema> read_schema(PgConnection& db) {
       }
     }
     table.key_is_deferrable = !key->second.immediate;
-    std::erase_if(table.unique_keys, [&](const UniqueKey& unique) {
+    const bool exact =
+        std::all_of(table.key.begin(), table.key.end(), [&](std::size_t index) { return table.columns[index].exact; });
+    std::erase_if(table.unique_keys, [&](UniqueKey& unique) {
       const bool generated = std::any_of(unique.columns.begin(), unique.columns.end(),
                                          [&](const std::string& column) { return table.find(column) == nullptr; });
       auto sorted = names;
       auto looked_at = unique.columns;
       std::sort(sorted.begin(), sorted.end());
       std::sort(looked_at.begin(), looked_at.end());
-      return generated ||
-             (unique.predicate.empty() && sorted == looked_at && looked_at.size() == unique.expressions.size());
+      unique.of_rows = unique.predicate.empty() && sorted == looked_at && looked_at.size() == unique.expressions.size();
+      return generated || (unique.of_rows && exact);
     });
     schema.tables.push_back(std::move(table));
   }

@@ -74,7 +74,10 @@ struct UniqueKey {
   std::vector<std::string> compared;     ///< of these, what tells rows apart; the others are in the predicate alone
   bool nulls_not_distinct = false;
   bool deferrable = false;
-  bool exclusion = false;  ///< `operators` are the constraint's; neither row is changed: the one that comes is parked
+  bool exclusion = false;  ///< `operators` are the constraint's
+  bool of_rows = false;    ///< the row's own key, of which equal ones can look different (citext, numeric)
+  /// Neither row is changed: the one that comes is parked.
+  [[nodiscard]] bool leaves_both() const { return exclusion || of_rows; }
   bool operator==(const UniqueKey&) const = default;
 };
 
@@ -93,7 +96,7 @@ struct Table {
   bool partitioned = false;
   std::vector<std::string> partitions;  ///< quoted names of all partitions below a partitioned table
   std::vector<ForeignKey> foreign_keys;
-  std::vector<UniqueKey> unique_keys;        ///< but for the key itself, and those over generated columns
+  std::vector<UniqueKey> unique_keys;        ///< but for those over generated columns, and an exact key
   std::vector<std::string> user_triggers;    ///< the application's own that fire for ordinary roles, by name
   std::vector<std::string> always_triggers;  ///< those that fire where constraints are bypassed (ENABLE ALWAYS)
   std::size_t width = 0;                     ///< characters in this table's bit strings (mbsync.synced_table.width)

@@ -240,17 +240,16 @@ class Node {
         log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
       }
     }
-    for (const auto& function : report.unusable_functions) {
-      if (unusable_.insert(function).second) {
-        log_warning(
-            kDomain,
-            "the policy decides by a function that this database lacks: rows that it is to decide wait until it "
-            "is created as on the other nodes function={}",
-            log_value(function));
+    for (const auto& trouble : report.policy_trouble) {
+      if (policy_trouble_.insert(trouble).second) {
+        log_warning(kDomain,
+                    "the policy cannot be carried out here: rows that it is to decide wait until this is as on the "
+                    "other nodes what={}",
+                    log_value(trouble));
       }
     }
-    std::erase_if(unusable_, [&](const std::string& known) {
-      const auto& now = report.unusable_functions;
+    std::erase_if(policy_trouble_, [&](const std::string& known) {
+      const auto& now = report.policy_trouble;
       return std::find(now.begin(), now.end(), known) == now.end();
     });
     for (const auto& table : report.rekeyed) {
@@ -401,7 +400,7 @@ class Node {
   Peers* peers_ = nullptr;  // while it watches
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
-  std::set<std::string> unusable_;  // functions of the policy
+  std::set<std::string> policy_trouble_;
   Backoff settle_wait_{kSettleFirst, kSettleMax};
   Clock::time_point settle_at_;
   Announcer settle_failures_;

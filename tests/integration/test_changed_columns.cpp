@@ -6,6 +6,7 @@
 
 #include "node_pair.h"
 #include "policies.h"
+#include "policy_desk.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -339,6 +340,44 @@ TEST_CASE("changed columns: a row waits for a label that is missing here (C13, C
   CHECK(shop.b.scalar("SELECT m FROM item WHERE id = 1") == "aa");
   shop.exchange();
   check_alike({&shop.a, &shop.b}, "(1,aa,o)\n(2,b,a)");
+  shop.check_forgotten();
+}
+
+TEST_CASE("changed columns: labels in another order than where the policy was published (C13, C21)", "[changed]") {
+  const std::string table = "CREATE TABLE item (id int PRIMARY KEY, m mood, note text)";
+  Pair shop("CREATE TYPE mood AS ENUM ('a', 'b', 'c'); " + table);
+  shop.b.execute(
+      "DROP TABLE item; DROP TYPE mood; CREATE TYPE mood AS ENUM ('c', 'b', 'a', 'x'); CREATE DOMAIN d AS mood; " +
+      table);
+  REQUIRE(shop.b.store().refresh());
+  shop.exchange();
+  REQUIRE((*PolicyDesk::open(*parse_database_url(shop.a.url())))->publish(rules_for("m = 'max'\n"), std::nullopt));
+  shop.exchange();
+  CHECK_THAT(shop.a.scalar("SELECT document FROM mbsync.policy"),
+             Catch::EndsWith("[labels]\n\"public.mood\" = [\"a\", \"b\", \"c\"]\n"));
+  CHECK(shop.a.store().refresh()->policy_trouble.empty());
+  CHECK(shop.b.store().refresh()->policy_trouble ==
+        std::vector<std::string>{
+            "the labels of public.mood are in another order than where the policy was published: a, b, c"});
+  shop.a.execute("INSERT INTO item VALUES (1, 'b', 'o'), (2, 'b', 'o')");
+  shop.exchange();
+  shop.a.execute("UPDATE item SET m = 'a' WHERE id = 1; UPDATE item SET m = 'c' WHERE id = 2");
+  shop.b.execute("UPDATE item SET m = 'c' WHERE id = 1; UPDATE item SET note = 'b' WHERE id = 2");
+  shop.exchange();
+  // Nothing is to be compared in row 2. Row 1 waits.
+  CHECK(shop.a.scalar("SELECT string_agg(m || note, ' ' ORDER BY id) FROM item") == "co cb");
+  CHECK(shop.b.scalar("SELECT string_agg(m || note, ' ' ORDER BY id) FROM item") == "co cb");
+  CHECK_THAT(shop.b.scalar("SELECT key || reason FROM mbsync.parked"),
+             Catch::StartsWith("1column m: policy 1 compares labels of public.mood in the order a, b, c, and here"));
+  shop.b.execute(
+      "ALTER TYPE mood RENAME TO wrong; CREATE TYPE mood AS ENUM ('a', 'x', 'b', 'c'); ALTER TABLE item ALTER m TYPE "
+      "mood USING m::text::mood");
+  REQUIRE(shop.b.store().refresh());
+  shop.b.execute("UPDATE mbsync.parked SET next_try = now()");
+  REQUIRE(shop.b.store().settle_unseen());
+  CHECK(shop.b.scalar("SELECT count(*) FROM mbsync.parked") == "0");
+  shop.exchange();
+  check_alike({&shop.a, &shop.b}, "(1,c,o)\n(2,c,b)");
   shop.check_forgotten();
 }
 

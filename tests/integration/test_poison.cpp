@@ -386,14 +386,18 @@ TEST_CASE("poison: values that no expression, type or key of this database takes
   }
 }
 
-TEST_CASE("poison: keys that are equal and look different (C21)", "[poison]") {
+TEST_CASE("poison: keys that are equal and look different (C19, C21)", "[poison]") {
   Poisoned pair("CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE item (id citext PRIMARY KEY, name text)");
   pair.a.execute("INSERT INTO item VALUES ('abc', 'of a')");
   pair.b.execute("INSERT INTO item VALUES ('ABC', 'of b')");
   pair.check_goes_on();
   CHECK(items(pair.b) == "(ABC,\"of b\")");
-  CHECK_THAT(pair.b.scalar("SELECT reason FROM mbsync.parked"), Catch::Contains("duplicate key"));
+  CHECK_THAT(pair.b.scalar("SELECT reason FROM mbsync.parked"),
+             Catch::Contains("row ABC has the same value, and one of the two has to be deleted"));
   pair.check_goes_on(pair.a, pair.b);
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT string_agg(key || kind || is_open, ' ') FROM mbsync.conflict") == "ABCuniquetrue");
+  }
   pair.b.execute("DELETE FROM item");
   pair.exchange();
   try_parked_again(pair.b);

@@ -192,6 +192,38 @@ TEST_CASE("resolution: of two people who decide at once the later stands, also i
   }
 }
 
+TEST_CASE("resolution: a counter is set, not added to: of two people the later stands, and sales go on (C16)",
+          "[resolve]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, stock int NOT NULL, name text)");
+  publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'item'\n[table.columns]\nstock = 'sum'\n");
+  pair.a.execute("INSERT INTO item VALUES (1, 10, 'a')");
+  pair.b.execute("INSERT INTO item VALUES (1, 20, 'b')");
+  pair.exchange();
+  pair.b.execute("UPDATE item SET stock = stock - 1");  // 19, not sealed yet as somebody decides
+  const auto both = [&](const std::string& stock) {
+    pair.exchange();
+    for (auto* node : {&pair.a, &pair.b}) {
+      CHECK(node->scalar("SELECT stock FROM item") == stock);
+    }
+  };
+  const auto id = only_conflict(pair.a);
+  must(desk_of(pair.b)->decide(id, forced(set({{"stock", "30"}}))));
+  must(desk_of(pair.a)->decide(id, set({{"stock", "50"}, {"name", "counted"}})));
+  pair.a.execute("UPDATE item SET stock = stock - 3");
+  both("46");  // 50, and of what A had not seen one sold on B
+  CHECK(pair.a.scalar("SELECT name FROM item") == "counted");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict WHERE columns @> '{stock}'") == "2");
+  pair.b.execute("UPDATE item SET stock = stock - 4");
+  must(desk_of(pair.a)->decide(id, forced(undo())));
+  must(desk_of(pair.b)->decide(id, forced(undo())));
+  both(pair.b.scalar("SELECT stock FROM item"));
+  must(desk_of(pair.a)->decide(id, forced(set({{"stock", "7"}}))));
+  both("7");
+  pair.a.execute("UPDATE item SET stock = stock - 2");
+  pair.b.execute("UPDATE item SET stock = stock - 1");
+  both("4");
+}
+
 TEST_CASE("resolution: open and decided are one thing, whoever undoes or decides meanwhile", "[resolve]") {
   Item pair;
   publish_to({&pair.a, &pair.b}, "[[table]]\nname = 'item'\n[table.columns]\nx = 'manual'\n");

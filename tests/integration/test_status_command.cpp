@@ -61,10 +61,10 @@ TEST_CASE("status: functions of the policy that this database lacks, or has as o
   CHECK(unusable(pair.a).empty());
   CHECK(unusable(pair.b) == nlohmann::json{"public.name_of(jsonb) is another one than where the policy was published",
                                            "public.price_of(jsonb) is missing"});
-  CHECK_THAT(status(pair.b), Catch::Contains("as on the other nodes:\n  public.name_of(jsonb) is another"));
+  CHECK_THAT(status(pair.b), Catch::Contains("is on the other nodes:\n  public.name_of(jsonb) is another"));
   const auto refreshed = pair.b.store().refresh();
   REQUIRE(refreshed);
-  CHECK(refreshed->unusable_functions.size() == 2);
+  CHECK(refreshed->policy_trouble.size() == 2);
   pair.b.execute("DROP FUNCTION name_of");
   for (const char* name : {"price_of", "name_of"}) {
     pair.b.execute(std::string("CREATE FUNCTION ") + name +

@@ -69,8 +69,7 @@ std::string as_text(const StoreStatus& status) {
     }
   }
   if (!status.policy_trouble.empty()) {
-    text +=
-        "\nThe policy cannot be carried out here, and rows wait for it. Functions are to be as on the other nodes:\n";
+    text += "\nThe policy cannot be carried out here, and rows wait until this is as it is on the other nodes:\n";
     for (const auto& trouble : status.policy_trouble) {
       text += fmt::format("  {}\n", trouble);
     }

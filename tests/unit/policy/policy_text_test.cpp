@@ -149,6 +149,8 @@ TEST_CASE("policy text: every fault names its line and what is allowed") {
   CHECK_THAT(fault("[nodes]\na = -1\n"), StartsWith("p.toml:2: nodes: the rank of 'a' is out of range"));
   CHECK_THAT(fault("[nodes]\na = 1.5\n"), Contains("not a number with a fraction"));
   CHECK_THAT(fault("[functions]\n'a.b' = 'x'\n"), StartsWith("p.toml:2: functions: 'a.b'"));
+  CHECK_THAT(fault("[labels]\n'a.b' = 'x'\n"), StartsWith("p.toml:2: labels: 'a.b'"));
+  CHECK_THAT(fault("[labels]\n'a.b' = ['x', 1]\n"), StartsWith("p.toml:2: labels: 'a.b'"));
   CHECK_THAT(fault("[table]\nname = 'x'\n"), Contains("'table' must be a list of tables") && Contains("two brackets"));
   CHECK_THAT(fault("[[table]]\nrule = 'manual'\n"), StartsWith("p.toml:1: a [[table]] has no name"));
   CHECK_THAT(fault("[[table]]\nname = ''\n"), StartsWith("p.toml:2: name: must be"));
