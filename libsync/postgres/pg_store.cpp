@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <random>
 #include <set>
 
 #include "capture.h"
@@ -18,6 +19,7 @@
 #include "migrate.h"
 #include "pull_reader.h"
 #include "pull_stage.h"
+#include "report_choice.h"
 #include "schema.h"
 #include "seal.h"
 #include "version_store.h"
@@ -84,6 +86,8 @@ struct PgStore::Impl {
   /// Per pull under way: what its peer was known to hold when it was asked. See forget().
   std::map<const Pull*, VersionVector> floors;
   std::map<NodeId, std::chrono::steady_clock::time_point> last_answer;
+  std::map<NodeId, std::chrono::steady_clock::time_point> last_reports;
+  std::mt19937_64 random{std::random_device{}()};
 
   std::mutex engine_mutex;  // one seal, read, apply or forget at a time
   std::mutex guard_mutex;   // guards `guard`
@@ -249,6 +253,19 @@ struct PgStore::Impl {
     }
   }
 
+  // Reports of a large fleet under load fill a message, and a peer that hears of every write at once need not have that
+  // with each: nothing, if it was told some just before.
+  std::optional<std::uint64_t> chance_of_reports(NodeId asker) {
+    const std::lock_guard lock(state_mutex);
+    const auto now = std::chrono::steady_clock::now();
+    const auto [last, first] = last_reports.try_emplace(asker, now);
+    if (!first && now - last->second < kReportEvery) {
+      return std::nullopt;
+    }
+    last->second = now;
+    return random();
+  }
+
   // Makes what a peer said of itself and the fleet ours, so that nothing is forgotten that it still needs.
   Result<void> note_asker(PgConnection& db, const PullRequest& request) {
     const auto fleet = read_fleet(db);
@@ -314,9 +331,10 @@ class PgStore::Impl::Pull : public PullSession {
     }
     stage_ = std::make_unique<PullStage>(*db_, *schema_, asker, apply_role, versions.seen);
     fleet.reports[asker.id] = std::move(versions.report);
+    // Where others' are too many for a message, the peer has them from those that it pulls from itself.
+    auto reports = some_reports(std::move(fleet.reports), versions.seen, asker.id, std::nullopt);
     return PullRequest{
-        asker,       std::move(versions.seen), std::move(fleet.members), std::move(fleet.reports), wait.count(),
-        now_micros()};
+        asker, std::move(versions.seen), std::move(fleet.members), std::move(reports), wait.count(), now_micros()};
   }
 
   PullSink& sink() override { return *stage_; }
@@ -497,7 +515,7 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
     const auto sealed = seal(**db, *schema, self.id);
     MBSYNC_TRY(sealed);
     MBSYNC_TRY(impl_->note_asker(**db, request));
-    MBSYNC_TRY(read_pull(**db, *schema, self, request, sink));
+    MBSYNC_TRY(read_pull(**db, *schema, self, request, impl_->chance_of_reports(request.sender.id), sink));
     MBSYNC_TRY((*db)->commit());
     impl_->publish_sealed();
     {

@@ -10,6 +10,7 @@
 
 #include "change_sql.h"
 #include "copy_text.h"
+#include "report_choice.h"
 #include "seal.h"
 #include "table_sql.h"
 #include "version_store.h"
@@ -311,7 +312,7 @@ Result<bool> has_counters(PgConnection& db, int tab) {
 }
 
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& asked,
-                       PullSink& sink) {
+                       std::optional<std::uint64_t> chance, PullSink& sink) {
   auto versions = read_versions(db);
   MBSYNC_TRY(versions);
   // Whatever was under way when it asked, the asker has its own writes.
@@ -326,9 +327,10 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
                                   [&](const Member& m) { return m.id != self.id && m.id != asked.sender.id; });
   const bool full = !request.seen.covers(versions->forgotten) || (newcomer && others);
   fleet->reports[self.id] = versions->report;
+  auto reports = some_reports(std::move(fleet->reports), versions->seen, self.id, chance);
   if (full && request.wait_ms > 0) {
-    MBSYNC_TRY(sink.header(PullHeader{
-        self, request.seen, std::move(fleet->members), std::move(fleet->reports), false, now_micros(), {}, true}));
+    MBSYNC_TRY(sink.header(
+        PullHeader{self, request.seen, std::move(fleet->members), std::move(reports), false, now_micros(), {}, true}));
     return sink.footer(PullFooter{});
   }
   if (full && !newcomer) {
@@ -338,7 +340,7 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
                  "two fleets cannot be merged, nor can a member that was removed come back, without joining anew: drop "
                  "schema mbsync on the machine that is to give way and start it again"};
   }
-  MBSYNC_TRY(sink.header(PullHeader{self, versions->seen, std::move(fleet->members), std::move(fleet->reports), full,
+  MBSYNC_TRY(sink.header(PullHeader{self, versions->seen, std::move(fleet->members), std::move(reports), full,
                                     now_micros(), versions->forgotten, false}));
 
   const auto counts = db.exec(fmt::format("SELECT c.tab, count(*) FROM mbsync.change c WHERE {} GROUP BY c.tab",

@@ -1,6 +1,9 @@
 // What a peer lacks, read in one snapshot.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "pull_sink.h"
 #include "schema.h"
 
@@ -9,8 +12,9 @@ namespace mbsync {
 /// In the open REPEATABLE READ transaction, after seal(): writes everything into `sink` that `request.seen` lacks, row
 /// by row with all its live writes (join needs them all), and the row's values. If writes were forgotten that the asker
 /// lacks, every row of every table is sent. Streams; at most one piece of a value is held in memory.
+/// `chance`: of others' reports (some_reports()).
 Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request,
-                       PullSink& sink);
+                       std::optional<std::uint64_t> chance, PullSink& sink);
 
 /// Whether a node with this vector has never taken anything from another: it is new to any fleet.
 bool holds_only_own(const VersionVector& seen, NodeId node);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -29,28 +30,72 @@ json json_of(const Member& member) {
   return {{"id", to_string(member.id)}, {"name", member.name}};
 }
 
-json json_of(const VersionVector& vector) {
+/// Where `now` differs from `base`; 0 where only `base` has something.
+json changes_of(const VersionVector& now, const VersionVector& base) {
   json out = json::object();
-  for (const auto& [origin, counter] : vector.counters()) {
-    out[to_string(origin)] = counter;
+  auto before = base.counters().begin();
+  const auto end = base.counters().end();
+  const auto gone_before = [&](const NodeId* origin) {
+    for (; before != end && (origin == nullptr || before->first < *origin); ++before) {
+      out[to_string(before->first)] = 0;
+    }
+  };
+  for (const auto& [origin, counter] : now.counters()) {
+    gone_before(&origin);
+    const bool known = before != end && before->first == origin;
+    if (!known || before->second != counter) {
+      out[to_string(origin)] = counter;
+    }
+    before = known ? std::next(before) : before;
   }
+  gone_before(nullptr);
   return out;
 }
 
-json json_of(const std::vector<Member>& members) {
+/// Those that `base` does not name, or names otherwise.
+json changes_of(const std::vector<Member>& members, const std::vector<Member>& base) {
+  std::map<NodeId, std::string_view> known;
+  for (const Member& member : base) {
+    known.emplace(member.id, member.name);
+  }
   json out = json::array();
   for (const Member& member : members) {
-    out.push_back(json_of(member));
+    const auto place = known.find(member.id);
+    if (place == known.end() || place->second != member.name) {
+      out.push_back(json_of(member));
+    }
   }
   return out;
 }
 
-json json_of(const std::map<NodeId, VersionVector>& reports) {
-  json out = json::object();
-  for (const auto& [node, vector] : reports) {
-    out[to_string(node)] = json_of(vector);
+/// Reports say where they differ from what their teller has itself. In a fleet at rest all have all, so most members
+/// are like each other: whoever is not named has all of it too, or, where that is shorter, nothing is said of it.
+void put_reports(json& out, const std::map<NodeId, VersionVector>& reports, const std::vector<Member>& members,
+                 const VersionVector& seen) {
+  std::set<NodeId> have_all;
+  std::vector<NodeId> unknown;
+  for (const Member& member : members) {
+    const auto report = reports.find(member.id);
+    if (report == reports.end()) {
+      unknown.push_back(member.id);
+    } else if (report->second == seen) {
+      have_all.insert(member.id);
+    }
   }
-  return out;
+  const bool others_have_all = unknown.size() < have_all.size();
+  json told = json::object();
+  for (const auto& [node, report] : reports) {
+    if (!others_have_all || !have_all.contains(node)) {
+      told[to_string(node)] = changes_of(report, seen);
+    }
+  }
+  if (others_have_all) {
+    for (const NodeId node : unknown) {
+      told[to_string(node)] = nullptr;
+    }
+  }
+  out["others_have_all"] = others_have_all;
+  out["reports"] = std::move(told);
 }
 
 NodeId read_node_id(std::string_view text, std::string_view what, Fault& fault) {
@@ -75,40 +120,72 @@ Member read_member(const json& value, std::string_view what, Fault& fault) {
   return member;
 }
 
-VersionVector read_vector(const json& value, std::string_view what, Fault& fault) {
-  VersionVector::Map counters;
+/// `base` with the changes that `value` tells.
+VersionVector read_changes(const json& value, const VersionVector& base, std::string_view what, Fault& fault) {
+  VersionVector::Map counters = base.counters();
   for (const auto& [id, counter] : detail::read_object(value, kMembersMax, what, fault).items()) {
     const NodeId origin = read_node_id(id, what, fault);
-    counters[origin] = detail::read_integer(counter, 1, kInt64Max, what, fault);
+    counters[origin] = detail::read_integer(counter, base.counter(origin) > 0 ? 0 : 1, kInt64Max, what, fault);
     if (fault) {
       return {};
     }
   }
+  if (counters.size() > kMembersMax) {
+    fault.set(what, "more entries than a fleet has members");
+  }
   return VersionVector(std::move(counters));
 }
 
-std::vector<Member> read_members(const json& value, Fault& fault) {
-  std::vector<Member> members;
+/// `base` with those that are new or have other names, in the order of their ids.
+std::vector<Member> read_members(const json& value, const std::vector<Member>& base, Fault& fault) {
+  std::map<NodeId, std::string> names;
+  for (const Member& member : base) {
+    names[member.id] = member.name;
+  }
   std::set<NodeId> seen;
   for (const json& element : detail::read_array(value, kMembersMax, "members", fault)) {
-    members.push_back(read_member(element, "members", fault));
-    if (!fault && !seen.insert(members.back().id).second) {
+    Member member = read_member(element, "members", fault);
+    if (!fault && !seen.insert(member.id).second) {
       fault.set("members", "one node twice");
     }
     if (fault) {
       return {};
     }
+    names[member.id] = std::move(member.name);
+  }
+  if (names.size() > kMembersMax) {
+    fault.set("members", "more than a fleet may have");
+  }
+  std::vector<Member> members;
+  members.reserve(names.size());
+  for (auto& [id, name] : names) {
+    members.push_back({id, std::move(name)});
   }
   return members;
 }
 
-std::map<NodeId, VersionVector> read_reports(const json& value, Fault& fault) {
+std::map<NodeId, VersionVector> read_reports(ObjectReader& reader, const std::vector<Member>& members,
+                                             const VersionVector& seen, Fault& fault) {
+  const bool others_have_all = reader.boolean("others_have_all");
   std::map<NodeId, VersionVector> reports;
-  for (const auto& [id, vector] : detail::read_object(value, kMembersMax, "reports", fault).items()) {
+  std::set<NodeId> unknown;
+  for (const auto& [id, changes] :
+       detail::read_object(reader.member("reports"), kMembersMax, "reports", fault).items()) {
     const NodeId node = read_node_id(id, "reports", fault);
-    reports[node] = read_vector(vector, "reports", fault);
+    if (others_have_all && changes.is_null()) {
+      unknown.insert(node);
+    } else {
+      reports[node] = read_changes(changes, seen, "reports", fault);
+    }
     if (fault) {
       return {};
+    }
+  }
+  if (others_have_all) {
+    for (const Member& member : members) {
+      if (!unknown.contains(member.id)) {
+        reports.try_emplace(member.id, seen);
+      }
     }
   }
   return reports;
@@ -304,53 +381,79 @@ Result<T> result_of(T message, const Fault& fault) {
 
 }  // namespace
 
-std::string to_json(const PullRequest& message) {
-  return dump({{"sender", json_of(message.sender)},
-               {"seen", json_of(message.seen)},
-               {"members", json_of(message.members)},
-               {"reports", json_of(message.reports)},
-               {"wait_ms", message.wait_ms},
-               {"sent_at_us", message.sent_at_us}});
+std::string to_json(const PullRequest& message, const PullRequest& base, std::string_view base_name) {
+  const PullRequest nothing;
+  const PullRequest& known = base_name.empty() ? nothing : base;
+  json out{{"base", base_name},
+           {"sender", json_of(message.sender)},
+           {"seen", changes_of(message.seen, known.seen)},
+           {"members", changes_of(message.members, known.members)},
+           {"wait_ms", message.wait_ms},
+           {"sent_at_us", message.sent_at_us}};
+  put_reports(out, message.reports, message.members, message.seen);
+  return dump(out);
 }
 
-Result<PullRequest> parse_pull_request(std::string_view text) {
+std::string base_text(const PullRequest& message) {
+  std::map<NodeId, std::string_view> members;
+  for (const Member& member : message.members) {
+    members.emplace(member.id, member.name);
+  }
+  json names = json::object();
+  for (const auto& [id, name] : members) {
+    names[to_string(id)] = name;
+  }
+  return dump({{"members", std::move(names)}, {"seen", changes_of(message.seen, {})}});
+}
+
+Result<PullRequest> parse_pull_request(std::string_view text, const FindRequest& find) {
   Fault fault("pull request");
   const json document = detail::parse_json(text, kMessageBytesMax, fault);
   ObjectReader reader(document, "", fault);
   PullRequest message;
+  const PullRequest nothing;
+  const PullRequest* base = &nothing;
+  const auto base_name = reader.text("base", 0, kBaseNameBytesMax);
+  if (!fault && !base_name.empty()) {
+    base = find ? find(base_name) : nullptr;
+    if (base == nullptr) {
+      return Error{ErrorKind::kNotFound, "the request builds on one that is not known here", "say all of it"};
+    }
+  }
   message.sender = read_member(reader.member("sender"), "sender", fault);
-  message.seen = read_vector(reader.member("seen"), "seen", fault);
-  message.members = read_members(reader.member("members"), fault);
-  message.reports = read_reports(reader.member("reports"), fault);
+  message.seen = read_changes(reader.member("seen"), base->seen, "seen", fault);
+  message.members = read_members(reader.member("members"), base->members, fault);
+  message.reports = read_reports(reader, message.members, message.seen, fault);
   message.wait_ms = reader.integer("wait_ms", 0, kWaitMsMax);
   message.sent_at_us = reader.integer("sent_at_us", 0, kClockMax);
   reader.done();
   return result_of(std::move(message), fault);
 }
 
-std::string to_json(const PullHeader& message) {
-  return dump({{"sender", json_of(message.sender)},
-               {"seen", json_of(message.seen)},
-               {"members", json_of(message.members)},
-               {"reports", json_of(message.reports)},
-               {"full", message.full},
-               {"sent_at_us", message.sent_at_us},
-               {"forgotten", json_of(message.forgotten)},
-               {"ask_again", message.ask_again}});
+std::string to_json(const PullHeader& message, const PullRequest& asked) {
+  json out{{"sender", json_of(message.sender)},
+           {"seen", changes_of(message.seen, asked.seen)},
+           {"members", changes_of(message.members, asked.members)},
+           {"full", message.full},
+           {"sent_at_us", message.sent_at_us},
+           {"forgotten", changes_of(message.forgotten, message.seen)},
+           {"ask_again", message.ask_again}};
+  put_reports(out, message.reports, message.members, message.seen);
+  return dump(out);
 }
 
-Result<PullHeader> parse_pull_header(std::string_view text) {
+Result<PullHeader> parse_pull_header(std::string_view text, const PullRequest& asked) {
   Fault fault("pull header");
   const json document = detail::parse_json(text, kMessageBytesMax, fault);
   ObjectReader reader(document, "", fault);
   PullHeader message;
   message.sender = read_member(reader.member("sender"), "sender", fault);
-  message.seen = read_vector(reader.member("seen"), "seen", fault);
-  message.members = read_members(reader.member("members"), fault);
-  message.reports = read_reports(reader.member("reports"), fault);
+  message.seen = read_changes(reader.member("seen"), asked.seen, "seen", fault);
+  message.members = read_members(reader.member("members"), asked.members, fault);
+  message.reports = read_reports(reader, message.members, message.seen, fault);
   message.full = reader.boolean("full");
   message.sent_at_us = reader.integer("sent_at_us", 0, kClockMax);
-  message.forgotten = read_vector(reader.member("forgotten"), "forgotten", fault);
+  message.forgotten = read_changes(reader.member("forgotten"), message.seen, "forgotten", fault);
   message.ask_again = reader.boolean("ask_again");
   reader.done();
   return result_of(std::move(message), fault);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -31,7 +32,7 @@ struct PullRequest {
   Member sender;  ///< the node that asks
   VersionVector seen;
   /// What the sender knows of the fleet; what lets writes be forgotten. Its own report is among them, and is less than
-  /// `seen` while rows wait that its application holds (CONFLICTS.md C10).
+  /// `seen` while rows wait that its application holds (CONFLICTS.md C10). Others' may be left out (report_choice.h).
   std::vector<Member> members;
   std::map<NodeId, VersionVector> reports;
   std::int64_t wait_ms = 0;     ///< how long the answer may take when there is nothing new yet (long poll)
@@ -90,14 +91,22 @@ struct Refusal {
   bool operator==(const Refusal&) const = default;
 };
 
-std::string to_json(const PullRequest& message);
-std::string to_json(const PullHeader& message);
+/// A request that says only what is other than in `base`, an earlier one that the receiver knows as `base_name`; with
+/// an empty name, all of it. Of the base, `seen` and `members` count.
+std::string to_json(const PullRequest& message, const PullRequest& base = {}, std::string_view base_name = "");
+/// A header says only what is other than in the request that it answers; `members` hold all that the request names.
+std::string to_json(const PullHeader& message, const PullRequest& asked = {});
+/// What of a request a later one builds on, in the one form that it has for all who say the same: to make its name of.
+std::string base_text(const PullRequest& message);
 std::string to_json(const TableHeader& message);
 std::string to_json(const PullFooter& message);
 std::string to_json(const Refusal& message);
 
-Result<PullRequest> parse_pull_request(std::string_view json);
-Result<PullHeader> parse_pull_header(std::string_view json);
+/// The request of this name, or null.
+using FindRequest = std::function<const PullRequest*(std::string_view name)>;
+/// `not_found`: the base is not known here.
+Result<PullRequest> parse_pull_request(std::string_view json, const FindRequest& find = {});
+Result<PullHeader> parse_pull_header(std::string_view json, const PullRequest& asked = {});
 Result<TableHeader> parse_table_header(std::string_view json);
 Result<PullFooter> parse_pull_footer(std::string_view json);
 Result<Refusal> parse_refusal(std::string_view json);

@@ -9,12 +9,15 @@
 
 namespace mbsync {
 
-/// A request, and each JSON frame: 1 MiB. A full table of reports of 180 nodes fits.
+/// A request, and each JSON frame: 1 MiB. All that one node of 10,000 says of itself fits; of others' reports no more
+/// is said at a time than report_choice.h lets through.
 inline constexpr std::size_t kMessageBytesMax = 1 << 20;
 /// Deepest nesting of JSON that any message has is 3; one more than needed is garbage.
 inline constexpr int kJsonDepthMax = 4;
 /// Members, reports, and entries of one version vector.
 inline constexpr std::size_t kMembersMax = 10'000;
+/// The name of an earlier request, bytes.
+inline constexpr std::size_t kBaseNameBytesMax = 64;
 /// A node's name, bytes of UTF-8.
 inline constexpr std::size_t kNodeNameBytesMax = 200;
 /// Schema, table and column names. PostgreSQL stops at 63 bytes unless it was compiled otherwise.

@@ -12,6 +12,7 @@
 #include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_stream.h"
+#include "request_memory.h"
 #include "tls_stream.h"
 #include "transport_tuning.h"
 
@@ -205,7 +206,7 @@ class PskClient : public httplib::ClientImpl {
 /// Takes what comes back: the answer's bytes into the decoder, or a refusal's text.
 class Receiver {
  public:
-  explicit Receiver(PullSink& sink) : decoder_(sink, tuning::kAnswerBytesMax) {}
+  Receiver(PullSink& sink, const PullRequest& asked) : decoder_(sink, tuning::kAnswerBytesMax, asked) {}
 
   void begin(const httplib::Response& head) {
     status_ = head.status;
@@ -268,40 +269,48 @@ struct PeerClient::Impl {
         http(std::move(peer), *tls, patience, [this] { return stopped.load(); }) {}
 
   Result<void> pull(const PullRequest& request, PullSink& sink);
-  /// One try. `again` is set if the connection turned out to have been closed while it was idle.
-  Result<void> pull_once(const std::string& body, PullSink& sink, bool& again);
+  /// What it says in full, or only what is other than in a request that the peer is likely to know.
+  std::string body_of(const PullRequest& request) const;
+  /// Again if the connection turned out to have been closed while it was idle.
+  Result<void> send(const std::string& body, const PullRequest& request, PullSink& sink);
+  /// One try.
+  Result<void> pull_once(const std::string& body, const PullRequest& request, PullSink& sink, bool& again);
   [[nodiscard]] Error about_peer(const Error& error) { return error.in(fmt::format("peer '{}'", http.name())); }
 
   const FleetKey key;
   const std::string process_tag;
   bool to_itself = false;
+  bool base_unknown = false;            ///< the peer does not know what the last request built upon
+  std::optional<PullRequest> answered;  ///< the last request that was answered
   std::atomic<bool> stopped = false;
   SslContext tls;
   PskClient http;
 };
 
-Result<void> PeerClient::Impl::pull_once(const std::string& body, PullSink& sink, bool& again) {
-  Receiver receiver(sink);
-  httplib::Request request;
-  request.method = "POST";
-  request.path = kPullPath;
-  request.body = body;
-  request.set_header("Content-Type", kRequestType);
-  request.set_header("Host", kHostName);
+Result<void> PeerClient::Impl::pull_once(const std::string& body, const PullRequest& request, PullSink& sink,
+                                         bool& again) {
+  Receiver receiver(sink, request);
+  httplib::Request http_request;
+  http_request.method = "POST";
+  http_request.path = kPullPath;
+  http_request.body = body;
+  http_request.set_header("Content-Type", kRequestType);
+  http_request.set_header("Host", kHostName);
   if (!process_tag.empty()) {
-    request.set_header(kProcessTagHeader, process_tag);
+    http_request.set_header(kProcessTagHeader, process_tag);
   }
-  to_itself = false;
-  request.response_handler = [&](const httplib::Response& head) {
+  to_itself = base_unknown = false;
+  http_request.response_handler = [&](const httplib::Response& head) {
     receiver.begin(head);
     to_itself = head.status == kStatusOwnProcess;
+    base_unknown = head.status == kStatusBaseUnknown;
     return !stopped;
   };
-  request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
-                                 std::uint64_t /*total*/) {
+  http_request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
+                                      std::uint64_t /*total*/) {
     return !stopped && receiver.take(std::string_view(bytes, size));
   };
-  const PskClient::Outcome outcome = http.exchange(request);
+  const PskClient::Outcome outcome = http.exchange(http_request);
 
   if (receiver.begun() && (outcome.sent || receiver.refused_bytes())) {
     Result<void> result = receiver.finish();
@@ -322,7 +331,32 @@ Result<void> PeerClient::Impl::pull_once(const std::string& body, PullSink& sink
 }
 
 Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) {
-  const std::string body = to_json(request);
+  std::string body = body_of(request);
+  auto result = send(body, request, sink);
+  if (!result && base_unknown) {
+    body = to_json(request);
+    result = send(body, request, sink);
+  }
+  if (result) {
+    answered = request;
+    answered->reports.clear();
+  } else {
+    answered.reset();
+  }
+  return result;
+}
+
+std::string PeerClient::Impl::body_of(const PullRequest& request) const {
+  std::string all = to_json(request);
+  if (all.size() < tuning::kRequestShortenedFrom) {
+    return all;
+  }
+  // The first time it is a guess: most nodes know the same most of the time, so others have said it there already.
+  const PullRequest& base = answered ? *answered : request;
+  return to_json(request, base, base_name_of(base));
+}
+
+Result<void> PeerClient::Impl::send(const std::string& body, const PullRequest& request, PullSink& sink) {
   if (body.size() > tuning::kRequestBytesMax) {
     return Error{
         ErrorKind::kRejected,
@@ -333,11 +367,11 @@ Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) 
     return cancelled();
   }
   bool again = false;
-  Result<void> result = pull_once(body, sink, again);
+  Result<void> result = pull_once(body, request, sink, again);
   if (again) {
     // The peer had closed the idle connection: nothing was lost, since a pull changes nothing over there.
     bool unused = false;
-    result = pull_once(body, sink, unused);
+    result = pull_once(body, request, sink, unused);
   }
   return result;
 }

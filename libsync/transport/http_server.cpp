@@ -19,6 +19,7 @@
 #include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_exchange.h"
+#include "request_memory.h"
 #include "tls_stream.h"
 #include "transport_tuning.h"
 #include "warning_limiter.h"
@@ -162,6 +163,7 @@ struct HttpServer::Impl {
   PullService* service;
   SslContext tls;
   Front front;
+  RequestMemory memory{tuning::kRequestsKept};
   WarningLimiter warnings{tuning::kWarningInterval, tuning::kWarningAddressesMax};
 
   std::mutex lifecycle;  ///< one start() or stop() at a time; guards listener, acceptor, workers
@@ -211,10 +213,17 @@ void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Res
     return refuse(response, kStatusOwnProcess,
                   Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
   }
-  auto parsed = parse_pull_request(request.body);
+  std::shared_ptr<const PullRequest> base;
+  auto parsed = parse_pull_request(request.body, [&](std::string_view name) {
+    base = memory.find(name);
+    return base.get();
+  });
   if (!parsed) {
-    return refuse(response, parsed.error());
+    const auto& error = parsed.error();
+    return refuse(response, error.kind == ErrorKind::kNotFound ? kStatusBaseUnknown : status_of(error.kind),
+                  Refusal{error.kind, error.message, error.hint});
   }
+  memory.keep(*parsed);
   if (const auto accepted = service->accept(*parsed, request.remote_addr); !accepted) {
     return refuse(response, accepted.error());
   }

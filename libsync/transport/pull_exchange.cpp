@@ -65,7 +65,7 @@ class WantedSink : public PullSink {
 /// The service's answer, whatever it throws.
 Result<void> ask(PullService& service, const PullRequest& request, Spool& spool, StopCheck unwanted) {
   try {
-    PullEncoder encoder([&spool](std::string_view bytes) { return spool.write(bytes); });
+    PullEncoder encoder([&spool](std::string_view bytes) { return spool.write(bytes); }, request);
     WantedSink sink(encoder, std::move(unwanted));
     MBSYNC_TRY(service.answer(request, sink));
     if (!encoder.complete()) {

@@ -42,7 +42,8 @@ std::string without_control_characters(std::string text) {
 
 }  // namespace
 
-PullEncoder::PullEncoder(ByteSink sink) : compressor_(tuning::kCompressionLevel, std::move(sink)) {}
+PullEncoder::PullEncoder(ByteSink sink, PullRequest asked)
+    : asked_(std::move(asked)), compressor_(tuning::kCompressionLevel, std::move(sink)) {}
 
 Result<void> PullEncoder::expect(State state, std::string_view call) const {
   if (state_ != state) {
@@ -74,7 +75,7 @@ Result<void> PullEncoder::put_rows() {
 Result<void> PullEncoder::header(const PullHeader& header) {
   MBSYNC_TRY(expect(State::kStart, "header"));
   state_ = State::kTables;
-  return put(FrameType::kHeader, to_json(header));
+  return put(FrameType::kHeader, to_json(header, asked_));
 }
 
 Result<void> PullEncoder::table(const TableHeader& table) {
@@ -142,8 +143,9 @@ Error refusal_error(const Refusal& refusal) {
                without_control_characters(refusal.hint)};
 }
 
-PullDecoder::PullDecoder(PullSink& sink, std::uint64_t bytes_max)
+PullDecoder::PullDecoder(PullSink& sink, std::uint64_t bytes_max, PullRequest asked)
     : sink_(&sink),
+      asked_(std::move(asked)),
       reader_([this](FrameType type, std::string_view payload) { return take(type, payload); }),
       decompressor_(bytes_max, [this](std::string_view bytes) { return reader_.feed(bytes); }) {}
 
@@ -196,7 +198,7 @@ Result<void> PullDecoder::take_header(std::string_view payload) {
   if (state_ != State::kStart) {
     return corrupt("a second header");
   }
-  const auto header = parse_pull_header(payload);
+  const auto header = parse_pull_header(payload, asked_);
   if (!header) {
     return header.error();
   }

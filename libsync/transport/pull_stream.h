@@ -17,7 +17,8 @@ namespace mbsync {
 /// the caller is wrong. After footer() the answer is complete.
 class PullEncoder : public PullSink {
  public:
-  explicit PullEncoder(ByteSink sink);
+  /// `asked`: the request that is answered; the header says only what is other than there.
+  explicit PullEncoder(ByteSink sink, PullRequest asked = {});
 
   Result<void> header(const PullHeader& header) override;
   Result<void> table(const TableHeader& table) override;
@@ -33,6 +34,7 @@ class PullEncoder : public PullSink {
   Result<void> put(FrameType type, std::string_view payload);
   Result<void> put_rows();
 
+  const PullRequest asked_;
   Compressor compressor_;
   State state_ = State::kStart;
   std::string rows_;   ///< COPY text that has not filled a frame yet
@@ -54,8 +56,8 @@ Error refusal_error(const Refusal& refusal);
 /// The receiver's end.
 class PullDecoder {
  public:
-  /// More than `bytes_max` after decompression is `corrupt`.
-  PullDecoder(PullSink& sink, std::uint64_t bytes_max);
+  /// More than `bytes_max` after decompression is `corrupt`. `asked`: the request that is answered.
+  PullDecoder(PullSink& sink, std::uint64_t bytes_max, PullRequest asked = {});
   PullDecoder(const PullDecoder&) = delete;
   PullDecoder& operator=(const PullDecoder&) = delete;
 
@@ -81,6 +83,7 @@ class PullDecoder {
   Result<void> from_sink(Result<void> result);
 
   PullSink* sink_;
+  const PullRequest asked_;
   FrameReader reader_;
   Decompressor decompressor_;
   State state_ = State::kStart;

@@ -47,6 +47,9 @@ inline constexpr std::size_t kConnectionsQueuedMax = 64;
 inline constexpr std::size_t kHandshakesPerAddressMax = 16;
 /// Requests on one connection: in effect no limit, a month at one a minute.
 inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
+/// What askers have said lately, kept so that they need not say it again. Those that listen say something each, those
+/// that visit mostly what others have said.
+inline constexpr std::size_t kRequestsKept = 128;
 /// The kernel's queue of connections that nobody has accepted yet.
 inline constexpr int kListenBacklog = 128;
 /// Addresses that the limiter of warnings keeps apart.
@@ -60,6 +63,8 @@ inline constexpr std::uint64_t kPingsMax = 10'800;
 inline constexpr std::size_t kHttpHeadBytesMax = std::size_t{16} * 1024;
 /// A request's body.
 inline constexpr std::size_t kRequestBytesMax = kMessageBytesMax;
+/// From here on it pays not to say again what has not changed.
+inline constexpr std::size_t kRequestShortenedFrom = std::size_t{2} * 1024;
 /// What frames a request's body where it comes in chunks: sizes and line ends. Our client sends it in one piece.
 inline constexpr std::size_t kRequestFramingBytesMax = std::size_t{16} * 1024;
 /// The body of an answer that is a refusal.

@@ -42,31 +42,33 @@ TEST_CASE("frame: one type byte, four length bytes with the highest first, the p
 }
 
 TEST_CASE("frame: the example of PROTOCOL.md") {
+  PullRequest asked;
+  asked.seen = VersionVector({{NodeId{0x1a}, 17}, {NodeId{0x2b}, 4}});
+  asked.members = {{NodeId{0x1a}, "kasse-1"}, {NodeId{0x2b}, "büro"}};
   PullHeader header;
   header.sender = {NodeId{0x2b}, "büro"};
   header.seen = VersionVector({{NodeId{0x1a}, 17}, {NodeId{0x2b}, 5}});
-  header.members = {{NodeId{0x1a}, "kasse-1"}, {NodeId{0x2b}, "büro"}};
-  header.reports = {{NodeId{0x1a}, VersionVector({{NodeId{0x1a}, 17}, {NodeId{0x2b}, 4}})}};
+  header.members = asked.members;
+  header.reports = {{NodeId{0x1a}, asked.seen}, {NodeId{0x2b}, header.seen}};
+  header.forgotten = VersionVector({{NodeId{0x1a}, 17}, {NodeId{0x2b}, 4}});
   header.sent_at_us = 1'700'000'000'000'123;
   const TableHeader table{"public", "orders", {"id"}, {{"id", "bigint"}, {"note", "text"}}, {1, 2}};
-  CHECK(to_json(header) ==
-        R"({"ask_again":false,"forgotten":{},"full":false,)"
-        R"("members":[{"id":"000000000000001a","name":"kasse-1"},{"id":"000000000000002b","name":"büro"}],)"
-        R"("reports":{"000000000000001a":{"000000000000001a":17,"000000000000002b":4}},)"
-        R"("seen":{"000000000000001a":17,"000000000000002b":5},)"
+  CHECK(to_json(header, asked) ==
+        R"({"ask_again":false,"forgotten":{"000000000000002b":4},"full":false,"members":[],"others_have_all":true,)"
+        R"("reports":{"000000000000001a":{"000000000000002b":4}},"seen":{"000000000000002b":5},)"
         R"("sender":{"id":"000000000000002b","name":"büro"},"sent_at_us":1700000000000123})");
   CHECK(to_json(table) == R"({"columns":[{"name":"id","type":"bigint"},{"name":"note","type":"text"}],)"
                           R"("key":["id"],"name":"orders","numbers":[1,2],"schema":"public"})");
   const std::string row = "7\t43\t5\t2023-11-14 22:13:20+00\t111\tf\t\\N\t\\N\t7\tpaid\n";
   std::string out;
   append_frame(out, FrameType::kPing, "");
-  append_frame(out, FrameType::kHeader, to_json(header));
+  append_frame(out, FrameType::kHeader, to_json(header, asked));
   append_frame(out, FrameType::kTable, to_json(table));
   append_frame(out, FrameType::kRows, row);
   append_frame(out, FrameType::kTableEnd, table_end_payload(1));
   append_frame(out, FrameType::kFooter, to_json(PullFooter{1, 1}));
-  CHECK(out == head(0, 0) + head(1, 0x15f) + to_json(header) + head(2, 0x88) + to_json(table) + head(3, 0x31) + row +
-                   head(4, 8) + std::string(7, '\0') + '\1' + head(5, 0x15) + R"({"rows":1,"tables":1})");
+  CHECK(out == head(0, 0) + head(1, 0x10b) + to_json(header, asked) + head(2, 0x88) + to_json(table) + head(3, 0x31) +
+                   row + head(4, 8) + std::string(7, '\0') + '\1' + head(5, 0x15) + R"({"rows":1,"tables":1})");
 }
 
 TEST_CASE("frame: whatever the pieces, the same frames come out") {

@@ -50,9 +50,10 @@ std::string table_after(const std::function<void(json&)>& change) {
 
 TEST_CASE("message: a pull request reads as PROTOCOL.md shows it") {
   CHECK(to_json(some_request()) ==
-        R"({"members":[{"id":"000000000000001a","name":"kasse-1"},{"id":"000000000000002b","name":"büro"}],)"
-        R"("reports":{"000000000000001a":{"000000000000001a":17,"000000000000002b":4},)"
-        R"("000000000000002b":{"000000000000001a":12}},)"
+        R"({"base":"",)"
+        R"("members":[{"id":"000000000000001a","name":"kasse-1"},{"id":"000000000000002b","name":"büro"}],)"
+        R"("others_have_all":true,)"
+        R"("reports":{"000000000000002b":{"000000000000001a":12,"000000000000002b":0}},)"
         R"("seen":{"000000000000001a":17,"000000000000002b":4},)"
         R"("sender":{"id":"000000000000001a","name":"kasse-1"},"sent_at_us":1700000000000000,"wait_ms":25000})");
 }
@@ -102,12 +103,117 @@ TEST_CASE("message: decode(encode(x)) = x") {
   CHECK(parse_pull_footer(to_json(footer)).value() == footer);
 }
 
+TEST_CASE("message: what the other side knows already is not said again") {
+  const auto later = [](PullRequest message) {
+    message.seen.advance({NodeId{0x2b}, 9});
+    message.members.push_back({NodeId{0x3c}, "lager"});
+    message.reports.at(NodeId{0x1a}) = message.seen;
+    return message;
+  };
+  const auto base = some_request();
+  const auto request = later(base);
+  const auto text = to_json(request, base, "abc");
+  CHECK(text ==
+        R"({"base":"abc","members":[{"id":"000000000000003c","name":"lager"}],"others_have_all":false,)"
+        R"("reports":{"000000000000001a":{},"000000000000002b":{"000000000000001a":12,"000000000000002b":0}},)"
+        R"("seen":{"000000000000002b":9},)"
+        R"("sender":{"id":"000000000000001a","name":"kasse-1"},"sent_at_us":1700000000000000,"wait_ms":25000})");
+  const auto find = [&](std::string_view name) { return name == "abc" ? &base : nullptr; };
+  CHECK(parse_pull_request(text, find).value() == request);
+  CHECK(parse_pull_request(text).error().kind == ErrorKind::kNotFound);
+  CHECK(parse_pull_request(to_json(request, base, "abd"), find).error().kind == ErrorKind::kNotFound);
+
+  PullHeader header;
+  header.sender = request.members[1];
+  header.seen = request.seen;
+  header.members = request.members;
+  header.forgotten = header.seen;
+  for (const auto& member : header.members) {
+    header.reports[member.id] = header.seen;
+  }
+  CHECK(to_json(header, request) ==
+        R"({"ask_again":false,"forgotten":{},"full":false,"members":[],"others_have_all":true,"reports":{},"seen":{},)"
+        R"("sender":{"id":"000000000000002b","name":"büro"},"sent_at_us":0})");
+  CHECK(parse_pull_header(to_json(header, request), request).value() == header);
+}
+
+TEST_CASE("message: decode(encode(x)) = x, whatever it builds upon") {
+  const auto united = [](std::vector<Member> members, const std::vector<Member>& more) {
+    std::map<NodeId, std::string> names;
+    for (const auto& member : more) {
+      names[member.id] = member.name;
+    }
+    for (const auto& member : members) {
+      names[member.id] = member.name;
+    }
+    members.clear();
+    for (const auto& [id, name] : names) {
+      members.push_back({id, name});
+    }
+    return members;
+  };
+  // Vectors that have much in common, as those of a fleet do.
+  const auto related = [](const VersionVector& to) {
+    VersionVector::Map counters = (*any_vector()).counters();
+    for (const auto& [origin, counter] : to.counters()) {
+      if (*rc::gen::inRange(0, 3) > 0) {
+        counters[origin] = *rc::gen::element(counter, std::int64_t{1});
+      }
+    }
+    return VersionVector(std::move(counters));
+  };
+  CHECK(rc::check([&] {
+    PullRequest base;
+    base.seen = *any_vector();
+    base.members = *any_members();
+    PullRequest request;
+    request.sender = *any_member();
+    request.seen = related(base.seen);
+    request.members = united(*any_members(), base.members);
+    for (const auto& member : request.members) {
+      switch (*rc::gen::inRange(0, 3)) {
+        case 0:
+          break;
+        case 1:
+          request.reports[member.id] = related(request.seen);
+          break;
+        default:
+          request.reports[member.id] = request.seen;
+      }
+    }
+    const auto find = [&](std::string_view name) { return name == "x" ? &base : nullptr; };
+    RC_ASSERT(parse_pull_request(to_json(request, base, "x"), find).value() == request);
+
+    PullHeader header;
+    header.sender = *any_member();
+    header.seen = related(request.seen);
+    header.members = united(*any_members(), request.members);
+    header.reports = request.reports;
+    header.forgotten = related(header.seen);
+    RC_ASSERT(parse_pull_header(to_json(header, request), request).value() == header);
+  }));
+}
+
+TEST_CASE("message: the text that a base is named after is the same for the same contents, and no other") {
+  auto one = some_request();
+  auto other = one;
+  std::swap(other.members[0], other.members[1]);
+  other.sender = other.members[0];
+  other.reports.clear();
+  CHECK(base_text(one) == base_text(other));
+  other.members[0].name += "x";
+  CHECK(base_text(one) != base_text(other));
+  one.seen.advance({NodeId{0x2b}, 5});
+  CHECK(base_text(one) != base_text(some_request()));
+}
+
 TEST_CASE("message: every member of a request is needed, and no other is taken") {
   CHECK(outcome_after([](json&) {}) == "ok");
-  for (const char* name : {"sender", "seen", "members", "reports", "wait_ms", "sent_at_us"}) {
+  for (const std::string name :
+       {"base", "sender", "seen", "members", "reports", "others_have_all", "wait_ms", "sent_at_us"}) {
     CHECK(outcome_after([&](json& message) { message.erase(name); }) ==
-          std::string("malformed pull request: member '") + name + "': missing");
-    CHECK(outcome_after([&](json& message) { message[name] = "x"; }) != "ok");
+          "malformed pull request: member '" + name + "': missing");
+    CHECK(outcome_after([&](json& message) { message[name] = name == "base" ? json(1) : json("x"); }) != "ok");
     CHECK(outcome_after([&](json& message) { message[name] = nullptr; }) != "ok");
   }
   CHECK(outcome_after([](json& message) { message["extra"] = 1; }) ==
@@ -135,8 +241,15 @@ TEST_CASE("message: values out of range are refused") {
   CHECK(set("seen", {{"0000000000000000", 5}}) != "ok");
   CHECK(set("seen", {{"ffffffffffffffff", 5}}) != "ok");
   CHECK(set("seen", {{"1a", 5}}) != "ok");
-  CHECK(set("seen", json::object()) == "ok");
+  CHECK(outcome_after([](json& message) { message["seen"] = message["reports"] = json::object(); }) == "ok");
   CHECK(set("reports", {{"000000000000001a", 5}}) != "ok");
+  CHECK(set("reports", {{"000000000000001a", nullptr}}) == "ok");
+  CHECK(set("reports", {{"000000000000001a", {{"000000000000001a", 0}}}}) == "ok");
+  CHECK(set("reports", {{"000000000000001a", {{"000000000000003c", 0}}}}) != "ok");  // nothing there to take back
+  CHECK(outcome_after([](json& message) {
+          message["others_have_all"] = false;
+          message["reports"] = {{"000000000000001a", nullptr}};
+        }) != "ok");
   CHECK(set("sender", {{"id", "000000000000001a"}, {"name", ""}}) != "ok");
   CHECK(set("sender", {{"id", "000000000000001a"}, {"name", std::string(kNodeNameBytesMax, 'x')}}) == "ok");
   CHECK(set("sender", {{"id", "000000000000001a"}, {"name", std::string(kNodeNameBytesMax + 1, 'x')}}) != "ok");

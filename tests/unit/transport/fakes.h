@@ -46,6 +46,7 @@ inline PullHeader some_header() {
   PullHeader header;
   header.sender = {NodeId{0x2b}, "answerer"};
   header.seen = VersionVector({{NodeId{0x2b}, 4}});
+  header.members = some_request().members;  // whoever asks is a member
   header.sent_at_us = 1'700'000'000'000'001;
   return header;
 }

@@ -169,6 +169,41 @@ TEST_CASE("http: a pull crosses the network whole") {
   CHECK(server.warnings().empty());
 }
 
+TEST_CASE("http: what a large fleet's node says again in short is heard in full, also by a server that knows nothing") {
+  std::vector<PullRequest> heard;
+  FakeService service;
+  service.on_accept = [&](const PullRequest& request) -> Result<void> {
+    heard.push_back(request);
+    return {};
+  };
+  auto request = some_request();
+  for (int i = 0; i < 1000; ++i) {
+    request.seen.advance({NodeId{1000 + i}, 5});
+  }
+  std::vector<PullRequest> said;
+  const auto pull_from = [&](PeerClient& client) {
+    RecordingSink sink;
+    const auto result = client.pull(request, sink);
+    INFO((result ? "" : result.error().text()));
+    REQUIRE(result);
+    CHECK(sink.headers == std::vector<PullHeader>{some_header()});
+    said.push_back(request);
+    request.seen.advance({NodeId{1500}, 10 + static_cast<std::int64_t>(said.size())});
+  };
+  RunningServer server(service);
+  PeerClient client({server.address()}, our_key());
+  pull_from(client);
+  pull_from(client);
+  RunningServer another(service);
+  client.set_addresses({another.address()});
+  (*server).stop();
+  pull_from(client);
+  pull_from(client);
+  PeerClient newcomer({another.address()}, our_key());
+  pull_from(newcomer);
+  CHECK(heard == said);
+}
+
 TEST_CASE("http: two pulls share one connection and one handshake") {
   FakeService service;
   RunningServer server(service);

@@ -28,7 +28,7 @@ struct FakeWire {
             [this] { return open.load(); }};
   }
   std::string outcome(RecordingSink& sink) {
-    PullDecoder decoder(sink, 1 << 30);
+    PullDecoder decoder(sink, 1 << 30, some_request());
     auto result = decoder.feed(bytes);
     if (result) {
       result = decoder.finish();
@@ -143,7 +143,7 @@ TEST_CASE("exchange: what is thrown before the answer begins becomes a refusal t
   FakeWire wire;
   RecordingSink sink;
   CHECK(make(service, milliseconds{30'000}).run(wire.wire()));
-  PullDecoder decoder(sink, 1 << 30);
+  PullDecoder decoder(sink, 1 << 30, some_request());
   const auto heard = decoder.feed(wire.bytes);
   REQUIRE_FALSE(heard);
   CHECK(heard.error().kind == ErrorKind::kTransient);
