@@ -4,7 +4,7 @@
 // All members that are up stand in a ring, in the order of their ids. A node listens to its neighbours on both sides,
 // and to some farther away in steps that grow evenly: with n members and k of them on each side at distances n^(i/k), a
 // write needs about k/2 times n^(1/k) hops to the farthest. A node that goes leaves its neighbours as each other's; one
-// that a node alone believes gone is still heard by all others. (tests/simulation prints what comes of it.)
+// that a node alone believes gone is still heard by all others. (What comes of it: README.md.)
 #pragma once
 
 #include <cstddef>
