@@ -1,5 +1,7 @@
 #include "base_row.h"
 
+#include <tuple>
+
 #include "settle.h"
 
 namespace mbsync {
@@ -54,6 +56,34 @@ RowState put_on_top(RowState fleet, const RowState& own) {
   return fleet;
 }
 
+/// A row that nobody else has any more: what no write of `own` holds goes along with the last of those that did not
+/// delete it. The own row says what it is, or else who deleted the row.
+void complete(RowState& own, const std::optional<Values>& row, const RowState& fleet) {
+  Write* last = nullptr;
+  for (Write& write : own.writes) {
+    if (!write.deleted && (last == nullptr || std::tie(last->at, last->dot) < std::tie(write.at, write.dot))) {
+      last = &write;
+    }
+  }
+  if (last == nullptr) {
+    return;
+  }
+  const ColumnSet held = columns_of(own);
+  const auto take = [&](const Values& values) {
+    for (const auto& [column, value] : values) {
+      if (!held.contains(column) && last->values.try_emplace(column, value).second) {
+        last->columns.insert(column);
+      }
+    }
+  };
+  if (row.has_value()) {
+    take(*row);
+  }
+  for (const Write& write : fleet.writes) {
+    take(write.values);
+  }
+}
+
 }  // namespace
 
 BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& row, const Values& base,
@@ -70,6 +100,8 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
     for (Write& write : own.writes) {
       write.values = write.deleted ? *base : write.values;
     }
+  } else {
+    complete(own, row, fleet);
   }
   result.state = put_on_top(fleet, own);
   if (own.writes.empty()) {
@@ -82,8 +114,17 @@ BaseOutcome settle_on_base(const RowState& mine, const std::optional<Values>& ro
   // The fleet's row stands below the own writes, so it takes the place of the own row: a column that none of them holds
   // is the fleet's, and the row exists unless one of them deleted it.
   const std::optional<Values>& below = base.has_value() ? base : row;
-  const Outcome outcome =
-      settle(own, below.has_value() ? columns_of(*below) : std::vector<ColumnNumber>{}, below, {}, book);
+  std::vector<ColumnNumber> columns;
+  if (below.has_value()) {
+    columns = columns_of(*below);
+  } else {
+    for (const auto column : columns_of(own).numbers()) {
+      if (column != kRowMark) {
+        columns.push_back(column);
+      }
+    }
+  }
+  const Outcome outcome = settle(own, columns, below, {}, book);
   if (outcome.exists) {
     result.values = outcome.values;
   }

@@ -3,23 +3,71 @@
 #include <algorithm>
 
 namespace mbsync {
+namespace {
+
+std::set<NodeId> others_of(NodeId self, const std::set<NodeId>& members, const std::set<NodeId>& left_out) {
+  std::set<NodeId> others;
+  for (const NodeId member : members) {
+    if (member != self && !left_out.contains(member)) {
+      others.insert(member);
+    }
+  }
+  return others;
+}
+
+const VersionVector& report_of(NodeId node, const std::map<NodeId, VersionVector>& reports) {
+  static const VersionVector nothing;
+  const auto report = reports.find(node);
+  return report == reports.end() ? nothing : report->second;
+}
+
+}  // namespace
+
+std::set<NodeId> agreed_away(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
+                             const std::map<NodeId, VersionVector>& reports, const AwayNodes& away) {
+  std::set<NodeId> agreed;
+  for (const auto& [node, dots] : away) {
+    agreed.insert(node);
+  }
+  agreed.erase(self);
+  // Who drops out of these has to be asked about all others.
+  for (bool again = true; again;) {
+    again = false;
+    const auto others = others_of(self, members, agreed);
+    for (auto node = agreed.begin(); node != agreed.end() && !again; ++node) {
+      const auto& dots = away.at(*node);
+      again =
+          std::any_of(others.begin(), others.end(),
+                      [&](NodeId other) {
+                        const auto& report = report_of(other, reports);
+                        return seen.counter(*node) < report.counter(*node) ||
+                               seen.counter(other) < report.counter(other) || !may_forget(dots, report);
+                      }) ||
+          // Who has said so may take it back until all have heard.
+          std::any_of(dots.begin(), dots.end(), [&](const Dot& dot) {
+            return dot.origin != self && !agreed.contains(dot.origin) && !report_of(dot.origin, reports).covers(dot);
+          });
+      if (again) {
+        agreed.erase(node);
+        break;
+      }
+    }
+  }
+  return agreed;
+}
 
 VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
-                            const std::map<NodeId, VersionVector>& reports) {
+                            const std::map<NodeId, VersionVector>& reports, const std::set<NodeId>& gone) {
+  const auto others = others_of(self, members, gone);
   VersionVector stable = seen;
-  bool alone = true;
-  for (const NodeId member : members) {
-    if (member == self) {
-      continue;
-    }
-    alone = false;
-    const auto report = reports.find(member);
-    if (report == reports.end() || seen.counter(member) < report->second.counter(member)) {
+  for (const NodeId member : others) {
+    const auto& report = report_of(member, reports);
+    if (report.empty() || seen.counter(member) < report.counter(member)) {
       return {};
     }
-    stable = common(stable, report->second);
+    stable = common(stable, report);
   }
-  return alone ? VersionVector{} : stable;
+  return others.empty() ? VersionVector{} : stable;
 }
 
 bool may_forget(const std::vector<Dot>& writes, const VersionVector& stable) {

@@ -15,7 +15,7 @@ void check_noticed(Fault fault) {
 
 }  // namespace
 
-TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C16)") {
+TEST_CASE("fleet: all nodes hold the same rows after any history, and forget all they can (C1 to C16, C22)") {
   REQUIRE(check_histories("fleet converges", [] {
     const History history = *any_history();
     const std::string failure = failure_of(history);
@@ -67,6 +67,18 @@ TEST_CASE("fleet: if what was added is forgotten with the writes, nodes differ (
 
 TEST_CASE("fleet: if rows travel without what counters added to them, nodes differ (C16)") {
   check_noticed(Fault::kAddAsWritten);
+}
+
+TEST_CASE("fleet: if a member is waited for no more before all have heard that it is away, nodes differ (C22)") {
+  check_noticed(Fault::kAwayAtOnce);
+}
+
+TEST_CASE("fleet: if what a member that is away writes is taken, nodes differ (C22)") {
+  check_noticed(Fault::kTakeFromAway);
+}
+
+TEST_CASE("fleet: if a member that was away comes back as the one it was, nodes differ (C22)") {
+  check_noticed(Fault::kComeBackInStep);
 }
 
 }  // namespace mbsync::sim

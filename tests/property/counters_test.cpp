@@ -58,6 +58,7 @@ class CountedFleet {
       case StepKind::kForget:
       case StepKind::kPartition:
       case StepKind::kJoin:
+      case StepKind::kAway:
         fleet_.run(step);
         return;
     }

@@ -1,5 +1,6 @@
 #include "history.h"
 
+#include <algorithm>
 #include <exception>
 #include <ostream>
 #include <stdexcept>
@@ -11,6 +12,7 @@ namespace {
 
 constexpr ColumnNumber kColumns = 3;
 constexpr Key kKeys = 3;
+constexpr std::size_t kRoundsMax = 50;
 
 /// Takes a number apart, lowest digits first. The order of the calls is the encoding.
 class Digits {
@@ -33,10 +35,10 @@ Value value_from(std::uint32_t digit) {
 StepKind kind_from(std::uint32_t digit) {
   // How many of 32 steps are of which kind.
   constexpr std::pair<StepKind, std::uint32_t> kShares[] = {
-      {StepKind::kWrite, 8},     {StepKind::kPull, 5},    {StepKind::kDelete, 3},  {StepKind::kForget, 2},
-      {StepKind::kPullTwice, 1}, {StepKind::kAsk, 2},     {StepKind::kDeliver, 2}, {StepKind::kSeal, 1},
-      {StepKind::kPartition, 1}, {StepKind::kJoin, 1},    {StepKind::kHold, 2},    {StepKind::kRelease, 1},
-      {StepKind::kPublish, 1},   {StepKind::kIncrease, 2}};
+      {StepKind::kWrite, 7},     {StepKind::kPull, 5},     {StepKind::kDelete, 3},  {StepKind::kForget, 2},
+      {StepKind::kPullTwice, 1}, {StepKind::kAsk, 2},      {StepKind::kDeliver, 2}, {StepKind::kSeal, 1},
+      {StepKind::kPartition, 1}, {StepKind::kJoin, 1},     {StepKind::kHold, 2},    {StepKind::kRelease, 1},
+      {StepKind::kPublish, 1},   {StepKind::kIncrease, 2}, {StepKind::kAway, 1}};
   for (const auto& [kind, share] : kShares) {
     if (digit < share) {
       return kind;
@@ -96,6 +98,8 @@ const char* name_of(StepKind kind) {
       return "publish";
     case StepKind::kIncrease:
       return "increase";
+    case StepKind::kAway:
+      return "away";
   }
   return "";
 }
@@ -176,14 +180,23 @@ void Fleet::run_steps() {
   }
 }
 
+// Left out of histories (C22): whoever is away takes nobody in, and does not say of others that they are away.
+bool Fleet::is_out(std::size_t node) const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& each) { return each.is_away(nodes_[node].id()); });
+}
+
 bool Fleet::connected(std::size_t a, std::size_t b) const {
   return (groups_ >> a & 1U) == (groups_ >> b & 1U);
+}
+
+WriteTime Fleet::time_at(std::size_t node, std::int64_t jitter) const {
+  return WriteTime{(now_ + skew_[node] + jitter) / 4};
 }
 
 void Fleet::run(const Step& step) {
   ++now_;
   Node& node = nodes_[step.node];
-  const WriteTime at{(now_ + skew_[step.node] + step.jitter) / 4};
+  const WriteTime at = time_at(step.node, step.jitter);
   const bool can_pull = joined_[step.node] && joined_[step.other] && connected(step.node, step.other);
   switch (step.kind) {
     case StepKind::kWrite:
@@ -208,7 +221,7 @@ void Fleet::run(const Step& step) {
       break;
     case StepKind::kAsk:
       if (can_pull) {
-        delayed_[step.node].push_back(nodes_[step.other].answer(node.request()));
+        delayed_[step.node].push_back(nodes_[step.other].answer(node.request(), time_at(step.other, 0)));
       }
       break;
     case StepKind::kDeliver:
@@ -238,58 +251,78 @@ void Fleet::run(const Step& step) {
     case StepKind::kIncrease:
       node.increase(step.key, 2, *Decimal::parse(std::to_string(step.jitter - 3)), at);
       break;
+    case StepKind::kAway:
+      if (joined_[step.node] && !is_out(step.node)) {
+        node.declare_away(nodes_[step.other].id(), at);
+        away_ = true;
+      }
+      break;
   }
 }
 
 /// An answer that comes late, after other pulls, writes and forgetting; then once more, as if sent twice.
 void Fleet::deliver(std::size_t node) {
   for (const PullAnswer& answer : std::exchange(delayed_[node], {})) {
-    nodes_[node].apply(answer);
-    nodes_[node].apply(answer);
-    if (fault_ == Fault::kNone) {
+    const bool applied = nodes_[node].apply(answer) && nodes_[node].apply(answer);
+    if (applied && fault_ == Fault::kNone) {
       nodes_[node].check();
     }
   }
 }
 
-void Fleet::pull(std::size_t node, std::size_t other) {
+bool Fleet::pull(std::size_t node, std::size_t other) {
   const VersionVector before = nodes_[node].seen();
-  nodes_[node].pull(nodes_[other]);
-  if (fault_ == Fault::kNone) {
+  const NodeId was = nodes_[node].id();
+  const NodeId next{was.value + static_cast<std::int64_t>(nodes_.size())};
+  const bool pulled = nodes_[node].pull(nodes_[other], time_at(other, 0), next);
+  if (pulled && fault_ == Fault::kNone) {
     nodes_[node].check();
-    if (!nodes_[node].seen().covers(before) || !nodes_[node].seen().covers(nodes_[other].seen())) {
+    if ((nodes_[node].id() == was && !nodes_[node].seen().covers(before)) ||
+        !nodes_[node].seen().covers(nodes_[other].seen())) {
       throw std::logic_error("a vector went back or does not hold what was pulled");
     }
   }
+  return pulled;
 }
 
 void Fleet::join_fleet(std::size_t node, std::size_t other) {
-  if (!joined_[node] && joined_[other]) {
-    pull(node, other);
-    joined_[node] = true;
+  if (!joined_[node] && joined_[other] && !is_out(other)) {
+    joined_[node] = pull(node, other);
   }
 }
 
-void Fleet::pull_round() {
+bool Fleet::pull_round() {
+  bool all = true;
   for (std::size_t node = 0; node < nodes_.size(); ++node) {
     for (std::size_t other = 0; other < nodes_.size(); ++other) {
       const bool neighbours = node + 1 == other || other + 1 == node;
-      if (node != other && (neighbours || !decode_setup(history_.setup).chain)) {
-        pull(node, other);
+      if (node != other && (neighbours || away_ || !decode_setup(history_.setup).chain)) {
+        join_fleet(node, other);
+        all = joined_[node] && joined_[other] && pull(node, other) && all;
       }
     }
   }
+  return all;
 }
 
 void Fleet::heal() {
   groups_ = 0;
   for (std::size_t node = 0; node < nodes_.size(); ++node) {
     deliver(node);
-    join_fleet(node, 0);
     nodes_[node].release_all();
     nodes_[node].settle_unseen();
   }
   // A chain carries a write by one node a round, if the round runs against it.
+  for (std::size_t round = 0; round < nodes_.size(); ++round) {
+    pull_round();
+  }
+  // Who was away comes back once all others have heard that it was.
+  std::size_t rounds = 0;
+  while (!pull_round()) {
+    if (++rounds > kRoundsMax) {
+      throw std::logic_error("a node cannot come back");
+    }
+  }
   for (std::size_t round = 0; round < nodes_.size(); ++round) {
     pull_round();
   }

@@ -26,7 +26,8 @@ enum class StepKind {
   kHold,
   kRelease,
   kPublish,
-  kIncrease
+  kIncrease,
+  kAway
 };
 
 struct Step {
@@ -70,11 +71,14 @@ class Fleet {
   [[nodiscard]] bool joined(std::size_t node) const { return joined_[node]; }
 
  private:
+  [[nodiscard]] bool is_out(std::size_t node) const;
   [[nodiscard]] bool connected(std::size_t a, std::size_t b) const;
   void deliver(std::size_t node);
-  void pull(std::size_t node, std::size_t other);
+  bool pull(std::size_t node, std::size_t other);
   void join_fleet(std::size_t node, std::size_t other);
-  void pull_round();
+  /// Whether all got what they asked for.
+  bool pull_round();
+  [[nodiscard]] WriteTime time_at(std::size_t node, std::int64_t jitter) const;
 
   const History& history_;
   Fault fault_;
@@ -84,6 +88,7 @@ class Fleet {
   std::vector<std::int64_t> skew_;
   std::int64_t now_ = 0;
   std::uint32_t groups_ = 0;
+  bool away_ = false;  ///< some node was said to be away: then it may be what holds a chain together
 };
 
 /// Runs the history to its end; what went wrong, or nothing if all nodes agree and nothing is left to forget.

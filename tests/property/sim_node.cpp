@@ -12,11 +12,32 @@ namespace mbsync::sim {
 
 namespace {
 
+// Rows about members (C22).
+constexpr ColumnNumber kIsAway = 1;
+constexpr ColumnNumber kWantsBack = 2;
+const Value kAway{"away"};
+const Value kKept{"kept"};  // it was never agreed that it is away
+
+Key about(NodeId member) {
+  return -static_cast<Key>(member.value);
+}
+
 std::vector<Dot> dots_of(const std::vector<StoredWrite>& writes) {
   std::vector<Dot> dots;
   dots.reserve(writes.size());
   for (const StoredWrite& write : writes) {
     dots.push_back(write.dot);
+  }
+  return dots;
+}
+
+/// Of what is said about a member: those writes that say whether it is away.
+std::vector<Dot> dots_about(const std::vector<StoredWrite>& writes) {
+  std::vector<Dot> dots;
+  for (const StoredWrite& write : writes) {
+    if (write.columns.contains(kIsAway)) {
+      dots.push_back(write.dot);
+    }
   }
   return dots;
 }
@@ -123,7 +144,11 @@ Node::Node(NodeId id, std::vector<ColumnNumber> columns, const std::set<NodeId>&
   members_.insert(id);
 }
 
-const Rulebook& Node::book() const {
+// What is said about members is judged alike whatever the policy is.
+const Rulebook& Node::book(Key key) const {
+  if (key < 0) {
+    return built_in_rules();
+  }
   static const OwnRules kOwn[kPolicies] = {OwnRules(0), OwnRules(1), OwnRules(2), OwnRules(3), OwnRules(4)};
   return fault_ == Fault::kOwnPolicy ? kOwn[policy_] : rules_of_simulation();
 }
@@ -139,6 +164,95 @@ bool Node::increase(Key key, ColumnNumber column, const Decimal& by, WriteTime a
   }
   write(key, {{column, (*number + by).to_string()}}, at);
   return true;
+}
+
+const RowRules& Node::rules_now(Key key) const {
+  return key < 0 ? built_in_rules().rules(kBuiltInPolicy) : rules_of_simulation().rules(policy_);
+}
+
+void Node::say(NodeId member, const Value& away, const Value& back, WriteTime at) {
+  write(about(member), {{kIsAway, away}, {kWantsBack, back}}, at);
+}
+
+Value Node::said(NodeId member, ColumnNumber what) const {
+  const auto row = rows_.find(about(member));
+  return row == rows_.end() ? Value{} : row->second.at(what);
+}
+
+bool Node::is_away(NodeId member) const {
+  return said(member, kIsAway) == kAway;
+}
+
+void Node::declare_away(NodeId member, WriteTime at) {
+  const auto left =
+      std::count_if(members_.begin(), members_.end(), [&](NodeId each) { return each != member && !is_away(each); });
+  const auto all = members_.size() - gone().size();
+  const bool most = all == 2 || 2 * static_cast<std::size_t>(left) > all;
+  if (member != id_ && members_.contains(member) && !is_away(member) && most) {
+    seal();
+    frozen_ = report();
+    say(member, kAway, Value{}, at);
+    declared_.insert(member);
+  }
+}
+
+AwayNodes Node::away() const {
+  AwayNodes away;
+  for (const NodeId member : members_) {
+    if (is_away(member) && !capture_.contains(about(member))) {
+      const auto writes = change_.find(about(member));
+      away[member] = writes == change_.end() ? std::vector<Dot>{} : dots_about(writes->second);
+    }
+  }
+  return away;
+}
+
+bool Node::has_unseen_of(NodeId origin) const {
+  return std::any_of(change_.begin(), change_.end(), [&](const auto& entry) {
+    return std::any_of(entry.second.begin(), entry.second.end(),
+                       [&](const StoredWrite& write) { return write.unseen && write.dot.origin == origin; });
+  });
+}
+
+std::set<NodeId> Node::gone() const {
+  std::set<NodeId> gone;
+  for (const auto& [member, dots] : away()) {
+    if (agreed_.contains(member)) {
+      gone.insert(member);
+    }
+  }
+  return gone;
+}
+
+void Node::look_after_away(WriteTime at) {
+  auto away_now = away();
+  for (auto& [node, dots] : away_now) {
+    if (fault_ == Fault::kAwayAtOnce) {
+      dots.clear();
+    }
+  }
+  if (!is_away(id_)) {  // else the others go on without it
+    for (const NodeId member : agreed_away(id_, seen_, members_, reports_, away_now)) {
+      if (!has_unseen_of(member)) {
+        agreed_.insert(member);
+      }
+    }
+  }
+  std::erase_if(agreed_, [&](NodeId member) { return !is_away(member); });
+  for (const NodeId was : former_) {
+    if (!is_away(was)) {
+      say(was, kAway, Value{}, at);
+    }
+  }
+  for (auto member = declared_.begin(); member != declared_.end();) {
+    const bool over = !is_away(*member);
+    const bool taken_back = !over && !agreed_.contains(*member) && said(*member, kWantsBack);
+    if (taken_back) {
+      say(*member, kKept, Value{}, at);
+    }
+    member = over || taken_back ? declared_.erase(member) : std::next(member);
+  }
+  seal();
 }
 
 void Node::publish(PolicyVersion policy) {
@@ -164,7 +278,7 @@ void Node::write(Key key, const Values& values, WriteTime at) {
       captured.columns.insert(column);
     }
   }
-  const RowRules& rules = rules_of_simulation().rules(policy_);
+  const RowRules& rules = rules_now(key);
   for (const auto& [column, value] : values) {
     const auto added = difference(row[column], value);
     if (!inserted && added && rules.rule_of(column).rule == Rule::kSum) {
@@ -243,7 +357,7 @@ void Node::seal() {
         own = Contribution{dot.counter, own.total + sum, own.shown + sum};
       }
     }
-    for (const ColumnSet& group : rules_of_simulation().rules(policy_).groups) {
+    for (const ColumnSet& group : rules_now(key).groups) {
       write.columns = write.columns.intersect(group).empty() ? write.columns : write.columns.unite(group);
     }
     write.values = captured.back().deleted_row.value_or(Values{});
@@ -287,12 +401,28 @@ void Node::seal() {
 }
 
 VersionVector Node::report() const {
+  // Nobody else can agree before this node has found that all have heard it; so it may take it back until then.
+  const bool pending = std::any_of(declared_.begin(), declared_.end(),
+                                   [&](NodeId member) { return is_away(member) && !agreed_.contains(member); });
+  if (pending) {
+    return frozen_;
+  }
   auto counters = seen_.counters();
+  const AwayNodes away_now = away();
+  const auto leave_out = [&](const Dot& dot) {
+    if (dot.origin != id_) {
+      auto& counter = counters[dot.origin];
+      counter = std::min(counter, dot.counter - 1);
+    }
+  };
   for (const auto& [key, writes] : change_) {
     for (const StoredWrite& write : writes) {
       if (write.unseen && fault_ != Fault::kReportUnseen) {
-        auto& counter = counters[write.dot.origin];
-        counter = std::min(counter, write.dot.counter - 1);
+        leave_out(write.dot);
+        // That its author is away would say that all of that one's writes are here.
+        if (const auto entry = away_now.find(write.dot.origin); entry != away_now.end()) {
+          std::for_each(entry->second.begin(), entry->second.end(), leave_out);
+        }
       }
     }
   }
@@ -305,14 +435,35 @@ PullRequest Node::request() const {
   return {id_, seen_, members_, std::move(reports)};
 }
 
-PullAnswer Node::answer(const PullRequest& request) {
+PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
   seal();
-  learn(request.sender, request.members, request.reports);
+  const NodeId asker = request.was.value_or(request.sender);
+  learn(asker, request.members, request.reports);
+  look_after_away(at);
+  if (is_away(asker) && !agreed_.contains(asker) && !said(asker, kWantsBack)) {
+    write(about(asker), {{kWantsBack, "back"}}, at);
+    look_after_away(at);
+  }
+  const bool alone_here = alone();
+  const bool in_step = fault_ == Fault::kComeBackInStep;
+  const bool is_gone = is_away(asker) && agreed_.contains(asker) && !in_step;
+  const bool out = is_away(id_) && request.was;
+  if (out || (is_away(asker) ? !in_step && !(is_gone && request.was) : request.was.has_value())) {
+    PullAnswer none{id_, request.seen,   {}, {}, false, {}, !is_gone, is_gone, alone_here,
+                    {},  kBuiltInPolicy, {}, {}, {},    {}};
+    return none;
+  }
+  members_.insert(request.sender);
   // An asker that knows nobody is joining. Two nodes that are alone meet as equals, since nobody has forgotten
   // anything.
   const bool joining = request.members.size() == 1 && members_.size() > 2 && fault_ != Fault::kJoinAsSiblings;
-  const bool full = joining || !request.seen.covers(forgotten_);
-  PullAnswer answer{id_, seen_, members_, reports_, full, forgotten_, policy_, {}};
+  const bool full = joining || request.was || !request.seen.covers(forgotten_);
+  PullAnswer answer{id_,        seen_,  members_, reports_, full, forgotten_, false, false,
+                    alone_here, gone(), policy_,  {},       {},   {},         {}};
+  answer.outside.insert({asker, request.sender});
+  answer.asker = request.sender;
+  answer.at = at;
+  answer.asked = request.seen;
   answer.reports[id_] = report();
   for (const auto& [key, writes] : change_) {
     const bool lacking = std::any_of(writes.begin(), writes.end(),
@@ -325,17 +476,37 @@ PullAnswer Node::answer(const PullRequest& request) {
     for (const auto& [key, values] : rows_) {
       answer.rows.try_emplace(key, ShippedRow{{}, values, counters(key)});
     }
+    for (const auto& [key, shares] : counters_) {
+      answer.rows.try_emplace(key, ShippedRow{{}, std::nullopt, shares});
+    }
   }
   return answer;
 }
 
-void Node::apply(const PullAnswer& answer) {
+bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
+  if (answer.refused || answer.gone || answer.asker != as.value_or(id_)) {
+    return false;
+  }
   if (answer.full) {
     release_all();  // a row without live writes cannot be set aside, so a joining node waits
     settle_unseen();
   }
   if (fault_ != Fault::kSealLate) {
     seal();
+  }
+  const bool yields = as && yields_to(answer);
+  const bool moved_on =
+      answer.full && std::any_of(seen_.counters().begin(), seen_.counters().end(), [&](const auto& entry) {
+        return entry.first != id_ && answer.asked.counter(entry.first) < entry.second;
+      });
+  if (moved_on ||
+      (is_away_after(answer.sender, answer) && !yields && fault_ != Fault::kTakeFromAway &&
+       fault_ != Fault::kComeBackInStep) ||
+      (fault_ != Fault::kTakeStaleRows && !answer.seen.covers(forgotten_))) {
+    return false;
+  }
+  if (as) {
+    become(*as, answer);
   }
   policy_ = std::max(policy_, answer.policy);
   if (answer.full) {
@@ -356,7 +527,83 @@ void Node::apply(const PullAnswer& answer) {
   }
   seen_.merge(answer.seen);
   forgotten_.merge(answer.forgotten);
+  if (as) {
+    say_as(answer);
+  }
   learn(answer.sender, answer.members, answer.reports);
+  look_after_away(answer.at);
+  return true;
+}
+
+bool Node::alone() const {
+  return std::all_of(members_.begin(), members_.end(), [&](NodeId member) { return member == id_ || is_away(member); });
+}
+
+bool Node::yields_to(const PullAnswer& answer) const {
+  return alone() && (!answer.alone || answer.sender < id_);
+}
+
+bool Node::is_away_after(NodeId member, const PullAnswer& answer) const {
+  const Key key = about(member);
+  const auto shipped = answer.rows.find(key);
+  if (shipped == answer.rows.end()) {
+    return is_away(member);
+  }
+  const auto& [writes, theirs, counters] = shipped->second;
+  const RowState merged = join(state(key), seen_, read_back(writes, theirs, counters), answer.seen);
+  const Outcome outcome = settle(merged, columns_, row(key), theirs, book(key));
+  return outcome.exists && outcome.values.at(kIsAway) == kAway;
+}
+
+// Who is away, those say who are not.
+void Node::say_as(const PullAnswer& answer) {
+  for (const auto& [key, row] : rows_) {
+    if (key >= 0) {
+      break;
+    }
+    const NodeId member{-key};
+    const auto shipped = answer.rows.find(key);
+    const bool known = shipped != answer.rows.end() && shipped->second.row;
+    const Value said_there = known ? shipped->second.row->at(kIsAway) : Value{};
+    if (said(member, kIsAway) != said_there) {
+      say(member, said_there, Value{}, answer.at);
+    }
+  }
+}
+
+// What nobody else has of those who are away is from now on this node's, under its new name.
+void Node::become(NodeId next, const PullAnswer& answer) {
+  std::map<Dot, Dot> renamed;
+  for (const auto& [key, writes] : change_) {
+    for (const StoredWrite& write : writes) {
+      if (answer.outside.contains(write.dot.origin) && !answer.seen.covers(write.dot)) {
+        renamed[write.dot];
+      }
+    }
+  }
+  std::int64_t counter = 0;
+  for (auto& [from, to] : renamed) {
+    to = Dot{next, ++counter};
+  }
+  for (auto& [key, writes] : change_) {
+    for (StoredWrite& write : writes) {
+      if (const auto place = renamed.find(write.dot); place != renamed.end()) {
+        write.dot = place->second;
+      }
+    }
+    std::sort(writes.begin(), writes.end(), [](const StoredWrite& a, const StoredWrite& b) { return a.dot < b.dot; });
+  }
+  auto counters = seen_.counters();
+  for (const NodeId outside : answer.outside) {
+    counters[outside] = std::min(seen_.counter(outside), answer.seen.counter(outside));
+  }
+  counters[next] = counter;
+  std::erase_if(counters, [](const auto& entry) { return entry.second == 0; });
+  seen_ = VersionVector(std::move(counters));
+  former_.insert(std::exchange(id_, next));
+  members_.insert(next);
+  declared_.clear();
+  agreed_.clear();
 }
 
 void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
@@ -389,7 +636,7 @@ void Node::settle_row(Key key, RowState merged, const Counters& counters, std::o
       add_sums(**side, totals);
     }
   }
-  store(key, merged, settle(merged, columns_, mine, theirs, book()), counters);
+  store(key, merged, settle(merged, columns_, mine, theirs, book(key)), counters);
 }
 
 // A write gave each of its columns one value, whichever node tells of it. Of a counter the scale may differ: a base has
@@ -419,7 +666,7 @@ void Node::check_same_values(const RowState& mine, const RowState& theirs, const
 // The product does not judge a row without local writes, but takes row and writes over as they come. It may, if it
 // leaves out the writes that it has seen already, and the row too where none is left. That must come to the same.
 void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& merged) const {
-  const Outcome outcome = settle(merged, columns_, row(key), shipped.row, book());
+  const Outcome outcome = settle(merged, columns_, row(key), shipped.row, book(key));
   std::vector<StoredWrite> news;
   for (const StoredWrite& write : shipped.writes) {
     if (write.unseen) {
@@ -437,11 +684,28 @@ void Node::check_fast_path(Key key, const ShippedRow& shipped, const RowState& m
 }
 
 void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answer) {
-  RowState merged = join(state(key), seen_, read_back(shipped.writes, shipped.row, shipped.counters), answer.seen);
+  // The fleet's writes are as the sender has them, whatever of them the own ones have overwritten; those lie on top.
+  RowState own;
+  RowState fleet = read_back(shipped.writes, shipped.row, shipped.counters);
+  for (const Write& write : state(key).writes) {
+    if (!answer.seen.covers(write.dot)) {
+      (answer.outside.contains(write.dot.origin) ? own : fleet).writes.push_back(write);
+    }
+  }
+  fleet.normalise();
   const Counters added = join(counters(key), shipped.counters);
-  const Sums totals = total_of(added);
-  for (Write& write : merged.writes) {
+  Values nothing;
+  for (const ColumnNumber column : columns_) {
+    nothing.emplace(column, Value{});
+  }
+  // A row that the fleet does not have is news, and shows what it shows.
+  const bool news = !shipped.row && !settle(fleet, columns_, std::nullopt, nothing, book(key)).exists;
+  const Sums totals = total_of(news ? counters(key) : added);
+  for (Write& write : own.writes) {
     add_sums(write.values, totals);
+  }
+  for (Write& write : fleet.writes) {
+    add_sums(write.values, total_of(added));
   }
   auto mine = base_of(row(key), counters(key));
   auto below = base_of(shipped.row, shipped.counters);
@@ -450,15 +714,10 @@ void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answ
       add_sums(**side, totals);
     }
   }
-  RowState own;
-  RowState fleet;
-  for (const Write& write : merged.writes) {
-    (answer.seen.covers(write.dot) ? fleet : own).writes.push_back(write);
-  }
   // The sender's row does not show what it has set aside.
-  const Outcome theirs = settle(fleet, columns_, below, std::nullopt, book());
+  const Outcome theirs = settle(fleet, columns_, below, std::nullopt, book(key));
   const std::optional<Values> base = theirs.exists ? std::optional<Values>(theirs.values) : std::nullopt;
-  const BaseOutcome settled = settle_on_base(own, mine, fleet, base, book());
+  const BaseOutcome settled = settle_on_base(own, mine, fleet, base, book(key));
   store(key, settled.state, {settled.values.has_value(), settled.values.value_or(Values{}), {}, {}}, added);
 }
 
@@ -517,8 +776,14 @@ void Node::set_aside(Key key, const RowState& merged, Counters counters) {
   }
 }
 
-void Node::pull(Node& other) {
-  apply(other.answer(request()));
+bool Node::pull(Node& other, WriteTime at, NodeId next) {
+  auto asked = request();
+  auto answer = other.answer(asked, at);
+  if (!answer.gone || !next.valid() || (is_away(answer.sender) && !yields_to(answer))) {
+    return apply(answer);
+  }
+  asked.was = std::exchange(asked.sender, next);
+  return apply(other.answer(asked, at), next);
 }
 
 void Node::check() const {
@@ -536,7 +801,7 @@ void Node::check() const {
     for (Write& write : shown.writes) {
       add_sums(write.values, total_of(counters(key)));
     }
-    const Outcome outcome = settle(shown, columns_, row(key), std::nullopt, book());
+    const Outcome outcome = settle(shown, columns_, row(key), std::nullopt, book(key));
     if (outcome.exists != row(key).has_value() || (outcome.exists && outcome.values != row(key))) {
       std::string text = "a row is not what its live writes make of it: node " + std::to_string(id_.value) + "\n";
       for (const Write& write : shown.writes) {
@@ -560,8 +825,11 @@ void Node::learn(NodeId sender, const std::set<NodeId>& members, const std::map<
 }
 
 VersionVector Node::stable() const {
+  if (is_away(id_)) {
+    return {};
+  }
   if (fault_ != Fault::kForgetUnguarded) {
-    return common(stable_vector(id_, seen_, members_, reports_), report());
+    return common(stable_vector(id_, seen_, members_, reports_, gone()), report());
   }
   VersionVector stable = seen_;
   for (const NodeId member : members_) {

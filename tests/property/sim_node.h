@@ -33,6 +33,9 @@ enum class Fault {
   kOwnPolicy,        ///< judges by the policy that it has itself, not by the one that the writes were made under (C11)
   kForgetCounters,   ///< forgets what was added to a row together with its writes (C16)
   kAddAsWritten,     ///< ships what a row shows without what counters added to it (C16)
+  kAwayAtOnce,       ///< does not wait for a member any more before all others have heard that it is away (C22)
+  kTakeFromAway,     ///< takes what a member that is away writes (C22)
+  kComeBackInStep,   ///< lets a member that was away come back as the one that it was (C22)
 };
 
 /// One line of mbsync.change.
@@ -52,6 +55,7 @@ struct PullRequest {
   VersionVector seen;
   std::set<NodeId> members;
   std::map<NodeId, VersionVector> reports;
+  std::optional<NodeId> was = {};  ///< who it was before it was told that the fleet does not wait for it any more (C22)
 };
 
 struct ShippedRow {
@@ -67,8 +71,16 @@ struct PullAnswer {
   std::map<NodeId, VersionVector> reports;
   bool full = false;        ///< every row is in it, for an asker that joins or lacks what was forgotten (C9)
   VersionVector forgotten;  ///< what the sender's fleet has forgotten
+  /// There is no answer yet: the fleet has to agree that the asker is away (C22).
+  bool refused = false;
+  bool gone = false;              ///< nor is there one: that is agreed, and the asker has to come back as another (C22)
+  bool alone = false;             ///< the sender takes all others for away
+  std::set<NodeId> outside = {};  ///< of a full answer: whose writes, if they are news, go on top of the rows (C9, C22)
   PolicyVersion policy = kBuiltInPolicy;
   std::map<Key, ShippedRow> rows;
+  NodeId asker = {};
+  WriteTime at = {};         ///< when it was made
+  VersionVector asked = {};  ///< what the asker had seen
 };
 
 /// The rules of a policy version, made up: the same number means the same everywhere. Version 1 adds up column 2.
@@ -88,6 +100,9 @@ class Node {
   bool increase(Key key, ColumnNumber column, const Decimal& by, WriteTime at);
   /// Puts a newer policy in force.
   void publish(PolicyVersion policy);
+  /// Says that the fleet need not wait for this member any more. Not if half of the fleet would be left out, since the
+  /// other half may say the same; but a node may leave out all others.
+  void declare_away(NodeId member, WriteTime at);
   /// The application deletes the row, if there is one.
   void erase(Key key, WriteTime at);
 
@@ -104,15 +119,19 @@ class Node {
   void seal();
   [[nodiscard]] PullRequest request() const;
   /// Seals, learns from the request, and answers with what the asker lacks.
-  PullAnswer answer(const PullRequest& request);
-  /// Seals, joins, and takes over vector, members and reports.
-  void apply(const PullAnswer& answer);
-  /// A whole pull from `other`.
-  void pull(Node& other);
+  PullAnswer answer(const PullRequest& request, WriteTime at = {});
+  /// Seals, joins, and takes over vector, members and reports. False: nothing of it. `as`: who it will be from then on,
+  /// if it has asked as another.
+  bool apply(const PullAnswer& answer, std::optional<NodeId> as = {});
+  /// A whole pull from `other`. False if there was no answer that counts. `next`: who it is to be if it has to come
+  /// back as another.
+  bool pull(Node& other, WriteTime at = {}, NodeId next = {});
   /// Forgets what is stable (C8).
   void forget();
 
   [[nodiscard]] NodeId id() const { return id_; }
+  [[nodiscard]] bool is_away(NodeId member) const;
+  /// With those about members: key -1 is about node 1.
   [[nodiscard]] const std::map<Key, Values>& rows() const { return rows_; }
   [[nodiscard]] const VersionVector& seen() const { return seen_; }
   [[nodiscard]] const VersionVector& forgotten() const { return forgotten_; }
@@ -144,7 +163,25 @@ class Node {
   void store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters);
   void set_aside(Key key, const RowState& merged, Counters counters);
   [[nodiscard]] Counters counters(Key key) const;
-  [[nodiscard]] const Rulebook& book() const;
+  [[nodiscard]] const Rulebook& book(Key key) const;
+  [[nodiscard]] const RowRules& rules_now(Key key) const;
+  [[nodiscard]] AwayNodes away() const;
+  /// Those who are away, where all others know it, or have known it once.
+  [[nodiscard]] std::set<NodeId> gone() const;
+  void become(NodeId next, const PullAnswer& answer);
+  void say_as(const PullAnswer& answer);
+  [[nodiscard]] bool has_unseen_of(NodeId origin) const;
+  [[nodiscard]] bool alone() const;
+  /// Of two that each take the other for away, one comes back to the other: who has nobody else, and of two such the
+  /// one with the higher id.
+  [[nodiscard]] bool yields_to(const PullAnswer& answer) const;
+  /// With what the answer says of it: that it was taken back, a node may hear from that node alone.
+  [[nodiscard]] bool is_away_after(NodeId member, const PullAnswer& answer) const;
+  /// About a member: whether it is away, and whether it has asked to be taken back.
+  void say(NodeId member, const Value& away, const Value& back, WriteTime at);
+  [[nodiscard]] Value said(NodeId member, ColumnNumber what) const;
+  /// What this node has said of members: that all have heard it, or that it is to be taken back.
+  void look_after_away(WriteTime at);
   [[nodiscard]] VersionVector report() const;
   void learn(NodeId sender, const std::set<NodeId>& members, const std::map<NodeId, VersionVector>& reports);
   [[nodiscard]] VersionVector stable() const;
@@ -162,6 +199,10 @@ class Node {
   VersionVector forgotten_;
   std::set<NodeId> members_;
   std::map<NodeId, VersionVector> reports_;
+  std::set<NodeId> agreed_;    ///< members of whom all others have heard that they are away
+  std::set<NodeId> declared_;  ///< who is away because this node says so
+  VersionVector frozen_;       ///< what this node reports until all have heard what it says about who is away
+  std::set<NodeId> former_;    ///< who it was itself
 };
 
 /// All values of stored writes, those that are not stored read from `row`; all without what counters add, and so is the
