@@ -14,13 +14,24 @@ std::string see_help(const CLI::App& app) {
   return fmt::format("'{} --help' lists what there is", app.get_name());
 }
 
+/// Without what may be a value: "--key=...", "-k..." and whatever does not look like a name.
+std::string name_of_option(std::string_view argument) {
+  constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyz-";
+  constexpr std::size_t kLetterBytes = 2;
+  if (argument.substr(0, kLetterBytes) != "--") {
+    return std::string(argument.substr(0, kLetterBytes));
+  }
+  const auto name = argument.substr(0, argument.find('='));
+  return name.find_first_not_of(kCharacters) == std::string_view::npos ? std::string(name) : "one beginning with --";
+}
+
 /// CLI11 would repeat whole arguments, and one may be a database's address with its password. Names are safe.
 Error unknown_argument(const CLI::App& app) {
   const auto arguments = app.remaining(true);
   std::vector<std::string> options;
   for (const std::string& argument : arguments) {
     if (argument.size() > 1 && argument.front() == '-') {
-      options.push_back(argument.substr(0, argument.find('=')));
+      options.push_back(name_of_option(argument));
     }
   }
   if (!options.empty()) {

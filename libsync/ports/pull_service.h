@@ -2,18 +2,25 @@
 #pragma once
 
 #include <chrono>
-#include <string_view>
+#include <string>
 
+#include "key_use.h"
 #include "pull_sink.h"
 
 namespace mbsync {
+
+/// What the connection says of who asks.
+struct Caller {
+  std::string address;            ///< numeric
+  KeyUse key = KeyUse::kCurrent;  ///< which of this node's keys it has come with
+};
 
 class PullService {
  public:
   virtual ~PullService() = default;
 
   /// Looks at a request before anything is answered; an error becomes a Refusal.
-  virtual Result<void> accept(const PullRequest& request, std::string_view remote_address) = 0;
+  virtual Result<void> accept(const PullRequest& request, const Caller& caller) = 0;
 
   /// Waits until there is something to answer or `patience` is over. True: answer now. A long wait comes as many calls
   /// of a quarter of a second each, so that the server can send signs of life and can stop.

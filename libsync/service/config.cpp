@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,8 +111,9 @@ Result<void> apply_node_name(const Values& values, Config& config) {
   return {};
 }
 
-Result<void> apply_peers(const Values& values, Config& config) {
-  std::vector<std::string> peers;
+/// What stands between commas, without the space around it; nothing of what is empty.
+std::vector<std::string_view> parts_of(const Values& values) {
+  std::vector<std::string_view> parts;
   for (const std::string& value : values) {
     std::string_view rest = value;
     while (!rest.empty()) {
@@ -120,14 +122,21 @@ Result<void> apply_peers(const Values& values, Config& config) {
       rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
       text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
       text = text.substr(0, text.find_last_not_of(" \t") + 1);
-      if (text.empty()) {
-        continue;
+      if (!text.empty()) {
+        parts.push_back(text);
       }
-      const auto address = parse_peer_address(text);
-      MBSYNC_TRY(address);
-      if (std::string peer = to_string(*address); std::find(peers.begin(), peers.end(), peer) == peers.end()) {
-        peers.push_back(std::move(peer));
-      }
+    }
+  }
+  return parts;
+}
+
+Result<void> apply_peers(const Values& values, Config& config) {
+  std::vector<std::string> peers;
+  for (const auto text : parts_of(values)) {
+    const auto address = parse_peer_address(text);
+    MBSYNC_TRY(address);
+    if (std::string peer = to_string(*address); std::find(peers.begin(), peers.end(), peer) == peers.end()) {
+      peers.push_back(std::move(peer));
     }
   }
   config.peers = std::move(peers);
@@ -171,6 +180,24 @@ Result<void> apply_live_peers(const Values& values, Config& config) {
   return {};
 }
 
+Result<void> apply_next_key(const Values& values, Config& config) {
+  config.next_key = Secret{values.front()};
+  return {};
+}
+
+Result<void> apply_allowed_nodes(const Values& values, Config& config) {
+  std::vector<NodeId> nodes;
+  for (const auto text : parts_of(values)) {
+    const auto node = parse_node_id(text);
+    if (!node || !node->valid()) {
+      return must(fmt::format("ids of nodes as 'mbsync status' shows them, 16 of 0-9 and a-f each, not '{}'", text));
+    }
+    nodes.push_back(*node);
+  }
+  config.allowed_nodes = std::move(nodes);
+  return {};
+}
+
 // In the order of ConfigKey.
 constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"database_url", "DATABASE_URL", "", FileEntry::Type::kText, "a string", apply_database_url},
@@ -189,6 +216,9 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"discovery", "SYNC_DISCOVERY", "--discovery", FileEntry::Type::kText, "a string: auto, on or off",
      apply_discovery},
     {"live_peers", "SYNC_LIVE_PEERS", "", FileEntry::Type::kInteger, "a whole number from 2 to 64", apply_live_peers},
+    {"registration_key_next", "SYNC_REGISTRATION_KEY_NEXT", "", FileEntry::Type::kText, "a string", apply_next_key},
+    {"allowed_nodes", "SYNC_ALLOWED_NODES", "", FileEntry::Type::kList, "a list of strings: [\"00000000000000ff\"]",
+     apply_allowed_nodes},
 }};
 
 const Setting& setting(ConfigKey key) {
@@ -235,6 +265,10 @@ std::string nearest(std::string_view name, std::string_view Setting::*spelling) 
     return distance(name, a.*spelling) < distance(name, b.*spelling);
   });
   return std::string{(*best).*spelling};
+}
+
+std::filesystem::path directory_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
 }
 
 std::string plain_name(const ConfigFile& file) {
@@ -343,19 +377,52 @@ Result<void> check_complete(const Config& config, ConfigNeeds needs) {
 }
 
 void warn_of_open_file(const std::optional<ConfigFile>& file, Config& config) {
-  if (!file || !file->readable_by_others) {
+  if (!file) {
     return;
   }
   std::vector<std::string_view> secrets;
-  for (const ConfigKey key : {ConfigKey::kDatabaseUrl, ConfigKey::kRegistrationKey}) {
+  for (const ConfigKey key : {ConfigKey::kDatabaseUrl, ConfigKey::kRegistrationKey, ConfigKey::kNextKey}) {
     if (config.source(key).starts_with(plain_name(*file) + ":")) {
       secrets.push_back(setting(key).env);
     }
   }
-  if (!secrets.empty()) {
-    config.warnings.push_back(fmt::format("{} holds {} and can be read by every user of this machine: chmod o= {}",
-                                          file->path.string(), fmt::join(secrets, " and "), file->path.string()));
+  if (secrets.empty()) {
+    return;
   }
+  const auto warn = [&](std::string_view what, std::string_view mend, const std::filesystem::path& path) {
+    config.warnings.push_back(fmt::format("{} holds {} and {}: {} {}", file->path.string(), fmt::join(secrets, " and "),
+                                          what, mend, path.string()));
+  };
+  const FileExposure& exposure = file->exposure;
+  if (exposure.others_read) {
+    warn("can be read by every user of this machine", "chmod o=", file->path);
+  }
+  if (!exposure.group.empty()) {
+    warn(fmt::format("can be read by all of the group '{}'", exposure.group), "chmod g=", file->path);
+  }
+  if (exposure.others_write) {
+    warn("can be changed by other users of this machine", "chmod go-w", file->path);
+  }
+  if (exposure.directory_open) {
+    warn("can be replaced by every user of this machine, who may all write in its directory", "chmod o-w",
+         directory_of(file->path));
+  }
+}
+
+FileExposure exposure_of(const std::filesystem::path& path, const struct stat& info) {
+  FileExposure exposure;
+  exposure.others_read = (info.st_mode & S_IROTH) != 0;
+  exposure.others_write = (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  // Of a file that is somebody else's, root's as a rule, this user is meant to be in the group. And whoever is in
+  // root's group is as good as root.
+  if ((info.st_mode & S_IRGRP) != 0 && info.st_uid == ::geteuid() && info.st_gid != 0) {
+    const group* entry = ::getgrgid(info.st_gid);
+    exposure.group = entry != nullptr ? entry->gr_name : std::to_string(info.st_gid);
+  }
+  struct stat directory {};
+  exposure.directory_open = ::stat(directory_of(path).c_str(), &directory) == 0 && (directory.st_mode & S_IWOTH) != 0 &&
+                            (directory.st_mode & S_ISVTX) == 0;
+  return exposure;
 }
 
 Result<std::optional<ConfigFile>> read_config_file(const std::filesystem::path& path, bool required) {
@@ -370,7 +437,7 @@ Result<std::optional<ConfigFile>> read_config_file(const std::filesystem::path& 
                  exists ? "give this user the right to read it" : "there is no such file; --config names another"};
   }
   std::string text{std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
-  return std::optional{ConfigFile{path, std::move(text), (info.st_mode & S_IROTH) != 0}};
+  return std::optional{ConfigFile{path, std::move(text), exposure_of(path, info)}};
 }
 
 std::string own_host_name() {
@@ -436,6 +503,9 @@ bool Config::discovers() const {
 }
 
 std::vector<EffectiveSetting> effective_settings(const Config& config) {
+  std::vector<std::string> allowed;
+  std::transform(config.allowed_nodes.begin(), config.allowed_nodes.end(), std::back_inserter(allowed),
+                 [](NodeId node) { return to_string(node); });
   const std::array<std::string, kConfigKeys> values{
       config.database_url.display,
       config.registration_key.empty() ? "" : "(set)",
@@ -449,6 +519,8 @@ std::vector<EffectiveSetting> effective_settings(const Config& config) {
       std::to_string(config.conflict_retention_days),
       std::string{to_string(config.discovery)},
       std::to_string(config.live_peers),
+      config.next_key.empty() ? "" : "(set)",
+      fmt::format("{}", fmt::join(allowed, ", ")),
   };
   std::vector<EffectiveSetting> result;
   for (std::size_t i = 0; i < kConfigKeys; ++i) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "database_url.h"
+#include "ids.h"
 #include "log.h"
 #include "peer_address.h"
 #include "peer_plan.h"
@@ -47,8 +48,10 @@ enum class ConfigKey {
   kConflictRetention,  ///< conflict_retention_days, SYNC_CONFLICT_RETENTION_DAYS
   kDiscovery,          ///< discovery, SYNC_DISCOVERY, --discovery
   kLivePeers,          ///< live_peers, SYNC_LIVE_PEERS
+  kNextKey,            ///< registration_key_next, SYNC_REGISTRATION_KEY_NEXT
+  kAllowedNodes,       ///< allowed_nodes, SYNC_ALLOWED_NODES (comma between)
 };
-inline constexpr std::size_t kConfigKeys = 12;
+inline constexpr std::size_t kConfigKeys = 14;
 
 /// Whether peers are looked for on the local network, and this node is announced there.
 enum class Discovery {
@@ -70,7 +73,9 @@ struct Config {
   int conflict_retention_days = 90;  ///< how long conflicts that are decided stay on record; 0: for ever
   Discovery discovery = Discovery::kAuto;
   std::size_t live_peers =
-      kLivePeersDefault;  ///< how many peers are listened to at most; the others are visited now and then
+      kLivePeersDefault;              ///< how many peers are listened to at most; the others are visited now and then
+  Secret next_key;                    ///< taken beside registration_key, while the fleet changes keys; empty: none
+  std::vector<NodeId> allowed_nodes;  ///< who may take part; empty: whoever has the key
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets
@@ -81,10 +86,18 @@ struct Config {
   [[nodiscard]] std::filesystem::path log_file() const { return data_dir / "sync-service.log"; }
 };
 
+/// Who else of this machine can get at a file, by its mode.
+struct FileExposure {
+  bool others_read = false;
+  bool others_write = false;
+  std::string group{};          ///< its members can read it, and need not, as the file is this user's own; else empty
+  bool directory_open = false;  ///< anybody can put another file in its place
+};
+
 struct ConfigFile {
   std::filesystem::path path;
   std::string text;
-  bool readable_by_others = false;
+  FileExposure exposure;
 };
 
 struct ConfigSources {

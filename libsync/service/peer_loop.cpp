@@ -23,7 +23,7 @@ PeerLoop::PeerLoop(PeerContext& context, PeerDirectory::Peer peer)
     : context_(context),
       node_(peer.node),
       first_address_(peer.addresses.empty() ? "" : to_string(peer.addresses.front())),
-      client_(std::move(peer.addresses), context.key, PeerPatience{}, context.process_tag),
+      client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.process_tag),
       // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
       wait_for_news_(std::min(context.interval, milliseconds{kWaitMsMax})) {}
 

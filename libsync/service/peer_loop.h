@@ -25,7 +25,7 @@ struct PeerContext {
   SharedState& shared;
   PeerDirectory& directory;
   PeerHealth& health;
-  const FleetKey& key;
+  const FleetKeys& keys;
   milliseconds interval;
   std::string process_tag;
   /// What has been said last of each peer: a loop that begins anew, or a visit, says no more than what has changed.

@@ -41,15 +41,15 @@ class Answers : public PullService {
  public:
   Answers(SharedState& shared, PeerHealth& health) : shared_(shared), health_(health) {}
 
-  Result<void> accept(const PullRequest& request, std::string_view remote_address) override {
+  Result<void> accept(const PullRequest& request, const Caller& caller) override {
     auto accepted = shared_.store.accept(request);
     const std::string sender =
-        fmt::format("{} {} {}", remote_address, to_string(request.sender.id), request.sender.name);
+        fmt::format("{} {} {}", caller.address, to_string(request.sender.id), request.sender.name);
     if (accepted) {
       health_.asked(request.sender.id, Clock::now());
       refused_.forget(sender);
     } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
-      log_warning(kPeerDomain, "request refused from={} peer={} reason={}", remote_address,
+      log_warning(kPeerDomain, "request refused from={} peer={} reason={}", caller.address,
                   log_value(request.sender.name), log_value(accepted.error().text()));
     }
     return accepted;
@@ -127,8 +127,8 @@ class Node {
 
   Result<void> run() {
     log_info(kDomain, "deriving the fleet's key");
-    const auto key = FleetKey::derive(config_.registration_key.reveal());
-    MBSYNC_TRY(key);
+    const auto keys = FleetKeys::derive(config_.registration_key.reveal(), config_.next_key.reveal());
+    MBSYNC_TRY(keys);
     // First of all, as making the database ready may take long, and outliving the threads, which it sets free.
     Interrupter interrupter(store_, stop_);
     if (!open_database()) {
@@ -143,12 +143,12 @@ class Node {
     options.spool_directory = config_.data_dir;
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
     options.process_tag = make_process_tag();
-    auto server = std::make_unique<HttpServer>(options, *key, answers);
+    auto server = std::make_unique<HttpServer>(options, *keys, answers);
     auto started = server->start();
     if (!started && config_.source(ConfigKey::kBindAddress) == "default") {
       // A machine without IPv6.
       options.bind_address = "0.0.0.0";
-      server = std::make_unique<HttpServer>(options, *key, answers);
+      server = std::make_unique<HttpServer>(options, *keys, answers);
       started = server->start();
     }
     if (!started) {
@@ -159,7 +159,7 @@ class Node {
     const auto start = make_process_tag().substr(0, kStartDigits);
     PeerDirectory directory(store_.self().id, start);
     SenderAnnouncer said;
-    PeerContext context{shared_,          directory,           health, *key,
+    PeerContext context{shared_,          directory,           health, *keys,
                         config_.interval, options.process_tag, said,   [&] { interrupter.call(); }};
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;

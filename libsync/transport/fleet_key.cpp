@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <algorithm>
 #include <cmath>
@@ -23,12 +24,13 @@ constexpr std::size_t kKeyCharactersMax = 1024;
 constexpr double kEntropyBitsMin = 45;
 
 // scrypt: 64 MiB and about a quarter of a second a guess. Changing any of these changes every fleet's secret, so they
-// go with the identity in psk_tls.cpp.
+// go with kIdentityScheme.
 constexpr std::uint64_t kScryptN = 1 << 16;
 constexpr std::uint64_t kScryptR = 8;
 constexpr std::uint64_t kScryptP = 1;
 constexpr std::uint64_t kScryptBytesMax = 128 << 20;
 constexpr std::string_view kSalt = "mbsync/psk/v1";
+constexpr std::string_view kTagLabel = "mbsync/tag/v1";
 
 constexpr std::string_view kHowToMakeOne = "make one with 'mbsync keygen' and set it on every node of the fleet";
 
@@ -207,35 +209,45 @@ double estimated_bits(std::string_view key) {
   return bits;
 }
 
-Error weak(std::string reason) {
-  return Error{ErrorKind::kConfig, fmt::format("SYNC_REGISTRATION_KEY {}", reason), std::string(kHowToMakeOne)};
+Error weak(KeyUse use, std::string_view reason) {
+  return Error{ErrorKind::kConfig, fmt::format("{} {}", variable_of(use), reason), std::string(kHowToMakeOne)};
 }
 
 }  // namespace
 
-Result<void> check_registration_key(std::string_view key) {
+Result<void> check_registration_key(std::string_view key, KeyUse use) {
   key = trimmed(key);
   if (key.empty()) {
-    return weak("is not set");
+    return weak(use, "is not set");
   }
   if (key.size() < kKeyCharactersMin) {
-    return weak(fmt::format("is too short: it needs at least {} characters", kKeyCharactersMin));
+    return weak(use, fmt::format("is too short: it needs at least {} characters", kKeyCharactersMin));
   }
   if (key.size() > kKeyCharactersMax) {
-    return weak(fmt::format("is too long: more than {} characters", kKeyCharactersMax));
+    return weak(use, fmt::format("is too long: more than {} characters", kKeyCharactersMax));
   }
   const std::string lowered = lower(key);
   if (std::find(kPublishedKeys.begin(), kPublishedKeys.end(), lowered) != kPublishedKeys.end()) {
-    return weak("is one that has been published, so that anybody could join");
+    return weak(use, "is one that has been published, so that anybody could join");
   }
   if (estimated_bits(key) < kEntropyBitsMin) {
-    return weak("is too easy to guess: it is made of words, years or names, repeats itself, or counts up");
+    return weak(use, "is too easy to guess: it is made of words, years or names, repeats itself, or counts up");
   }
   return {};
 }
 
-Result<FleetKey> FleetKey::derive(std::string_view registration_key) {
-  MBSYNC_TRY(check_registration_key(registration_key));
+FleetKey::FleetKey(std::shared_ptr<const Secret> secret) : secret_(std::move(secret)) {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> hash{};
+  unsigned bytes = 0;
+  const auto* made =
+      HMAC(EVP_sha256(), secret_->data(), static_cast<int>(secret_->size()),
+           reinterpret_cast<const unsigned char*>(kTagLabel.data()), kTagLabel.size(), hash.data(), &bytes);
+  MBSYNC_CHECK(made != nullptr, "this OpenSSL cannot do HMAC with SHA-256");
+  identity_ = fmt::format("{}{:02x}{:02x}", kIdentityScheme, hash[0], hash[1]);
+}
+
+Result<FleetKey> FleetKey::derive(std::string_view registration_key, KeyUse use) {
+  MBSYNC_TRY(check_registration_key(registration_key, use));
   const std::string_view key = trimmed(registration_key);
   std::shared_ptr<Secret> secret(new Secret{}, [](Secret* bytes) {
     OPENSSL_cleanse(bytes->data(), bytes->size());
@@ -244,10 +256,30 @@ Result<FleetKey> FleetKey::derive(std::string_view registration_key) {
   const auto* salt = reinterpret_cast<const unsigned char*>(kSalt.data());
   if (EVP_PBE_scrypt(key.data(), key.size(), salt, kSalt.size(), kScryptN, kScryptR, kScryptP, kScryptBytesMax,
                      secret->data(), secret->size()) != 1) {
-    return Error{ErrorKind::kTransient, "cannot derive the fleet's secret from SYNC_REGISTRATION_KEY",
+    return Error{ErrorKind::kTransient, fmt::format("cannot derive the fleet's secret from {}", variable_of(use)),
                  "it takes 64 MiB of memory for a moment; is that much free?"};
   }
   return FleetKey(std::move(secret));
+}
+
+Result<FleetKeys> FleetKeys::derive(std::string_view key, std::string_view next_key) {
+  auto current = FleetKey::derive(key);
+  MBSYNC_TRY(current);
+  if (trimmed(next_key).empty()) {
+    return FleetKeys(std::move(*current));
+  }
+  if (trimmed(key) == trimmed(next_key)) {
+    return Error{ErrorKind::kConfig, "SYNC_REGISTRATION_KEY_NEXT is the same as SYNC_REGISTRATION_KEY",
+                 "leave it out, unless the fleet is to change to another key"};
+  }
+  auto next = FleetKey::derive(next_key, KeyUse::kNext);
+  MBSYNC_TRY(next);
+  if (next->identity() == current->identity()) {
+    // One pair in 65,536.
+    return Error{ErrorKind::kConfig, "SYNC_REGISTRATION_KEY_NEXT cannot be told from SYNC_REGISTRATION_KEY by its tag",
+                 "make another one with 'mbsync keygen'"};
+  }
+  return FleetKeys(std::move(*current), std::move(*next));
 }
 
 }  // namespace mbsync

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -31,6 +32,8 @@ constexpr const char* kHostName = "mbsync";
 constexpr int kStatusOk = 200;
 /// Each of several addresses has at least so long: a packet that is lost is sent again after a second.
 constexpr milliseconds kConnectMin{1'200};
+/// Addresses of one peer of which it is known with which key it is reached there.
+constexpr std::size_t kKeysKnownMax = 64;
 
 Error cancelled() {
   return Error{ErrorKind::kCancelled, "asked to stop", ""};
@@ -39,10 +42,11 @@ Error cancelled() {
 /// httplib's client with its own sockets and TLS taken out: it writes a request to a stream and reads the answer.
 class PskClient : public httplib::ClientImpl {
  public:
-  PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, PeerPatience patience, StopCheck stopped)
+  PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, bool two_keys, PeerPatience patience, StopCheck stopped)
       : httplib::ClientImpl(kHostName, kDefaultSyncPort),
         addresses_(std::move(addresses)),
         tls_(&tls),
+        two_keys_(two_keys),
         patience_(patience),
         stopped_(std::move(stopped)) {
     set_keep_alive(true);
@@ -64,6 +68,8 @@ class PskClient : public httplib::ClientImpl {
     addresses_ = std::move(addresses);
   }
   [[nodiscard]] const std::optional<PeerAddress>& reached() const { return reached_; }
+  [[nodiscard]] KeyUse key() const { return key_; }
+  [[nodiscard]] bool refused() const { return refused_; }
   /// For messages.
   [[nodiscard]] std::string name() {
     const std::lock_guard lock(mutex_);
@@ -72,6 +78,7 @@ class PskClient : public httplib::ClientImpl {
 
   Outcome exchange(httplib::Request& request) {
     outcome_ = {};
+    refused_ = false;
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
     // The body as a whole has limits of its own (PullDecoder). What httplib reads between two pieces of it is bounded
@@ -128,13 +135,39 @@ class PskClient : public httplib::ClientImpl {
     return false;
   }
 
+  /// With the key that has worked at this address last. The other one is tried only where that is refused: a peer that
+  /// does not answer would not answer to it either.
   Result<void> secure(const PeerAddress& address, milliseconds patience, Socket& out) {
+    const auto known = key_at_.find(address);
+    const KeyUse first = known == key_at_.end() ? KeyUse::kCurrent : known->second;
+    auto secured = secure(address, first, patience, out);
+    if (!two_keys_ || secured || secured.error().kind != ErrorKind::kRejected) {
+      return secured;
+    }
+    const KeyUse other = first == KeyUse::kCurrent ? KeyUse::kNext : KeyUse::kCurrent;
+    auto again = secure(address, other, patience, out);
+    if (again) {
+      if (key_at_.size() >= kKeysKnownMax) {
+        key_at_.clear();
+      }
+      key_at_[address] = other;
+    }
+    // Of both refusals the first says as much as the second.
+    return again || again.error().kind != ErrorKind::kRejected ? again : secured;
+  }
+
+  Result<void> secure(const PeerAddress& address, KeyUse key, milliseconds patience, Socket& out) {
     auto connected = connect(address, patience);
     MBSYNC_TRY(connected);
-    auto secured = connect_tls(*tls_, *connected, steady_clock::now() + patience_.handshake, stopped_);
-    MBSYNC_TRY(secured);
+    auto secured = connect_tls(*tls_, *connected, steady_clock::now() + patience_.handshake, stopped_, key);
+    if (!secured) {
+      refused_ = refused_ || secured.error().kind == ErrorKind::kRejected;
+      return secured.error();
+    }
     out.sock = connected->release();
     out.ssl = secured->release();
+    key_ = key;
+    refused_ = false;
     return {};
   }
 
@@ -196,6 +229,10 @@ class PskClient : public httplib::ClientImpl {
   std::vector<PeerAddress> addresses_;  // guarded by mutex_
   std::optional<PeerAddress> reached_;
   SSL_CTX* tls_;
+  const bool two_keys_;
+  std::map<PeerAddress, KeyUse> key_at_;
+  KeyUse key_ = KeyUse::kCurrent;
+  bool refused_ = false;  // in the handshake
   const PeerPatience patience_;
   const StopCheck stopped_;
   Resolver resolver_;
@@ -262,11 +299,11 @@ class Receiver {
 }  // namespace
 
 struct PeerClient::Impl {
-  Impl(std::vector<PeerAddress> peer, FleetKey fleet_key, PeerPatience patience, std::string own_tag)
-      : key(std::move(fleet_key)),
+  Impl(std::vector<PeerAddress> peer, FleetKeys fleet_keys, PeerPatience patience, std::string own_tag)
+      : keys(std::move(fleet_keys)),
         process_tag(std::move(own_tag)),
-        tls(make_client_context(key)),
-        http(std::move(peer), *tls, patience, [this] { return stopped.load(); }) {}
+        tls(make_client_context(keys)),
+        http(std::move(peer), *tls, keys.next.has_value(), patience, [this] { return stopped.load(); }) {}
 
   Result<void> pull(const PullRequest& request, PullSink& sink);
   /// What it says in full, or only what is other than in a request that the peer is likely to know.
@@ -277,7 +314,7 @@ struct PeerClient::Impl {
   Result<void> pull_once(const std::string& body, const PullRequest& request, PullSink& sink, bool& again);
   [[nodiscard]] Error about_peer(const Error& error) { return error.in(fmt::format("peer '{}'", http.name())); }
 
-  const FleetKey key;
+  const FleetKeys keys;
   const std::string process_tag;
   bool to_itself = false;
   bool base_unknown = false;            ///< the peer does not know what the last request built upon
@@ -376,8 +413,9 @@ Result<void> PeerClient::Impl::send(const std::string& body, const PullRequest& 
   return result;
 }
 
-PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKey key, PeerPatience patience, std::string process_tag)
-    : impl_(std::make_unique<Impl>(std::move(addresses), std::move(key), patience, std::move(process_tag))) {}
+PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience,
+                       std::string process_tag)
+    : impl_(std::make_unique<Impl>(std::move(addresses), std::move(keys), patience, std::move(process_tag))) {}
 PeerClient::~PeerClient() = default;
 Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
   return impl_->pull(request, sink);
@@ -387,6 +425,12 @@ void PeerClient::set_addresses(std::vector<PeerAddress> addresses) {
 }
 std::optional<PeerAddress> PeerClient::reached() const {
   return impl_->http.reached();
+}
+KeyUse PeerClient::key() const {
+  return impl_->http.key();
+}
+bool PeerClient::refused_in_handshake() const {
+  return impl_->http.refused();
 }
 bool PeerClient::leads_to_itself() const {
   return impl_->to_itself;

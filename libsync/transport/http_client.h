@@ -28,9 +28,10 @@ struct PeerPatience {
 
 class PeerClient {
  public:
-  /// `addresses`: tried in this order until one answers with the fleet's key. `process_tag`: see process_tag.h; empty:
-  /// none.
-  PeerClient(std::vector<PeerAddress> addresses, FleetKey key, PeerPatience patience = {},
+  /// `addresses`: tried in this order until one answers with the fleet's key. Where there are two keys, a peer that
+  /// does not take the one is asked with the other, and from then on with that first. `process_tag`: see process_tag.h;
+  /// empty: none.
+  PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience = {},
              std::string process_tag = "");
   ~PeerClient();
   PeerClient(const PeerClient&) = delete;
@@ -48,6 +49,12 @@ class PeerClient {
 
   /// Where the last connection led to; nothing before the first. For the thread that pulls.
   [[nodiscard]] std::optional<PeerAddress> reached() const;
+
+  /// The key that it was reached with.
+  [[nodiscard]] KeyUse key() const;
+
+  /// The last pull ended in the handshake: the peer has another key, or is no mbsync. For the thread that pulls.
+  [[nodiscard]] bool refused_in_handshake() const;
 
   /// The last pull was answered by the server of this very process, so the address is this node's own. For the thread
   /// that pulls.

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "address_limiter.h"
 #include "process_tag.h"
 #include "psk_tls.h"
 #include "pull_exchange.h"
@@ -63,6 +64,14 @@ void refuse(httplib::Response& response, const Error& error) {
   refuse(response, status_of(error.kind), Refusal{error.kind, error.message, error.hint});
 }
 
+constexpr int kStatusTooMany = 429;
+
+/// More than a node of ours ever makes. It is said in few words, as it may have to be said often.
+Refusal too_many(std::string_view what) {
+  return {ErrorKind::kTransient, fmt::format("too many {}", what),
+          "it goes on by itself; if it does not, look which program asks so often, and whether two have one identity"};
+}
+
 /// The number in a path /sync/vN/..., if it is one.
 std::optional<int> version_in(std::string_view path) {
   constexpr std::string_view kPrefix = "/sync/v";
@@ -107,12 +116,14 @@ bool is_encoded(const httplib::Request& request) {
 class Front : public httplib::Server {
  public:
   /// False: the connection cannot be used any further.
-  bool serve(TlsStream& stream, bool last) {
+  bool serve(TlsStream& stream, const SSL& connection, bool last) {
     bool closed = false;
     bool unread = false;
     // httplib bounds neither the length of a line while it reads it, nor the number of lines, nor every form of body.
     stream.limit_reads(tuning::kHttpHeadBytesMax);
-    const auto head_is_read = [&](const httplib::Request& request) {
+    stream.limit_reads_until(steady_clock::now() + tuning::kRequestTimeMax);
+    const auto head_is_read = [&](httplib::Request& request) {
+      request.ssl = &connection;
       stream.limit_reads(tuning::kRequestBytesMax + tuning::kRequestFramingBytesMax);
       unread = is_encoded(request);
     };
@@ -126,13 +137,14 @@ class Front : public httplib::Server {
 struct Connection {
   Socket socket;
   std::string address;
+  std::shared_ptr<void> counted;  ///< while it lives, the connection counts among its address's
 };
 
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(HttpServerOptions given, FleetKey fleet_key, PullService& pull_service)
-      : options(std::move(given)), key(std::move(fleet_key)), service(&pull_service), tls(make_server_context(key)) {
+  Impl(HttpServerOptions given, FleetKeys fleet_keys, PullService& pull_service)
+      : options(std::move(given)), keys(std::move(fleet_keys)), service(&pull_service), tls(make_server_context(keys)) {
     set_up_front();
   }
 
@@ -142,6 +154,7 @@ struct HttpServer::Impl {
   Result<void> start();
   void stop();
   void accept_loop(int listener_fd);
+  bool admits(Connection& connection);
   void take(Connection connection);
   void worker_loop();
   void serve(const Connection& connection);
@@ -155,16 +168,21 @@ struct HttpServer::Impl {
   }
   [[nodiscard]] bool crowded() {
     const std::lock_guard lock(mutex);
-    return !queue.empty();
+    return waiting() > 0;
   }
+  /// Under the mutex.
+  [[nodiscard]] std::size_t waiting() const { return queue.size() + strangers.size(); }
 
   const HttpServerOptions options;
-  const FleetKey key;
+  const FleetKeys keys;
   PullService* service;
   SslContext tls;
   Front front;
   RequestMemory memory{tuning::kRequestsKept};
   WarningLimiter warnings{tuning::kWarningInterval, tuning::kWarningAddressesMax};
+  WarningLimiter turned_away{tuning::kTurnedAwayWarningInterval, tuning::kWarningAddressesMax};
+  AddressLimiter addresses{tuning::kAddressLimits};
+  SenderLimiter senders{tuning::kSenderLimits};
 
   std::mutex lifecycle;  ///< one start() or stop() at a time; guards listener, acceptor, workers
   Socket listener;
@@ -174,9 +192,10 @@ struct HttpServer::Impl {
 
   std::mutex mutex;  ///< guards what follows
   std::condition_variable changed;
-  std::deque<Connection> queue;
+  std::deque<Connection> queue;      ///< from where somebody with the key has come lately; served first
+  std::deque<Connection> strangers;  ///< all others
   std::size_t idle_workers = 0;
-  std::map<std::string, std::size_t> handshakes;  ///< under way, by address
+  std::map<std::string, std::size_t> handshakes;  ///< under way, by limit_group()
   std::vector<std::thread> workers;               ///< grows in accept_loop() only, joined in stop() after it has ended
 };
 
@@ -213,6 +232,9 @@ void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Res
     return refuse(response, kStatusOwnProcess,
                   Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
   }
+  if (!addresses.request(request.remote_addr, steady_clock::now())) {
+    return refuse(response, kStatusTooMany, too_many("requests from this address"));
+  }
   std::shared_ptr<const PullRequest> base;
   auto parsed = parse_pull_request(request.body, [&](std::string_view name) {
     base = memory.find(name);
@@ -223,14 +245,25 @@ void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Res
     return refuse(response, error.kind == ErrorKind::kNotFound ? kStatusBaseUnknown : status_of(error.kind),
                   Refusal{error.kind, error.message, error.hint});
   }
-  memory.keep(*parsed);
-  if (const auto accepted = service->accept(*parsed, request.remote_addr); !accepted) {
+  const auto sender = parsed->sender.id.value;
+  switch (senders.begun(sender, steady_clock::now())) {
+    case SenderLimiter::Verdict::kTooManyRequests:
+      return refuse(response, kStatusTooMany, too_many("requests of this node"));
+    case SenderLimiter::Verdict::kTooManyExchanges:
+      return refuse(response, kStatusTooMany, too_many("requests of this node at a time"));
+    case SenderLimiter::Verdict::kAdmitted:
+      break;
+  }
+  const std::shared_ptr<void> under_way(nullptr, [this, sender](void*) { senders.ended(sender); });
+  if (const auto accepted = service->accept(*parsed, {request.remote_addr, key_of(*request.ssl)}); !accepted) {
     return refuse(response, accepted.error());
   }
+  memory.keep(*parsed);
   auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, stop_check(),
                                                  [this] { return crowded(); });
   response.status = 200;
-  response.set_chunked_content_provider(kAnswerType, [exchange](std::size_t /*offset*/, httplib::DataSink& sink) {
+  response.set_chunked_content_provider(kAnswerType, [exchange, under_way](std::size_t /*offset*/,
+                                                                           httplib::DataSink& sink) {
     const PullExchange::Wire wire{[&sink](std::string_view bytes) { return sink.write(bytes.data(), bytes.size()); },
                                   [&sink] { return sink.is_writable(); }};
     const bool sent = exchange->run(wire);
@@ -280,6 +313,7 @@ void HttpServer::Impl::stop() {
   // No thread is left that could use what follows.
   workers.clear();
   queue.clear();
+  strangers.clear();
   front.set_listening(INVALID_SOCKET);
   listener.close();
 }
@@ -295,7 +329,10 @@ void HttpServer::Impl::accept_loop(int listener_fd) {
       Accepted accepted = accept_from(listener);
       if (accepted.socket) {
         std::string address = remote_address(accepted.socket.fd());
-        take({std::move(accepted.socket), std::move(address)});
+        Connection connection{std::move(accepted.socket), std::move(address), nullptr};
+        if (admits(connection)) {
+          take(std::move(connection));
+        }
       } else if (accepted.error == EMFILE || accepted.error == ENFILE || accepted.error == ENOBUFS ||
                  accepted.error == ENOMEM) {
         trouble = std::generic_category().message(accepted.error);
@@ -312,16 +349,43 @@ void HttpServer::Impl::accept_loop(int listener_fd) {
   }
 }
 
+/// One that is not admitted has cost an accept() and a close().
+bool HttpServer::Impl::admits(Connection& connection) {
+  const auto turn_away = [&](std::string_view why) {
+    if (const auto line = turned_away.admit(connection.address, why, steady_clock::now()); line && options.on_warning) {
+      options.on_warning(*line);
+    }
+    return false;
+  };
+  switch (addresses.connected(connection.address, steady_clock::now())) {
+    case AddressLimiter::Verdict::kTooManyFailures:
+      return turn_away(
+          "closed at once, as all others from there for a while, since too many handshakes with it have failed: is it "
+          "a "
+          "machine with another SYNC_REGISTRATION_KEY, or no mbsync?");
+    case AddressLimiter::Verdict::kTooManyConnections:
+      return turn_away(
+          fmt::format("closed at once, since {} others from there are open", tuning::kAddressLimits.connections));
+    case AddressLimiter::Verdict::kAdmitted:
+      break;
+  }
+  connection.counted = std::shared_ptr<void>(
+      nullptr, [this, address = connection.address](void*) { addresses.closed(address, steady_clock::now()); });
+  return true;
+}
+
 void HttpServer::Impl::take(Connection connection) {
   const std::string address = connection.address;
+  auto& line = addresses.knows(address, steady_clock::now()) ? queue : strangers;
   std::string trouble;
   {
     const std::lock_guard lock(mutex);
-    if (queue.size() >= tuning::kConnectionsQueuedMax) {
-      trouble = fmt::format("closed at once, since {} others are waiting", queue.size());
+    // Each has room of its own, so that strangers do not keep out those who have been here.
+    if (line.size() >= tuning::kConnectionsQueuedMax) {
+      trouble = fmt::format("closed at once, since {} others are waiting", line.size());
     } else {
-      queue.push_back(std::move(connection));
-      if (queue.size() > idle_workers && workers.size() < tuning::kServerThreadsMax) {
+      line.push_back(std::move(connection));
+      if (waiting() > idle_workers && workers.size() < tuning::kServerThreadsMax) {
         try {
           workers.emplace_back([this] { worker_loop(); });
         } catch (const std::system_error& error) {
@@ -342,13 +406,14 @@ void HttpServer::Impl::worker_loop() {
     {
       std::unique_lock lock(mutex);
       ++idle_workers;
-      changed.wait(lock, [this] { return stopping || !queue.empty(); });
+      changed.wait(lock, [this] { return stopping || waiting() > 0; });
       --idle_workers;
       if (stopping) {
         return;
       }
-      connection = std::move(queue.front());
-      queue.pop_front();
+      auto& line = queue.empty() ? strangers : queue;
+      connection = std::move(line.front());
+      line.pop_front();
     }
     serve_whatever_happens(connection);
   }
@@ -368,9 +433,10 @@ void HttpServer::Impl::serve_whatever_happens(const Connection& connection) noex
 }
 
 Result<SslConnection> HttpServer::Impl::shake_hands(const Connection& connection) {
+  const std::string group = limit_group(connection.address);
   {
     const std::lock_guard lock(mutex);
-    std::size_t& count = handshakes[connection.address];
+    std::size_t& count = handshakes[group];
     if (count >= tuning::kHandshakesPerAddressMax) {
       return Error{ErrorKind::kTransient, fmt::format("closed, since {} handshakes with it are under way", count), ""};
     }
@@ -378,16 +444,31 @@ Result<SslConnection> HttpServer::Impl::shake_hands(const Connection& connection
   }
   struct Counted {
     Impl& server;
-    const std::string& address;
+    const std::string& group;
     ~Counted() {
       const std::lock_guard lock(server.mutex);
-      if (const auto entry = server.handshakes.find(address); --entry->second == 0) {
+      if (const auto entry = server.handshakes.find(group); --entry->second == 0) {
         server.handshakes.erase(entry);
       }
     }
   };
-  const Counted counted{*this, connection.address};
-  return accept_tls(*tls, connection.socket, steady_clock::now() + tuning::kHandshakeTimeout, stop_check());
+  const Counted counted{*this, group};
+  const auto begun = steady_clock::now();
+  bool crowded_out = false;
+  const auto give_up = [&] {
+    crowded_out = !stopping && steady_clock::now() - begun >= tuning::kPatienceWhenCrowded && crowded();
+    return stopping || crowded_out;
+  };
+  auto shaken = accept_tls(*tls, connection.socket, begun + tuning::kHandshakeTimeout, give_up);
+  if (crowded_out) {
+    shaken = Error{ErrorKind::kTransient, "no TLS handshake in time, while others are waiting", ""};
+  }
+  if (shaken) {
+    addresses.handshake_done(connection.address, steady_clock::now());
+  } else if (shaken.error().kind != ErrorKind::kCancelled) {
+    addresses.handshake_failed(connection.address, steady_clock::now());
+  }
+  return shaken;
 }
 
 void HttpServer::Impl::serve(const Connection& connection) {
@@ -401,7 +482,7 @@ void HttpServer::Impl::serve(const Connection& connection) {
   TlsStream stream(**tls_connection, connection.socket.fd(), {tuning::kRequestSilenceMax, tuning::kWriteTimeout},
                    stop_check());
   for (std::size_t left = tuning::kRequestsPerConnectionMax; left > 0 && wait_for_request(stream); --left) {
-    const bool usable = front.serve(stream, left == 1 || crowded());
+    const bool usable = front.serve(stream, **tls_connection, left == 1 || crowded());
     // When others wait, its peer has to queue again, or it would keep this thread with one pull after the other.
     if (!usable || stream.failure() || stream.exhausted() || crowded()) {
       break;
@@ -436,8 +517,8 @@ void HttpServer::Impl::warn(std::string_view address, std::string_view what) {
   }
 }
 
-HttpServer::HttpServer(HttpServerOptions options, FleetKey key, PullService& service)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(key), service)) {}
+HttpServer::HttpServer(HttpServerOptions options, FleetKeys keys, PullService& service)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(keys), service)) {}
 HttpServer::~HttpServer() {
   stop();
 }

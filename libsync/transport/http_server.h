@@ -26,7 +26,7 @@ struct HttpServerOptions {
 class HttpServer {
  public:
   /// Both must outlive the server.
-  HttpServer(HttpServerOptions options, FleetKey key, PullService& service);
+  HttpServer(HttpServerOptions options, FleetKeys keys, PullService& service);
   ~HttpServer();  ///< stops
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -9,6 +9,8 @@
 namespace mbsync {
 namespace {
 
+constexpr const char* kTooSlow = "the other side takes too long to send";
+
 int as_int(std::uint64_t size) {
   return static_cast<int>(std::min<std::uint64_t>(size, std::numeric_limits<int>::max()));
 }
@@ -49,7 +51,7 @@ bool TlsStream::may_retry(int result, Deadline deadline) {
     case Waited::kReady:
       return true;
     case Waited::kTimeout:
-      fail(ErrorKind::kTransient, "the other side has fallen silent");
+      fail(ErrorKind::kTransient, deadline == reads_until_ ? kTooSlow : "the other side has fallen silent");
       return false;
     case Waited::kStopped:
       fail(ErrorKind::kCancelled, "asked to stop");
@@ -71,7 +73,12 @@ ssize_t TlsStream::read(char* buffer, std::size_t size) {
     fail(ErrorKind::kCancelled, "asked to stop");
     return -1;
   }
-  const auto deadline = std::chrono::steady_clock::now() + limits_.read_silence_max;
+  const auto now = std::chrono::steady_clock::now();
+  if (now >= reads_until_) {
+    fail(ErrorKind::kTransient, kTooSlow);
+    return -1;
+  }
+  const auto deadline = std::min(now + limits_.read_silence_max, reads_until_);
   for (;;) {
     ERR_clear_error();
     const int taken = SSL_read(connection_, buffer, as_int(std::min<std::uint64_t>(size, reads_left_)));

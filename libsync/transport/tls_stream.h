@@ -29,6 +29,9 @@ class TlsStream : public httplib::Stream {
   /// nor every form of body.
   void limit_reads(std::uint64_t bytes) { reads_left_ = bytes; }
 
+  /// From now on reading fails after this, even if something comes now and then.
+  void limit_reads_until(Deadline deadline) { reads_until_ = deadline; }
+
   /// Waits until there is something to read, or the other side has gone.
   Waited wait_readable(Deadline deadline);
 
@@ -57,6 +60,7 @@ class TlsStream : public httplib::Stream {
   int fd_;
   Limits limits_;
   StopCheck stopped_;
+  Deadline reads_until_ = Deadline::max();
   std::uint64_t reads_left_ = std::numeric_limits<std::uint64_t>::max();
   std::optional<Error> failure_;
   bool exhausted_ = false;

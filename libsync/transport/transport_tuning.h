@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "address_limiter.h"
 #include "protocol_limits.h"
 
 namespace mbsync::tuning {
@@ -21,10 +22,13 @@ inline constexpr milliseconds kWaitSlice{250};
 /// Longest long poll, whatever the asker wants. Routers forget quiet connections after a few minutes; pings keep them
 /// alive, and a fresh request now and then carries fresh reports.
 inline constexpr milliseconds kWaitMax{60'000};
-/// The whole TLS handshake as the server sees it: how long a silent stranger can hold a thread.
+/// The whole TLS handshake as the server sees it: how long a silent stranger can hold a thread. No longer than
+/// kPatienceWhenCrowded where others are waiting for one.
 inline constexpr milliseconds kHandshakeTimeout{5'000};
 /// Silence of the asker while the server reads its request, which was made before it was sent.
 inline constexpr milliseconds kRequestSilenceMax{10'000};
+/// From a request's first byte to its last: 1 MiB over 200 kbit/s. Whoever sends a byte now and then is never silent.
+inline constexpr milliseconds kRequestTimeMax{45'000};
 /// No byte could be written: the other side's window stays shut. Its database may be slow, so this is generous.
 inline constexpr milliseconds kWriteTimeout{60'000};
 /// An idle connection stays open a little longer than the longest pause between two pulls (kWaitMax and a bit).
@@ -36,6 +40,8 @@ inline constexpr milliseconds kPatienceWhenCrowded{1'000};
 inline constexpr milliseconds kAcceptPause{100};
 /// At most one warning about one address in this time.
 inline constexpr milliseconds kWarningInterval{60'000};
+/// The same about one that is turned away without being heard: there is nothing new to say.
+inline constexpr milliseconds kTurnedAwayWarningInterval{600'000};
 
 // --- counts ----------------------------------------------------------------------------------------------------------
 
@@ -45,6 +51,21 @@ inline constexpr std::size_t kServerThreadsMax = 32;
 inline constexpr std::size_t kConnectionsQueuedMax = 64;
 /// Handshakes under way with one address: a single stranger must not hold every thread.
 inline constexpr std::size_t kHandshakesPerAddressMax = 16;
+/// What one address may do. Two handshakes fail where two keys are tried and neither is taken, and our client waits
+/// half a minute before it tries them again, so ten at once and ten a minute is beyond what it does at two addresses of
+/// a machine. From where a key has come lately, there may be a whole fleet behind one address (twenty nodes on one
+/// machine, or behind one router), some with a key that is wrong by now. Connections: each of twenty has one that
+/// waits and one that has broken off or visits. Requests: an exchange of anything takes 5 ms and more, two commits and
+/// a heartbeat; that is 200 a second at most, of each of as many nodes as there are threads to listen to.
+inline constexpr AddressLimiter::Limits kAddressLimits{.failures = {10, 10.0 / 60},
+                                                       .failures_known = {120, 120.0 / 60},
+                                                       .known_for = milliseconds{600'000},
+                                                       .connections = 48,
+                                                       .requests = {5'000, 2'500},
+                                                       .addresses = 4'096};
+/// What one node may do, whatever its address. Exchanges: it has one under way, and those that have broken off without
+/// our hearing of it, each of which lasts up to kWaitMax while it tries again every ten seconds.
+inline constexpr SenderLimiter::Limits kSenderLimits{.requests = {500, 250}, .exchanges = 8, .senders = 4'096};
 /// Requests on one connection: in effect no limit, a month at one a minute.
 inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
 /// What askers have said lately, kept so that they need not say it again. Those that listen say something each, those

@@ -120,8 +120,18 @@ ChildOptions clean_options(std::vector<std::string> arguments,
   options.arguments = std::move(arguments);
   options.environment = std::move(environment);
   options.working_directory = working_directory;
-  options.unset = {"DATABASE_URL",  "SYNC_REGISTRATION_KEY", "SYNC_PORT",  "SYNC_INTERVAL", "LOG_LEVEL",
-                   "SYNC_DATA_DIR", "SYNC_NODE_NAME",        "SYNC_PEERS", "SYNC_BIND",     "SYNC_DISCOVERY"};
+  options.unset = {"DATABASE_URL",
+                   "SYNC_REGISTRATION_KEY",
+                   "SYNC_PORT",
+                   "SYNC_INTERVAL",
+                   "LOG_LEVEL",
+                   "SYNC_DATA_DIR",
+                   "SYNC_NODE_NAME",
+                   "SYNC_PEERS",
+                   "SYNC_BIND",
+                   "SYNC_DISCOVERY",
+                   "SYNC_REGISTRATION_KEY_NEXT",
+                   "SYNC_ALLOWED_NODES"};
   return options;
 }
 

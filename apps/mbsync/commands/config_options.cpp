@@ -62,6 +62,8 @@ void add_config_options(CLI::App& app, ConfigOptions& options) {
   add_flag(app, options, ConfigKey::kLogLevel, "--log-level", "LEVEL",
            "debug, info, warning or error [LOG_LEVEL, info]");
   refuse(app, "--key,--registration-key,--sync-registration-key", "SYNC_REGISTRATION_KEY");
+  refuse(app, "--key-next,--next-key,--registration-key-next,--sync-registration-key-next",
+         "SYNC_REGISTRATION_KEY_NEXT");
 }
 
 Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs) {

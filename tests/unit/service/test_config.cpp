@@ -24,7 +24,7 @@ ConfigSources complete() {
 
 ConfigSources with_toml(std::string text) {
   ConfigSources sources = complete();
-  sources.toml = ConfigFile{"/etc/mbsync/mbsync.toml", std::move(text), false};
+  sources.toml = ConfigFile{"/etc/mbsync/mbsync.toml", std::move(text), {}};
   return sources;
 }
 
@@ -86,7 +86,7 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
   CHECK(config.source(ConfigKey::kPort) == "mbsync.toml:3");
 
   sources.service_env =
-      ConfigFile{"/etc/mbsync/service.env", "SYNC_PORT=2\nSYNC_INTERVAL=1002\nSYNC_PEERS=\"env:1,\"\n", false};
+      ConfigFile{"/etc/mbsync/service.env", "SYNC_PORT=2\nSYNC_INTERVAL=1002\nSYNC_PEERS=\"env:1,\"\n", {}};
   config = loaded(sources);
   CHECK(config.port == 2);
   CHECK(config.interval == 1002ms);
@@ -181,7 +181,7 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
   CHECK_THAT(variable("DATABASE_URL", "'postgres://u:s3cret@h/d'"), Catch::Contains("quotes were left around"));
 
   ConfigSources sources = complete();
-  sources.service_env = ConfigFile{"service.env", "# x\nSYNC_PORT=http\n", false};
+  sources.service_env = ConfigFile{"service.env", "# x\nSYNC_PORT=http\n", {}};
   CHECK_THAT(refused(sources).message, Catch::StartsWith("service.env:2: SYNC_PORT: must be a whole number"));
   sources = complete();
   sources.flags = {{ConfigKey::kPort, "http"}};
@@ -211,15 +211,16 @@ TEST_CASE("config: a wrong value is an error even where a later layer overrules 
 TEST_CASE("config: misspelt variables and open files are warned about") {
   ConfigSources sources = complete();
   sources.environment["SYNC_PROT"] = "1";
-  sources.service_env = ConfigFile{"/srv/service.env", "SYNC_REGISTRATION_KEI=s3cret\nNODE_ENV=production\n", true};
+  sources.service_env =
+      ConfigFile{"/srv/service.env", "SYNC_REGISTRATION_KEI=s3cret\nNODE_ENV=production\n", {.others_read = true}};
   CHECK_THAT(loaded(sources).warnings,
              Catch::Equals(std::vector<std::string>{
                  "/srv/service.env:1: mbsync knows no SYNC_REGISTRATION_KEI; did you mean SYNC_REGISTRATION_KEY?",
                  "environment: mbsync knows no SYNC_PROT; did you mean SYNC_PORT?"}));
 
   sources = {};
-  sources.toml = ConfigFile{"/srv/mbsync.toml", "registration_key = 's3cret'", true};
-  sources.service_env = ConfigFile{"/srv/service.env", "DATABASE_URL=postgres://u:a@s3cret@h/d", true};
+  sources.toml = ConfigFile{"/srv/mbsync.toml", "registration_key = 's3cret'", {.others_read = true}};
+  sources.service_env = ConfigFile{"/srv/service.env", "DATABASE_URL=postgres://u:a@s3cret@h/d", {.others_read = true}};
   const Config config = loaded(sources);
   REQUIRE(config.warnings.size() == 3);
   CHECK(config.warnings[0] ==
@@ -227,6 +228,46 @@ TEST_CASE("config: misspelt variables and open files are warned about") {
         "/srv/mbsync.toml");
   CHECK_THAT(config.warnings[1], Catch::StartsWith("/srv/service.env holds DATABASE_URL"));
   CHECK_THAT(config.warnings[2], Catch::Contains("%40"));
+}
+
+TEST_CASE("config: whoever can get at a file with a key is named, with the command that mends it") {
+  const auto warnings = [](const FileExposure& exposure, const std::string& path = "/srv/mbsync.toml") {
+    ConfigSources sources;
+    sources.toml = ConfigFile{path, "database_url = 'postgres://h/d'\nregistration_key_next = 's3cret'", exposure};
+    sources.environment["DATABASE_URL"] = "postgres://h/d";
+    sources.environment["SYNC_REGISTRATION_KEY"] = "s3cret";
+    return loaded(sources).warnings;
+  };
+  using Lines = std::vector<std::string>;
+  const std::string holds = "/srv/mbsync.toml holds SYNC_REGISTRATION_KEY_NEXT and ";
+  CHECK(warnings({}).empty());
+  CHECK(warnings({.others_read = true}) ==
+        Lines{holds + "can be read by every user of this machine: chmod o= /srv/mbsync.toml"});
+  CHECK(warnings({.group = "staff"}) ==
+        Lines{holds + "can be read by all of the group 'staff': chmod g= /srv/mbsync.toml"});
+  CHECK(warnings({.others_write = true}) ==
+        Lines{holds + "can be changed by other users of this machine: chmod go-w /srv/mbsync.toml"});
+  const std::string replaced = "can be replaced by every user of this machine, who may all write in its directory: ";
+  CHECK(warnings({.directory_open = true}) == Lines{holds + replaced + "chmod o-w /srv"});
+  CHECK(warnings({.directory_open = true}, "mbsync.toml") ==
+        Lines{"mbsync.toml holds SYNC_REGISTRATION_KEY_NEXT and " + replaced + "chmod o-w ."});
+}
+
+TEST_CASE("config: allowed nodes are ids as status shows them") {
+  const auto with = [](const std::string& value) {
+    ConfigSources sources = complete();
+    sources.environment["SYNC_ALLOWED_NODES"] = value;
+    return sources;
+  };
+  CHECK(loaded(complete()).allowed_nodes.empty());
+  CHECK(loaded(with(" 05f3a1b2c4d5e6f7 ,,00000000000000ff")).allowed_nodes ==
+        std::vector<NodeId>{NodeId{0x05f3a1b2c4d5e6f7}, NodeId{0xff}});
+  CHECK(loaded(with_toml("allowed_nodes = ['00000000000000ff']\n")).allowed_nodes == std::vector<NodeId>{NodeId{0xff}});
+  for (const char* wrong : {"till-1", "ff", "0000000000000000", "05f3a1b2c4d5e6f7 00000000000000ff"}) {
+    CHECK_THAT(refused(with(wrong)).message,
+               Catch::Contains("SYNC_ALLOWED_NODES: must be ids of nodes as 'mbsync status' shows them") &&
+                   Catch::Contains(wrong));
+  }
 }
 
 TEST_CASE("config: peers are looked for on the network unless no other machine could reach this one") {
@@ -247,6 +288,8 @@ TEST_CASE("config: peers are looked for on the network unless no other machine c
 TEST_CASE("config: effective settings show every value and source, and no secret") {
   ConfigSources sources = complete();
   sources.flags = {{ConfigKey::kPeers, "a:1"}, {ConfigKey::kPeers, "b:2"}};
+  sources.environment["SYNC_REGISTRATION_KEY_NEXT"] = "s3cret";
+  sources.environment["SYNC_ALLOWED_NODES"] = "00000000000000ff,05f3a1b2c4d5e6f7";
   std::string text;
   for (const auto& setting : effective_settings(loaded(sources))) {
     text += setting.name + "|" + setting.value + "|" + setting.source + "\n";
@@ -256,7 +299,9 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "registration_key|(set)|environment SYNC_REGISTRATION_KEY\n"
         "port|8765|default\ninterval_ms|30000|default\nlog_level|info|default\ndata_dir|data/sync|default\n"
         "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|::|default\n"
-        "conflict_retention_days|90|default\ndiscovery|auto|default\nlive_peers|8|default\n");
+        "conflict_retention_days|90|default\ndiscovery|auto|default\nlive_peers|8|default\n"
+        "registration_key_next|(set)|environment SYNC_REGISTRATION_KEY_NEXT\n"
+        "allowed_nodes|00000000000000ff, 05f3a1b2c4d5e6f7|environment SYNC_ALLOWED_NODES\n");
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {
@@ -273,13 +318,29 @@ TEST_CASE("config: files are found, read, and their mode looked at") {
   REQUIRE(sources);
   REQUIRE(sources->toml);
   CHECK(sources->toml->text == "port = 1");
-  CHECK_FALSE(sources->toml->readable_by_others);
+  CHECK_FALSE(sources->toml->exposure.others_read);
+  CHECK_FALSE(sources->toml->exposure.directory_open);
   REQUIRE(sources->service_env);
   CHECK(sources->service_env->text == "SYNC_PORT=2");
-  CHECK(sources->service_env->readable_by_others);
+  CHECK(sources->service_env->exposure.others_read);
+  CHECK_FALSE(sources->service_env->exposure.others_write);
   CHECK(sources->flags.size() == 1);
   CHECK_FALSE(sources->host_name.empty());
   CHECK(sources->environment.contains("PATH"));
+
+  // Who of a group can read it is of interest where the group is not root's, and the file is this user's.
+  write("mine.toml", "port = 1", std::filesystem::perms{0660});
+  constexpr gid_t kSomeGroup = 4242;  // nobody has given it a name
+  const bool given_away = ::chown((directory / "mine.toml").c_str(), ::geteuid(), kSomeGroup) == 0;
+  std::filesystem::permissions(directory, std::filesystem::perms{0777});
+  sources = gather_config_sources(directory / "mine.toml", {});
+  REQUIRE(sources);
+  CHECK(sources->toml->exposure.others_write);
+  CHECK(sources->toml->exposure.directory_open);
+  CHECK_FALSE(sources->toml->exposure.others_read);
+  CHECK((!given_away || sources->toml->exposure.group == "4242"));
+  std::filesystem::permissions(directory, std::filesystem::perms{01777});
+  CHECK_FALSE(gather_config_sources(directory / "mine.toml", {})->toml->exposure.directory_open);
 
   sources = gather_config_sources(directory / "none.toml", {});
   REQUIRE_FALSE(sources);

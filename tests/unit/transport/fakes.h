@@ -1,6 +1,9 @@
 // A service and a sink without a database, keys that are derived once, and a proxy that counts and cuts connections.
 #pragma once
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -27,14 +30,24 @@ inline const FleetKey& our_key() {
   static const FleetKey kKey = FleetKey::derive("0f9c1e7b52d84a63").value();
   return kKey;
 }
+/// The same for a TLS context, which borrows it.
+inline const FleetKeys& our_keys() {
+  static const FleetKeys kKeys = our_key();
+  return kKeys;
+}
 inline const FleetKey& other_key() {
   static const FleetKey kKey = FleetKey::derive("7d1b60fae3c58492").value();
   return kKey;
 }
 
-inline PullRequest some_request(std::chrono::milliseconds wait = {}) {
+inline const FleetKeys& other_keys() {
+  static const FleetKeys kKeys = other_key();
+  return kKeys;
+}
+
+inline PullRequest some_request(std::chrono::milliseconds wait = {}, std::int64_t sender = 0x1a) {
   PullRequest request;
-  request.sender = {NodeId{0x1a}, "asker"};
+  request.sender = {NodeId{sender}, "asker"};
   request.seen = VersionVector({{NodeId{0x1a}, 17}});
   request.members = {{NodeId{0x1a}, "asker"}};
   request.wait_ms = wait.count();
@@ -69,10 +82,10 @@ inline Result<void> small_answer(PullSink& sink) {
 
 class FakeService : public PullService {
  public:
-  Result<void> accept(const PullRequest& request, std::string_view remote_address) override {
+  Result<void> accept(const PullRequest& request, const Caller& caller) override {
     ++accepts;
     const std::lock_guard lock(mutex_);
-    last_address_ = remote_address;
+    last_caller_ = caller;
     return on_accept ? on_accept(request) : Result<void>();
   }
   bool wait(const PullRequest& /*request*/, std::chrono::milliseconds patience) override {
@@ -96,7 +109,11 @@ class FakeService : public PullService {
   [[nodiscard]] int calls() const { return accepts + waits + answers; }
   [[nodiscard]] std::string last_address() {
     const std::lock_guard lock(mutex_);
-    return last_address_;
+    return last_caller_.address;
+  }
+  [[nodiscard]] KeyUse last_key() {
+    const std::lock_guard lock(mutex_);
+    return last_caller_.key;
   }
 
   std::function<Result<void>(const PullRequest&)> on_accept;
@@ -110,7 +127,7 @@ class FakeService : public PullService {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool news_ = false;
-  std::string last_address_;
+  Caller last_caller_;
 };
 
 /// Writes down what it is given.
@@ -153,14 +170,14 @@ class RecordingSink : public PullSink {
 class RunningServer {
  public:
   explicit RunningServer(PullService& service, const std::string& address = "127.0.0.1", std::uint16_t port = 0,
-                         const FleetKey& key = our_key(), const std::string& process_tag = "")
+                         const FleetKeys& keys = our_key(), const std::string& process_tag = "")
       : server_(HttpServerOptions{address, port, std::filesystem::temp_directory_path(),
                                   [this](std::string_view line) {
                                     const std::lock_guard lock(mutex_);
                                     warnings_.emplace_back(line);
                                   },
                                   process_tag},
-                key, service) {
+                keys, service) {
     const auto started = server_.start();
     INFO((started ? "" : started.error().text()));
     REQUIRE(started);
@@ -193,10 +210,28 @@ inline Socket dial(std::uint16_t port, const std::string& host = "127.0.0.1") {
       .value();
 }
 
+/// From an address of its own, such as 127.0.0.2. Blocking until it is connected, as the loopback is quick.
+inline Socket dial_from(const std::string& source, std::uint16_t port) {
+  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in own{};
+  own.sin_family = AF_INET;
+  REQUIRE(::inet_pton(AF_INET, source.c_str(), &own.sin_addr) == 1);
+  REQUIRE(::bind(socket.fd(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0);
+  sockaddr_in there{};
+  there.sin_family = AF_INET;
+  there.sin_port = htons(port);
+  there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&there), sizeof(there)) == 0);
+  REQUIRE(::fcntl(socket.fd(), F_SETFL, O_NONBLOCK) == 0);
+  return socket;
+}
+
 /// Stands between client and server, counts the connections, can damage or cut what the server sends.
 class Proxy {
  public:
-  explicit Proxy(std::uint16_t to) : to_(to), listener_(listen_on("127.0.0.1", 0).value()) {
+  /// `source`: the address from which it turns to the server.
+  explicit Proxy(std::uint16_t to, std::string source = "127.0.0.1")
+      : to_(to), source_(std::move(source)), listener_(listen_on("127.0.0.1", 0).value()) {
     thread_ = std::thread([this] { accept_loop(); });
   }
   ~Proxy() {
@@ -229,7 +264,7 @@ class Proxy {
   }
 
   void pump(const Socket& client) {
-    const Socket server = dial(to_);
+    const Socket server = dial_from(source_, to_);
     std::thread up([&] { copy(client, server, nullptr); });
     copy(server, client, &budget_);
     up.join();
@@ -261,6 +296,7 @@ class Proxy {
   static constexpr short kWritable = 0x004;  // POLLOUT
 
   const std::uint16_t to_;
+  const std::string source_;
   Socket listener_;
   std::atomic<bool> stopping_ = false;
   std::atomic<int> connections_ = 0;

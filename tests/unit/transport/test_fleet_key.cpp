@@ -124,6 +124,22 @@ TEST_CASE("fleet key: the same words give the same secret, others another") {
   CHECK(FleetKey::derive("aaaaaaaaaaaaaaaa").error().kind == ErrorKind::kConfig);
 }
 
+TEST_CASE("fleet key: the next one has to be as good, another one, and is named as what it is") {
+  const auto reason_of = [](std::string_view next) {
+    const auto keys = FleetKeys::derive("0f9c1e7b52d84a63", next);
+    return keys ? "fine" : keys.error().message;
+  };
+  CHECK_THAT(reason_of("password12345678"), Catch::StartsWith("SYNC_REGISTRATION_KEY_NEXT is too easy to guess"));
+  CHECK_THAT(reason_of("short"), Catch::StartsWith("SYNC_REGISTRATION_KEY_NEXT is too short"));
+  CHECK_THAT(reason_of("your-secure-unique-key-here"), Catch::StartsWith("SYNC_REGISTRATION_KEY_NEXT is one that"));
+  CHECK_THAT(reason_of(" 0f9c1e7b52d84a63\n"), Catch::StartsWith("SYNC_REGISTRATION_KEY_NEXT is the same as"));
+  CHECK(reason_of("7d1b60fae3c58492") == "fine");
+  CHECK_FALSE(FleetKeys::derive("0f9c1e7b52d84a63", " \n").value().next);
+  CHECK(FleetKeys::derive("password12345678", "7d1b60fae3c58492")
+            .error()
+            .message.starts_with("SYNC_REGISTRATION_KEY is too easy"));
+}
+
 TEST_CASE("fleet key: the derivation does not change, or fleets fall apart") {
   // scrypt("0f9c1e7b52d84a63", "mbsync/psk/v1", N = 65536, r = 8, p = 1), as Python's hashlib.scrypt gives it.
   const auto& secret = our_key().secret();
@@ -134,4 +150,6 @@ TEST_CASE("fleet key: the derivation does not change, or fleets fall apart") {
     hex.push_back(kDigits[byte & 0xFU]);
   }
   CHECK(hex == "df23ee36ba282865bdaa21c97cad8050d5a99ff31db6856703bf3acc266951ac");
+  // The first two bytes of HMAC-SHA256 with that as the key, of "mbsync/tag/v1".
+  CHECK(our_key().identity() == "mbsync-v1:eb14");
 }

@@ -110,7 +110,7 @@ class RawServer {
   }
 
   static constexpr std::size_t kBytesMax = std::size_t{32} << 20;
-  const SslContext context_ = make_server_context(our_key());
+  const SslContext context_ = make_server_context(our_keys());
   const Socket listener_ = listen_on("127.0.0.1", 0).value();
   const std::string head_;
   const std::string without_end_;
@@ -468,12 +468,12 @@ TEST_CASE("http: several peers at once, more than there are threads, all get the
   std::vector<std::thread> peers;
   constexpr int kPeers = 40;
   for (int i = 0; i < kPeers; ++i) {
-    peers.emplace_back([&] {
+    peers.emplace_back([&, i] {
       PeerClient client({server.address()}, our_key());
       // Only so many handshakes of one address are let in at a time; a peer simply tries again.
       const bool done = wait_until(milliseconds{20'000}, [&] {
         RecordingSink sink;
-        return client.pull(some_request(), sink).has_value();
+        return client.pull(some_request({}, 100 + i), sink).has_value();
       });
       good += done ? 1 : 0;
     });
@@ -492,11 +492,11 @@ TEST_CASE("http: more long polls than there are threads take turns") {
   const int count = static_cast<int>(tuning::kServerThreadsMax) + 6;
   const auto begun = steady_clock::now();
   for (int i = 0; i < count; ++i) {
-    peers.emplace_back([&] {
+    peers.emplace_back([&, i] {
       PeerClient client({server.address()}, our_key());
       const bool done = wait_until(milliseconds{20'000}, [&] {
         RecordingSink sink;
-        return client.pull(some_request(milliseconds{30'000}), sink).has_value();
+        return client.pull(some_request(milliseconds{30'000}, 100 + i), sink).has_value();
       });
       good += done ? 1 : 0;
     });
@@ -509,6 +509,49 @@ TEST_CASE("http: more long polls than there are threads take turns") {
   }
   CHECK(good == count);
   CHECK(steady_clock::now() - begun < milliseconds{20'000});
+}
+
+TEST_CASE("http: one node that asks over and over leaves room for others") {
+  FakeService service;
+  RunningServer server(service);
+  const auto greedy = some_request(milliseconds{30'000});
+  std::vector<std::unique_ptr<PeerClient>> clients;
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < tuning::kSenderLimits.exchanges; ++i) {
+    clients.push_back(std::make_unique<PeerClient>(std::vector<PeerAddress>{server.address()}, our_key()));
+    threads.emplace_back([&greedy, client = clients.back().get()] {
+      RecordingSink sink;
+      static_cast<void>(client->pull(greedy, sink));
+    });
+  }
+  REQUIRE(wait_until(milliseconds{10'000},
+                     [&] { return service.accepts == static_cast<int>(tuning::kSenderLimits.exchanges); }));
+  PeerClient one_more({server.address()}, our_key());
+  RecordingSink sink;
+  const auto refused = one_more.pull(greedy, sink);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().kind == ErrorKind::kTransient);
+  CHECK_THAT(refused.error().text(),
+             Catch::Contains("too many requests of this node at a time") && Catch::Contains("two have one identity"));
+  CHECK(one_more.pull(some_request({}, 0x2b), sink));  // another one
+  service.announce();
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  CHECK(one_more.pull(greedy, sink));  // those have ended
+
+  // Nor without waiting, faster than there can be news.
+  int turned_down = 0;
+  const auto quick = some_request({}, 0x3c);
+  for (int i = 0; i < 20'000 && turned_down == 0; ++i) {
+    const auto pulled = one_more.pull(quick, sink);
+    turned_down += pulled ? 0 : 1;
+    if (!pulled) {
+      CHECK(pulled.error().kind == ErrorKind::kTransient);
+      CHECK_THAT(pulled.error().message, Catch::EndsWith("too many requests of this node"));
+    }
+  }
+  CHECK((turned_down == 1 || service.answers < 1'000));  // a machine too slow to ask so fast
 }
 
 TEST_CASE("http: idle connections make room when others are waiting") {

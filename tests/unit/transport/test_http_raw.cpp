@@ -14,7 +14,7 @@ namespace {
 
 /// Sends text as it is and returns all that comes back until the server closes or falls silent.
 std::string say(std::uint16_t port, std::string_view text) {
-  const SslContext context = make_client_context(our_key());
+  const SslContext context = make_client_context(our_keys());
   const Socket socket = dial(port);
   const auto connection = connect_tls(*context, socket, in(milliseconds{2'000}), never);
   REQUIRE(connection);

@@ -84,8 +84,8 @@ TEST_CASE("resolver: a lookup that runs out of memory is a lookup that failed") 
 }
 
 TEST_CASE("tls stream: a stop ends reading even where the other side never lets it wait") {
-  const SslContext server_context = make_server_context(our_key());
-  const SslContext client_context = make_client_context(our_key());
+  const SslContext server_context = make_server_context(our_keys());
+  const SslContext client_context = make_client_context(our_keys());
   const Socket listener = listen_on("127.0.0.1", 0).value();
   const Socket client = dial(local_port(listener));
   REQUIRE(wait_for(listener.fd(), 0x001, in(milliseconds{5'000}), never) == Waited::kReady);

@@ -122,14 +122,62 @@ TEST_CASE("strangers: the server turns them down in the handshake and the servic
   CHECK(client.pull(some_request(), sink));
 }
 
-TEST_CASE("strangers: many of them make one warning") {
+TEST_CASE("strangers: after some failures nobody from there is listened to, and that is said once") {
   FakeService service;
   RunningServer server(service);
-  for (int i = 0; i < 20; ++i) {
-    pull_from(server.address().port, other_key());
+  Proxy from_elsewhere(server.address().port, "127.0.0.2");
+  std::size_t heard = 0;
+  for (int i = 0; i < 30; ++i) {
+    const Error error = pull_from(from_elsewhere.port(), other_key());
+    heard += error.kind == ErrorKind::kRejected ? 1 : 0;
   }
+  // One more comes in each six seconds.
+  CHECK(heard >= 10);
+  CHECK(heard < 20);
+  const auto warnings = server.warnings();
+  REQUIRE(warnings.size() == 2);
+  CHECK(warnings[0] == "connection from '127.0.0.2': TLS handshake failed: another SYNC_REGISTRATION_KEY");
+  CHECK_THAT(warnings[1], Catch::StartsWith("connection from '127.0.0.2': closed at once, as all others from there") &&
+                              Catch::Contains("another SYNC_REGISTRATION_KEY"));
+  // Others are not concerned.
+  PeerClient client({server.address()}, our_key());
+  RecordingSink sink;
+  CHECK(client.pull(some_request(), sink));
+}
+
+TEST_CASE("strangers: where somebody with the key has come from, a wrong one beside him does not keep him out") {
+  FakeService service;
+  RunningServer server(service);
+  RecordingSink sink;
+  REQUIRE(PeerClient({server.address()}, our_key()).pull(some_request(), sink));
+  for (int i = 0; i < 40; ++i) {
+    CHECK(pull_from(server.address().port, other_key()).kind == ErrorKind::kRejected);
+  }
+  CHECK(PeerClient({server.address()}, our_key()).pull(some_request(), sink));
   CHECK(server.warnings() ==
         std::vector<std::string>{"connection from '127.0.0.1': TLS handshake failed: another SYNC_REGISTRATION_KEY"});
+}
+
+TEST_CASE("strangers: silent ones from many addresses, more than there are threads, do not keep out the key") {
+  FakeService service;
+  RunningServer server(service);
+  RecordingSink sink;
+  REQUIRE(PeerClient({server.address()}, our_key()).pull(some_request(), sink));
+  std::vector<Socket> silent;
+  for (int address = 2; address <= 5; ++address) {
+    for (std::size_t i = 0; i < tuning::kHandshakesPerAddressMax; ++i) {
+      silent.push_back(dial_from("127.0.0." + std::to_string(address), server.address().port));
+    }
+  }
+  // Who has been here is served before them, as soon as one of them has been given up.
+  const auto begun = std::chrono::steady_clock::now();
+  const auto known = PeerClient({server.address()}, our_key()).pull(some_request(), sink);
+  INFO((known ? "" : known.error().text()));
+  CHECK(known);
+  CHECK(std::chrono::steady_clock::now() - begun < tuning::kHandshakeTimeout);
+  // And one who has not, after them.
+  Proxy newcomer(server.address().port, "127.0.0.9");
+  CHECK(PeerClient({{"127.0.0.1", newcomer.port()}}, our_key()).pull(some_request(), sink));
 }
 
 TEST_CASE("strangers: silent connections leave room for others and go away when the server stops") {
