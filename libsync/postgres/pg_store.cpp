@@ -17,6 +17,7 @@
 #include "forget.h"
 #include "merge_rows.h"
 #include "migrate.h"
+#include "peer_store.h"
 #include "pull_reader.h"
 #include "pull_stage.h"
 #include "report_choice.h"
@@ -627,6 +628,18 @@ Result<SettleOutcome> PgStore::settle_unseen() {
   return outcome;
 }
 
+Result<void> PgStore::begin_peer_notes(bool two_keys) {
+  auto db = impl_->lease("peers");
+  MBSYNC_TRY(db);
+  return mbsync::begin_peer_notes(**db, two_keys);
+}
+
+Result<void> PgStore::store_peer_notes(const PeerNotes& notes) {
+  auto db = impl_->lease("peers");
+  MBSYNC_TRY(db);
+  return mbsync::store_peer_notes(**db, notes);
+}
+
 void PgStore::interrupt() {
   std::vector<std::shared_ptr<PgConnection::Stopper>> sessions;
   bool cut = false;
@@ -713,6 +726,9 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
     }
     status.members.push_back(std::move(member));
   }
+  auto peers = read_peer_notes(db);
+  MBSYNC_TRY(peers);
+  status.peers = std::move(*peers);
   db.rollback();
   return status;
 }

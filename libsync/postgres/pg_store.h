@@ -12,6 +12,7 @@
 
 #include "database_url.h"
 #include "message.h"
+#include "peer_note.h"
 #include "pull_sink.h"
 #include "result.h"
 
@@ -76,6 +77,7 @@ struct StoreStatus {
     std::int64_t behind_writes = 0;  ///< live writes here that the member has not reported to hold
   };
   std::vector<MemberStatus> members;
+  PeersStatus peers;  ///< those that this node has exchanged with, or tried to
 };
 
 /// Asks one peer, receives and applies its answers. One thread.
@@ -133,6 +135,11 @@ class PgStore {
   /// Brings what was set aside into rows that the application does not hold any more, and tries rows again that the
   /// database refused, when it is time.
   Result<SettleOutcome> settle_unseen();
+
+  /// What status shows of peers begins anew with this run of the node, where it depends on its keys.
+  Result<void> begin_peer_notes(bool two_keys);
+  /// Without the engine's lock; nobody waits for it.
+  Result<void> store_peer_notes(const PeerNotes& notes);
 
   /// Gives up every statement that is under way; from then on everything fails with `cancelled`. Returns at once.
   /// Called again while it has had no effect for longer than a second and a half, it cuts the connections.

@@ -22,7 +22,8 @@ using Clock = std::chrono::steady_clock;
 PeerLoop::PeerLoop(PeerContext& context, PeerDirectory::Peer peer)
     : context_(context),
       node_(peer.node),
-      first_address_(peer.addresses.empty() ? "" : to_string(peer.addresses.front())),
+      first_(peer.addresses.empty() ? PeerAddress{} : peer.addresses.front()),
+      first_address_(peer.addresses.empty() ? "" : to_string(first_)),
       client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.process_tag),
       // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
       wait_for_news_(std::min(context.interval, milliseconds{kWaitMsMax})) {}
@@ -32,7 +33,9 @@ void PeerLoop::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     const auto pulled = pull_whatever_happens(stop, pause);
     if (pulled) {
-      backoff_.reset();
+      for (auto* backoff : {&backoff_, &refused_, &not_allowed_}) {
+        backoff->reset();
+      }
       continue;
     }
     if (client_.leads_to_itself()) {
@@ -42,12 +45,12 @@ void PeerLoop::run(const std::stop_token& stop) {
     }
     if (!stop.stop_requested()) {
       give_up(pulled.error());
-      Pause patience(stop);
+      Pause backing_off(stop);
       {
         const std::lock_guard lock(mutex_);
-        backing_off_ = &patience;
+        backing_off_ = &backing_off;
       }
-      patience(backoff_.next());
+      backing_off(patience());
       const std::lock_guard lock(mutex_);
       backing_off_ = nullptr;
     }
@@ -102,12 +105,23 @@ void PeerLoop::give_up(const Error& error) {
   if (node_) {
     context_.health.failed(*node_, Clock::now(), error);
   }
+  if (!first_.host.empty()) {
+    const auto who = node_ ? std::optional(Member{*node_, node_name_}) : std::nullopt;
+    context_.book.failed(who, client_.reached().value_or(first_), error);
+  }
   if (is_news(error.text())) {
     log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.text()));
   }
   if (error.kind == ErrorKind::kRejected) {
     context_.shared.schema_suspect = true;
   }
+}
+
+milliseconds PeerLoop::patience() {
+  if (answer_not_allowed_) {
+    return not_allowed_.next();
+  }
+  return client_.refused_in_handshake() ? refused_.next() : backoff_.next();
 }
 
 // An exception that left the thread would end the node; a shortage that lasts only a moment is its likeliest cause.
@@ -138,6 +152,7 @@ void PeerLoop::ask_again(Pause& pause) {
 }
 
 Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
+  answer_not_allowed_ = false;
   if (!session_) {
     auto session = context_.shared.store.open_pull(first_address_);
     MBSYNC_TRY(session);
@@ -145,7 +160,10 @@ Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
   }
   const auto request = session_->ask(wait_ ? wait_for_news_ : milliseconds{0});
   MBSYNC_TRY(request);
-  MBSYNC_TRY(client_.pull(*request, session_->sink()));
+  AllowedSink sink(session_->sink(), context_.allowed, context_.shared.store.self());
+  const auto pulled = client_.pull(*request, sink);
+  answer_not_allowed_ = sink.refused();
+  MBSYNC_TRY(pulled);
   return apply(stop, pause);
 }
 
@@ -160,6 +178,7 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
         context_.health.answered(*node_, Clock::now());
         if (const auto reached = client_.reached()) {
           context_.directory.answered(*reached, *node_);
+          context_.book.answered(outcome->sender, *reached, client_.key());
         }
       }
       if (outcome->ask_again) {

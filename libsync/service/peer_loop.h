@@ -11,9 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "allowed_nodes.h"
 #include "fleet_key.h"
 #include "http_client.h"
 #include "pace.h"
+#include "peer_book.h"
 #include "peer_directory.h"
 #include "peer_health.h"
 #include "shared_state.h"
@@ -25,6 +27,8 @@ struct PeerContext {
   SharedState& shared;
   PeerDirectory& directory;
   PeerHealth& health;
+  PeerBook& book;
+  const AllowedNodes& allowed;
   const FleetKeys& keys;
   milliseconds interval;
   std::string process_tag;
@@ -57,6 +61,8 @@ class PeerLoop {
   void applied(const ApplyOutcome& outcome, milliseconds took);
   void ask_again(Pause& pause);
   void give_up(const Error& error);
+  /// How long to wait after the failure just told.
+  milliseconds patience();
   [[nodiscard]] std::string name() const;
   /// Whether this has not been said of the peer just before; "" for all being well.
   bool is_news(const std::string& text);
@@ -64,6 +70,7 @@ class PeerLoop {
   PeerContext& context_;
   std::optional<NodeId> node_;  ///< who it is, as far as is known
   std::string node_name_;       ///< what it calls itself; empty before it has answered
+  PeerAddress first_;
   std::string first_address_;
   PeerClient client_;
   milliseconds wait_for_news_;
@@ -72,6 +79,9 @@ class PeerLoop {
   bool in_step_ = false;  ///< the last pull has been applied
   std::unique_ptr<PullSession> session_;
   Backoff backoff_;
+  Backoff refused_{kRefusedFirst, kRefusedMax};
+  Backoff not_allowed_{kNotAllowedFirst, kNotAllowedMax};
+  bool answer_not_allowed_ = false;  ///< what has failed the last pull
   AskAgainPace ask_again_;
   std::mutex mutex_;
   Pause* backing_off_ = nullptr;  ///< while it waits after a failure; guarded by mutex_

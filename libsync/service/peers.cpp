@@ -47,8 +47,9 @@ void Peers::look_after() {
 }
 
 void Peers::choose() {
-  const auto peers = context_.directory.peers();
+  auto peers = context_.directory.peers();
   std::vector<PeerCandidate> candidates;
+  std::erase_if(peers, [this](const auto& peer) { return is_left_out(peer); });
   for (const auto& peer : peers) {
     if (peer.node && !peer.addresses.empty()) {
       candidates.push_back({*peer.node, context_.health.of(*peer.node).up()});
@@ -100,6 +101,18 @@ void Peers::choose() {
   }
   const std::lock_guard lock(mutex_);
   to_visit_ = std::move(rest);
+}
+
+// One that is not allowed is not even asked.
+bool Peers::is_left_out(const PeerDirectory::Peer& peer) {
+  if (!peer.node || context_.allowed.allows(*peer.node)) {
+    return false;
+  }
+  if (left_out_told_.insert(*peer.node).second) {
+    log_info(kDomain, "a node is left out, as it is not in SYNC_ALLOWED_NODES node={} address={}",
+             to_string(*peer.node), peer.addresses.empty() ? "" : to_string(peer.addresses.front()));
+  }
+  return true;
 }
 
 // It may have moved: what announces it is asked for its addresses anew.

@@ -45,6 +45,7 @@ class Peers {
   };
 
   void choose();
+  bool is_left_out(const PeerDirectory::Peer& peer);
   void listen_to(const PeerDirectory::Peer& peer);
   void end(int number);
   void look_for(const PeerDirectory::Peer& peer);
@@ -63,6 +64,7 @@ class Peers {
   std::map<int, Clock::time_point> looked_for_;
   std::map<std::string, Announcer> announcers_;  // by source
   std::set<std::string> copies_told_;
+  std::set<NodeId> left_out_told_;  // announced ids, of which there are no more than the directory has room for
 
   std::mutex mutex_;  // guards the two below
   std::vector<PeerDirectory::Peer> to_visit_;

@@ -13,11 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "allowed_nodes.h"
 #include "dns_sd_source.h"
 #include "fleet_key.h"
 #include "http_server.h"
 #include "log.h"
 #include "pace.h"
+#include "peer_book.h"
 #include "peer_directory.h"
 #include "peers.h"
 #include "pg_store.h"
@@ -39,14 +41,19 @@ using Clock = std::chrono::steady_clock;
 
 class Answers : public PullService {
  public:
-  Answers(SharedState& shared, PeerHealth& health) : shared_(shared), health_(health) {}
+  Answers(SharedState& shared, PeerHealth& health, PeerBook& book, const AllowedNodes& allowed)
+      : shared_(shared), health_(health), book_(book), allowed_(allowed) {}
 
   Result<void> accept(const PullRequest& request, const Caller& caller) override {
-    auto accepted = shared_.store.accept(request);
+    auto accepted = allowed_.check(request.sender, shared_.store.self());
+    if (accepted) {
+      accepted = shared_.store.accept(request);
+    }
     const std::string sender =
         fmt::format("{} {} {}", caller.address, to_string(request.sender.id), request.sender.name);
     if (accepted) {
       health_.asked(request.sender.id, Clock::now());
+      book_.asked(request.sender, caller.address, caller.key);
       refused_.forget(sender);
     } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
       log_warning(kPeerDomain, "request refused from={} peer={} reason={}", caller.address,
@@ -80,6 +87,8 @@ class Answers : public PullService {
  private:
   SharedState& shared_;
   PeerHealth& health_;
+  PeerBook& book_;
+  const AllowedNodes& allowed_;
   SenderAnnouncer refused_;
   SenderAnnouncer unanswered_;
 };
@@ -136,7 +145,11 @@ class Node {
     }
 
     PeerHealth health;
-    Answers answers(shared_, health);
+    // Before all that notes something down in it.
+    PeerBook book({[&] { return store_.begin_peer_notes(keys->next.has_value()); },
+                   [&](const PeerNotes& notes) { return store_.store_peer_notes(notes); }});
+    const AllowedNodes allowed(config_.allowed_nodes);
+    Answers answers(shared_, health, book, allowed);
     HttpServerOptions options;
     options.bind_address = config_.bind_address;
     options.port = config_.port;
@@ -159,8 +172,10 @@ class Node {
     const auto start = make_process_tag().substr(0, kStartDigits);
     PeerDirectory directory(store_.self().id, start);
     SenderAnnouncer said;
-    PeerContext context{shared_,          directory,           health, *keys,
-                        config_.interval, options.process_tag, said,   [&] { interrupter.call(); }};
+    PeerContext context{
+        shared_, directory, health, book, allowed, *keys, config_.interval, options.process_tag, said, [&] {
+          interrupter.call();
+        }};
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;
     std::vector<PeerAddress> named;

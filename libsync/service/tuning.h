@@ -48,6 +48,21 @@ inline constexpr std::size_t kUnknownPeersMax = 32;
 inline constexpr milliseconds kBackoffFirst{200};
 inline constexpr milliseconds kBackoffMax{5000};
 
+/// The same where the peer refuses the handshake: a key is wrong, and that is for a person to change. A server that is
+/// knocked at more often takes it for an attack (transport_tuning.h), and then nobody hears the reason any more.
+inline constexpr milliseconds kRefusedFirst{2'000};
+inline constexpr milliseconds kRefusedMax{30'000};
+/// The same where who answers is not among the allowed nodes. It makes its answer each time, for nothing.
+inline constexpr milliseconds kNotAllowedFirst{60'000};
+inline constexpr milliseconds kNotAllowedMax{600'000};
+
+/// What is seen of peers is looked at for news as often as the first, and what has merely happened again is stored as
+/// often as the second: a person who looks at status does not mind, and the database does not notice.
+inline constexpr milliseconds kPeerNotesLook{1'000};
+inline constexpr milliseconds kPeerNotesEvery{10'000};
+/// Nodes that are noted down: more than a fleet has, as ids can be invented by whoever has the key.
+inline constexpr std::size_t kPeersNoted = 4'096;
+
 /// How often an answer that is here already is tried again when rows are locked, and how long between (times the number
 /// of tries so far). Together some 20 seconds; then it is pulled afresh.
 inline constexpr int kApplyTries = 40;

@@ -2,12 +2,120 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "pg_store.h"
 
 namespace mbsync {
 namespace {
+
+/// Which of this node's keys the other members come with, while it takes two.
+struct KeysInUse {
+  std::vector<std::string> current;
+  std::vector<std::string> next;
+  std::vector<std::string> unknown;  ///< not heard of since the node was started
+};
+
+KeysInUse keys_in_use(const StoreStatus& status) {
+  KeysInUse keys;
+  for (const auto& entry : status.members) {
+    if (entry.self) {
+      continue;
+    }
+    const auto& peers = status.peers.peers;
+    const auto peer = std::find_if(peers.begin(), peers.end(),
+                                   [&](const PeerStatus& known) { return known.peer.id == entry.member.id; });
+    const std::string key = peer == peers.end() ? "" : peer->asked_key;
+    (key.empty()                       ? keys.unknown
+     : key == to_string(KeyUse::kNext) ? keys.next
+                                       : keys.current)
+        .push_back(entry.member.name);
+  }
+  return keys;
+}
+
+/// What an administrator who changes the fleet's key wants to know.
+std::string keys_as_text(const KeysInUse& keys) {
+  const auto all = keys.current.size() + keys.next.size() + keys.unknown.size();
+  std::string text =
+      "\n\nRegistration keys: this node takes two, SYNC_REGISTRATION_KEY and SYNC_REGISTRATION_KEY_NEXT.";
+  if (all > 0 && keys.current.size() == all) {
+    return text +
+           "\n  All other members come with the current one. If the next one is the old key, it can be removed here.";
+  }
+  if (all > 0 && keys.next.size() == all) {
+    return text +
+           "\n  All other members come with the next one. If that is the new key, make it the current one here, and "
+           "the "
+           "old one can go.";
+  }
+  const auto line = [&](std::string_view what, const std::vector<std::string>& names) {
+    if (!names.empty()) {
+      text += fmt::format("\n  {:<39}{}", what, fmt::join(names, ", "));
+    }
+  };
+  line("come with the current one:", keys.current);
+  line("come with the next one:", keys.next);
+  line("have not asked since the node started:", keys.unknown);
+  return text + "\n  Both have to stay as long as there are members that come with the old one.";
+}
+
+nlohmann::ordered_json or_null(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+}
+
+nlohmann::ordered_json as_json(const PeerStatus::Address& address) {
+  return {{"address", address.address},
+          {"answered", or_null(address.answered_at)},
+          {"failed", or_null(address.failed_at)},
+          {"failure", or_null(address.failure)}};
+}
+
+nlohmann::ordered_json as_json(const PeerStatus& peer) {
+  nlohmann::ordered_json document{{"id", to_string(peer.peer.id)},
+                                  {"name", peer.peer.name},
+                                  {"asked", or_null(peer.asked_at)},
+                                  {"asked_from", or_null(peer.asked_from)},
+                                  {"asked_key", or_null(peer.asked_key)},
+                                  {"answered", or_null(peer.answered_at)},
+                                  {"answered_key", or_null(peer.answered_key)},
+                                  {"failing", peer.failing},
+                                  {"failed", or_null(peer.failed_at)},
+                                  {"failure", or_null(peer.failure)},
+                                  {"addresses", nlohmann::ordered_json::array()}};
+  for (const auto& address : peer.addresses) {
+    document["addresses"].push_back(as_json(address));
+  }
+  return document;
+}
+
+std::string peers_as_text(const PeersStatus& peers) {
+  if (peers.peers.empty()) {
+    return "";
+  }
+  const auto when = [](const std::string& time) { return time.empty() ? std::string("never") : time; };
+  const auto key = [](const std::string& name) { return name.empty() ? std::string("-") : name; };
+  std::vector<std::string> headings{"Peer", "Id", "Has asked", "Has answered", "At"};
+  if (peers.two_keys) {
+    headings.insert(headings.end(), {"Key asked with", "Key answered with"});
+  }
+  std::vector<std::vector<std::string>> rows;
+  std::string troubles;
+  for (const auto& peer : peers.peers) {
+    const std::string name = peer.peer.name.empty() ? to_string(peer.peer.id) : peer.peer.name;
+    rows.push_back({name, to_string(peer.peer.id), when(peer.asked_at), when(peer.answered_at),
+                    peer.addresses.empty() ? "-" : peer.addresses.front().address});
+    if (peers.two_keys) {
+      rows.back().insert(rows.back().end(), {key(peer.asked_key), key(peer.answered_key)});
+    }
+    if (peer.failing) {
+      troubles += fmt::format("\n  {} does not answer: {} ({})", name, peer.failure, peer.failed_at);
+    }
+  }
+  return "\n\n" + format_table(headings, rows) + troubles;
+}
 
 nlohmann::ordered_json as_json(const StoreStatus& status) {
   nlohmann::ordered_json document{
@@ -23,6 +131,9 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"parked", nlohmann::ordered_json::array()},
       {"policy_trouble", status.policy_trouble},
       {"members", nlohmann::ordered_json::array()},
+      {"peers", nlohmann::ordered_json::array()},
+      {"addresses_without_answer", nlohmann::ordered_json::array()},
+      {"registration_keys", nlohmann::ordered_json::object()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
   };
@@ -34,6 +145,15 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
          {"last_seen", entry.last_seen.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(entry.last_seen)},
          {"behind_writes", entry.behind_writes}});
   }
+  for (const auto& peer : status.peers.peers) {
+    document["peers"].push_back(as_json(peer));
+  }
+  for (const auto& address : status.peers.without_owner) {
+    document["addresses_without_answer"].push_back(as_json(address));
+  }
+  const auto keys = keys_in_use(status);
+  document["registration_keys"] = {
+      {"two", status.peers.two_keys}, {"current", keys.current}, {"next", keys.next}, {"unknown", keys.unknown}};
   for (const auto& row : status.parked) {
     document["parked"].push_back(
         {{"table", row.table}, {"key", row.key}, {"reason", row.reason}, {"since", row.since}});
@@ -85,6 +205,14 @@ std::string as_text(const StoreStatus& status) {
     text += "\nNo other member is known yet.";
   } else {
     text += "\n" + format_table({"Member", "Id", "Writes behind", "Last asked"}, members);
+  }
+  text += peers_as_text(status.peers);
+  for (const auto& address : status.peers.without_owner) {
+    text +=
+        fmt::format("\n  nobody has answered yet at {}: {} ({})", address.address, address.failure, address.failed_at);
+  }
+  if (status.peers.two_keys) {
+    text += keys_as_text(keys_in_use(status));
   }
   if (!status.refused.empty()) {
     text += "\n\nNot synchronised:";

@@ -1,0 +1,201 @@
+// What a node has seen of its peers, from the running node to mbsync status.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "child_process.h"
+#include "node_pair.h"
+
+using namespace mbsync;
+using namespace mbsync::test;
+using std::chrono::seconds;
+
+namespace {
+
+std::string status(PgNode& node, std::vector<std::string> arguments = {}) {
+  arguments.insert(arguments.begin(), "status");
+  const auto finished = run_program(MBSYNC_PROGRAM, {.arguments = std::move(arguments),
+                                                     .environment = {{"DATABASE_URL", node.url()}},
+                                                     .unset = {"SYNC_REGISTRATION_KEY"},
+                                                     .working_directory = std::filesystem::temp_directory_path()});
+  INFO(finished.err);
+  REQUIRE(finished.exit_code == 0);
+  return finished.out;
+}
+
+nlohmann::json status_json(PgNode& node) {
+  return nlohmann::json::parse(status(node, {"--json"}));
+}
+
+const WallClockTime kNoon{seconds{1'700'000'000}};  // 2023-11-14T22:13:20Z
+
+PeerNote asked_by(const Member& peer, KeyUse key, WallClockTime at = kNoon) {
+  PeerNote note;
+  note.peer = peer;
+  note.asked = PeerNote::Asked{at, "192.168.1.5", key};
+  return note;
+}
+
+/// As note_asker() does it when one of them asks.
+void add_member(PgNode& node, const Member& member) {
+  node.execute("INSERT INTO mbsync.node (id, name) VALUES (" + std::to_string(member.id.value) + ", " +
+               literal(member.name) + ")");
+}
+
+const Member kTill{NodeId{0x1a}, "till"};
+const Member kBranch{NodeId{0x2b}, "branch"};
+
+}  // namespace
+
+TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
+  PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE item (id int PRIMARY KEY)");
+  node.prepare();
+  CHECK_THAT(status(node), !Catch::Contains("Has asked") && !Catch::Contains("Registration keys"));
+
+  const PeerAddress home{"192.168.1.5", 8765};
+  PeerNote answered;
+  answered.peer = kTill;
+  answered.answered = PeerNote::Answered{kNoon + seconds{1}, KeyUse::kNext};
+  REQUIRE(node.store().begin_peer_notes(false));
+  REQUIRE(node.store().store_peer_notes({{asked_by(kTill, KeyUse::kCurrent)}, {}}));
+  REQUIRE(node.store().store_peer_notes(
+      {{answered},
+       {AddressNote{home, kTill.id, kNoon + seconds{1}, std::nullopt},
+        AddressNote{{"10.8.0.5", 8765}, kTill.id, kNoon, std::nullopt},
+        AddressNote{{"fe80::1%eth0", 9000}, std::nullopt, std::nullopt, PeerNote::Failed{kNoon, "cannot connect"}}}}));
+  auto document = status_json(node);
+  REQUIRE(document["peers"].size() == 1);
+  auto peer = document["peers"][0];
+  CHECK(peer["id"] == "000000000000001a");
+  CHECK(peer["name"] == "till");
+  CHECK(peer["asked"] == "2023-11-14T22:13:20Z");
+  CHECK(peer["asked_from"] == "192.168.1.5");
+  CHECK(peer["asked_key"] == "current");
+  CHECK(peer["answered"] == "2023-11-14T22:13:21Z");
+  CHECK(peer["answered_key"] == "next");
+  CHECK(peer["failing"] == false);
+  CHECK(peer["failure"].is_null());
+  REQUIRE(peer["addresses"].size() == 2);
+  CHECK(peer["addresses"][0]["address"] == "192.168.1.5:8765");  // it has answered there last
+  CHECK(peer["addresses"][1]["address"] == "10.8.0.5:8765");
+  REQUIRE(document["addresses_without_answer"].size() == 1);
+  CHECK(document["addresses_without_answer"][0]["address"] == "[fe80::1%eth0]:9000");
+  CHECK_THAT(status(node), Catch::Contains("Has asked") && Catch::Contains("192.168.1.5:8765") &&
+                               Catch::Contains("nobody has answered yet at [fe80::1%eth0]:9000: cannot connect") &&
+                               !Catch::Contains("Key asked with"));
+
+  // It goes away; what it did before is still known, and which of several it is as well.
+  PeerNote failed;
+  failed.peer = {kTill.id, ""};
+  failed.failed = PeerNote::Failed{kNoon + seconds{2}, "it has fallen silent"};
+  REQUIRE(node.store().store_peer_notes({{failed}, {}}));
+  peer = status_json(node)["peers"][0];
+  CHECK(peer["name"] == "till");
+  CHECK(peer["answered"] == "2023-11-14T22:13:21Z");
+  CHECK(peer["failing"] == true);
+  CHECK_THAT(status(node), Catch::Contains("till does not answer: it has fallen silent (2023-11-14T22:13:22Z)"));
+
+  // Another node answers there.
+  REQUIRE(node.store().store_peer_notes({{}, {AddressNote{home, kBranch.id, kNoon + seconds{9}, std::nullopt}}}));
+  CHECK(status_json(node)["peers"][0]["addresses"].size() == 1);
+
+  // A new start, with another configuration perhaps: which key is which is not known any more, the rest is.
+  REQUIRE(node.store().begin_peer_notes(false));
+  peer = status_json(node)["peers"][0];
+  CHECK(peer["asked_key"].is_null());
+  CHECK(peer["answered_key"].is_null());
+  CHECK(peer["asked"] == "2023-11-14T22:13:20Z");
+}
+
+TEST_CASE("peer notes: status says when the old key can go") {
+  PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE item (id int PRIMARY KEY)");
+  node.prepare();
+  REQUIRE(node.store().begin_peer_notes(true));
+  CHECK_THAT(status(node), Catch::Contains("Registration keys: this node takes two"));
+  add_member(node, kTill);
+  add_member(node, kBranch);
+  CHECK(status_json(node)["registration_keys"] == nlohmann::json({{"two", true},
+                                                                  {"current", nlohmann::json::array()},
+                                                                  {"next", nlohmann::json::array()},
+                                                                  {"unknown", {"branch", "till"}}}));
+  CHECK_THAT(status(node), Catch::Contains("have not asked since the node started: branch, till") &&
+                               Catch::Contains("Both have to stay"));
+
+  REQUIRE(node.store().store_peer_notes({{asked_by(kTill, KeyUse::kNext), asked_by(kBranch, KeyUse::kCurrent)}, {}}));
+  CHECK_THAT(status(node), Catch::Contains("come with the current one:             branch") &&
+                               Catch::Contains("come with the next one:                till") &&
+                               Catch::Contains("Both have to stay") && Catch::Contains("Key asked with"));
+  REQUIRE(node.store().store_peer_notes({{asked_by(kBranch, KeyUse::kNext)}, {}}));
+  CHECK_THAT(status(node), Catch::Contains("All other members come with the next one.") &&
+                               Catch::Contains("the old one can go") && !Catch::Contains("Both have to stay"));
+  REQUIRE(
+      node.store().store_peer_notes({{asked_by(kTill, KeyUse::kCurrent), asked_by(kBranch, KeyUse::kCurrent)}, {}}));
+  CHECK_THAT(status(node), Catch::Contains("All other members come with the current one.") &&
+                               Catch::Contains("it can be removed here"));
+  // With one key there is nothing to decide.
+  REQUIRE(node.store().begin_peer_notes(false));
+  CHECK_THAT(status(node), !Catch::Contains("Registration keys"));
+  CHECK(status_json(node)["registration_keys"]["two"] == false);
+}
+
+TEST_CASE("peer notes: they stay where they are, and addresses are bounded") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY)");
+  REQUIRE(pair.a.store().store_peer_notes({{asked_by(kTill, KeyUse::kCurrent)}, {}}));
+  pair.exchange();
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.peer") == "1");
+  CHECK(pair.b.scalar("SELECT count(*) FROM mbsync.peer") == "0");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.capture") == "0");
+
+  PeerNotes many;
+  for (int i = 0; i < static_cast<int>(kAddressesKept) + 50; ++i) {
+    many.addresses.push_back({{"host" + std::to_string(i), 1}, kTill.id, kNoon + seconds{i}, std::nullopt});
+  }
+  many.addresses.push_back({{"nobody", 1}, std::nullopt, std::nullopt, PeerNote::Failed{kNoon, "x"}});
+  REQUIRE(pair.a.store().store_peer_notes(many));
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.peer_address") == std::to_string(kAddressesKept));
+  CHECK(pair.a.scalar("SELECT min(answered_at) = '2023-11-14 22:14:10+00' FROM mbsync.peer_address") == "t");
+}
+
+TEST_CASE("requests that are repeated, or come in another order than they were made, change nothing") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY)");
+  pair.a.execute("INSERT INTO item VALUES (1)");
+  pair.exchange();
+  const auto ask = [&] {
+    auto session = pair.b.store().open_pull("a");
+    REQUIRE(session);
+    auto request = (*session)->ask({});
+    REQUIRE(request);
+    return *request;
+  };
+  const auto known = [&] {
+    return pair.a.scalar(
+               "SELECT string_agg(format('%s %s %s', node, origin, counter), ',' ORDER BY node, origin) "
+               "FROM mbsync.report") +
+           pair.a.scalar(
+               "SELECT string_agg(format('%s %s %s', origin, counter, forgotten), ',' ORDER BY origin) "
+               "FROM mbsync.version_vector");
+  };
+  struct Nowhere : PullSink {
+    Result<void> header(const PullHeader&) override { return {}; }
+    Result<void> table(const TableHeader&) override { return {}; }
+    Result<void> rows(std::string_view) override { return {}; }
+    Result<void> table_end(std::int64_t) override { return {}; }
+    Result<void> footer(const PullFooter&) override { return {}; }
+  } nowhere;
+  const auto old_request = ask();
+  pair.a.execute("INSERT INTO item VALUES (2)");
+  pair.exchange();
+  const auto new_request = ask();
+  REQUIRE(new_request.seen != old_request.seen);
+  REQUIRE(pair.a.store().answer(new_request, nowhere));
+  const auto after = known();
+  for (const auto& request : {new_request, old_request, old_request, new_request, old_request}) {
+    REQUIRE(pair.a.store().accept(request));
+    // The old one is refused by now, since what it lacks has been forgotten; that is no harm either.
+    const auto answered = pair.a.store().answer(request, nowhere);
+    CHECK((answered || answered.error().kind == ErrorKind::kRejected));
+    CHECK(known() == after);
+  }
+  pair.exchange();
+  CHECK(pair.b.scalar("SELECT count(*) FROM item") == "2");
+}

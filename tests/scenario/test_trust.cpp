@@ -1,0 +1,155 @@
+// Who may take part: a fleet that changes its key while it works, and nodes that are not on a list.
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "child_process.h"
+#include "fleet.h"
+#include "wait_until.h"
+
+using namespace mbsync::test;
+
+namespace {
+
+constexpr const char* kSchema = "CREATE TABLE item (id text PRIMARY KEY)";
+constexpr const char* kOldKey = kFleetKey;
+constexpr const char* kNewKey = "MK2W-7PDX-T4QZ-H9CB-3VNR-L6FJ";
+
+std::string status(Node& node, std::vector<std::string> arguments = {}) {
+  arguments.insert(arguments.begin(), "status");
+  const auto finished = run_program(
+      mbsync_program(),
+      clean_options(std::move(arguments), {{"DATABASE_URL", node.url()}}, std::filesystem::temp_directory_path()));
+  INFO(finished.err);
+  REQUIRE(finished.exit_code == 0);
+  return finished.out;
+}
+
+std::string id_of(Node& node) {
+  return node.scalar("SELECT lpad(to_hex(id), 16, '0') FROM mbsync.node WHERE is_self");
+}
+
+void await_status(Node& node, const std::string& text) {
+  const bool seen = wait_until(
+      seconds{60}, [&] { return status(node).find(text) != std::string::npos; }, milliseconds{200});
+  INFO(status(node) << node.log_end());
+  CHECK(seen);
+}
+
+}  // namespace
+
+TEST_CASE("trust: a fleet changes its key machine by machine, and at no time does a write not arrive") {
+  Fleet fleet;
+  auto& cluster = Fleet::shared_cluster();
+  Node& a = fleet.add_node(cluster, "a", kSchema);
+  Node& b = fleet.add_node(cluster, "b", kSchema);
+  Node& c = fleet.add_node(cluster, "c", kSchema);
+  fleet.connect(a, b);
+  fleet.connect(b, c);
+  for (Node* node : {&a, &b, &c}) {
+    node->start_ready();
+  }
+  int number = 0;
+  const auto check = [&](const std::string& step) {
+    INFO(step);
+    // Each end writes, and both go through the one in the middle.
+    for (Node* node : {&a, &c}) {
+      node->execute(fmt::format("INSERT INTO item VALUES ('{} {}')", node->name(), ++number));
+    }
+    fleet.await_converged({&a, &b, &c}, seconds{60});
+  };
+  const auto change = [&](Node& node, const std::string& key, const std::string& next) {
+    node.stop();
+    node.set("SYNC_REGISTRATION_KEY", key);
+    node.set("SYNC_REGISTRATION_KEY_NEXT", next);
+    node.start_ready();
+    check(fmt::format("{} has {} and {}", node.name(), key == kOldKey ? "old" : "new",
+                      next.empty()      ? "none"
+                      : next == kOldKey ? "old"
+                                        : "new"));
+  };
+  check("one key");
+  CHECK_THAT(status(b), !Catch::Contains("Registration keys"));
+
+  // The next one everywhere, in any order.
+  change(b, kOldKey, kNewKey);
+  change(a, kOldKey, kNewKey);
+  change(c, kOldKey, kNewKey);
+  await_status(b, "All other members come with the current one.");
+  // It becomes the current one. With the old one as the next, or, where nobody has been forgotten, without.
+  change(c, kNewKey, kOldKey);
+  change(a, kNewKey, "");
+  await_status(b, "All other members come with the next one.");
+  const auto keys = nlohmann::json::parse(status(b, {"--json"}))["registration_keys"];
+  CHECK(keys["next"] == nlohmann::json({"a", "c"}));
+  change(b, kNewKey, kOldKey);
+  await_status(b, "All other members come with the current one.");
+  await_status(c, "come with the current one:");
+  // The old one goes.
+  change(c, kNewKey, "");
+  change(b, kNewKey, "");
+
+  // Who has slept through it all is told so.
+  a.stop();
+  a.set("SYNC_REGISTRATION_KEY", kOldKey);
+  a.start_ready();
+  a.await_log("its SYNC_REGISTRATION_KEY differs");
+  for (Node* node : {&a, &b, &c}) {
+    for (const char* key : {kOldKey, kNewKey}) {
+      CHECK(node->count_in_log(key) == 0);
+      CHECK(status(*node).find(key) == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("trust: weak and equal next keys are refused by name") {
+  Fleet fleet;
+  Node& node = fleet.add_node(Fleet::shared_cluster(), "wrong", kSchema);
+  for (const auto& [key, reason] : std::vector<std::pair<std::string, std::string>>{
+           {"password12345678", "is too easy to guess"}, {kOldKey, "is the same as SYNC_REGISTRATION_KEY"}}) {
+    node.set("SYNC_REGISTRATION_KEY_NEXT", key);
+    node.start();
+    CHECK(node.wait(seconds{20}).value_or(-1) == 2);
+    CHECK_THAT(node.log(), Catch::Contains("SYNC_REGISTRATION_KEY_NEXT " + reason) && !Catch::Contains(key));
+  }
+}
+
+TEST_CASE("trust: with a list of nodes, others neither get anything nor bring anything, and both sides say so") {
+  Fleet fleet;
+  auto& cluster = Fleet::shared_cluster();
+  Node& a = fleet.add_node(cluster, "a", kSchema);
+  Node& b = fleet.add_node(cluster, "b", kSchema);
+  fleet.connect(a, b);
+  a.start();
+  b.start();
+  fleet.await_met({&a, &b});
+  const std::string id = id_of(b);
+  a.stop();
+  b.stop();
+
+  a.set("SYNC_ALLOWED_NODES", "00000000000000ff");
+  a.start_ready();
+  b.start_ready();
+  a.execute("INSERT INTO item VALUES ('of a')");
+  b.execute("INSERT INTO item VALUES ('of b')");
+  const std::string reason = fmt::format("node {} ('b') is not among those that 'a' exchanges with", id);
+  const std::string hint = fmt::format("add {} to SYNC_ALLOWED_NODES on 'a'", id);
+  // Of a: it does not answer b, and does not take what b would bring.
+  a.await_log("request refused");
+  a.await_log(reason, seconds{20}, 2);
+  b.await_log(reason);
+  INFO("a: " << a.log() << "b: " << b.log());
+  CHECK(a.count_in_log(hint) == 2);
+  CHECK(b.count_in_log(hint) == 1);
+  CHECK(a.count_in_log("request refused") == 1);
+  CHECK(a.scalar("SELECT count(*) FROM item") == "1");
+  CHECK(b.scalar("SELECT count(*) FROM item") == "1");
+
+  a.stop();
+  a.set("SYNC_ALLOWED_NODES", "00000000000000ff, " + id);
+  a.start_ready();
+  fleet.await_converged({&a, &b});
+  CHECK(a.scalar("SELECT count(*) FROM item") == "2");
+}
