@@ -360,9 +360,9 @@ bool HttpServer::Impl::admits(Connection& connection) {
   switch (addresses.connected(connection.address, steady_clock::now())) {
     case AddressLimiter::Verdict::kTooManyFailures:
       return turn_away(
-          "closed at once, as all others from there for a while, since too many handshakes with it have failed: is it "
+          "closed at once, as all others from there for a while, since too many handshakes with it have failed: it is "
           "a "
-          "machine with another SYNC_REGISTRATION_KEY, or no mbsync?");
+          "machine with another SYNC_REGISTRATION_KEY, or no mbsync");
     case AddressLimiter::Verdict::kTooManyConnections:
       return turn_away(
           fmt::format("closed at once, since {} others from there are open", tuning::kAddressLimits.connections));
@@ -460,7 +460,7 @@ Result<SslConnection> HttpServer::Impl::shake_hands(const Connection& connection
     return stopping || crowded_out;
   };
   auto shaken = accept_tls(*tls, connection.socket, begun + tuning::kHandshakeTimeout, give_up);
-  if (crowded_out) {
+  if (!shaken && crowded_out) {
     shaken = Error{ErrorKind::kTransient, "no TLS handshake in time, while others are waiting", ""};
   }
   if (shaken) {
