@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "key_use.h"
@@ -13,6 +14,7 @@ namespace mbsync {
 struct Caller {
   std::string address;            ///< numeric
   KeyUse key = KeyUse::kCurrent;  ///< which of this node's keys it has come with
+  std::uint16_t port = 0;         ///< where it says that it listens itself, at this address; 0: it has not said
 };
 
 class PullService {

@@ -52,6 +52,9 @@ struct PeerNotes {
 /// Addresses that are kept at most; those that answered longest ago go first, after those that never did.
 inline constexpr std::size_t kAddressesKept = 1'000;
 
+/// For so long a node that starts looks for peers where they have answered.
+inline constexpr std::chrono::hours kAddressesGoodFor{30 * 24};
+
 /// A peer as status shows it. Times are ISO, or empty.
 struct PeerStatus {
   Member peer;

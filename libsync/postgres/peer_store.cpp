@@ -162,4 +162,20 @@ Result<PeersStatus> read_peer_notes(PgConnection& db) {
   return status;
 }
 
+Result<std::vector<AddressNote>> read_remembered_addresses(PgConnection& db) {
+  const auto rows = db.exec(fmt::format(
+      "SELECT a.host, a.port, a.node FROM mbsync.peer_address a JOIN mbsync.node n ON n.id = a.node WHERE "
+      "NOT n.is_self AND a.answered_at > clock_timestamp() - interval '{} hours' ORDER BY a.answered_at DESC",
+      kAddressesGoodFor.count()));
+  MBSYNC_TRY(rows);
+  std::vector<AddressNote> notes;
+  for (const auto& row : *rows) {
+    AddressNote note;
+    note.address = PeerAddress{row[0].c_str(), row[1].as<std::uint16_t>()};
+    note.node = NodeId{row[2].as<std::int64_t>()};
+    notes.push_back(std::move(note));
+  }
+  return notes;
+}
+
 }  // namespace mbsync

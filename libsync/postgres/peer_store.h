@@ -11,5 +11,7 @@ Result<void> begin_peer_notes(PgConnection& db, bool two_keys);
 Result<void> store_peer_notes(PgConnection& db, const PeerNotes& notes);
 
 Result<PeersStatus> read_peer_notes(PgConnection& db);
+/// Where members have answered in the last kAddressesGoodFor, the latest first. Every `node` is set.
+Result<std::vector<AddressNote>> read_remembered_addresses(PgConnection& db);
 
 }  // namespace mbsync

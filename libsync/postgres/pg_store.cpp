@@ -640,6 +640,12 @@ Result<void> PgStore::store_peer_notes(const PeerNotes& notes) {
   return mbsync::store_peer_notes(**db, notes);
 }
 
+Result<std::vector<AddressNote>> PgStore::remembered_addresses() {
+  auto db = impl_->lease("peers");
+  MBSYNC_TRY(db);
+  return read_remembered_addresses(**db);
+}
+
 void PgStore::interrupt() {
   std::vector<std::shared_ptr<PgConnection::Stopper>> sessions;
   bool cut = false;

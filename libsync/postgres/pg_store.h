@@ -140,6 +140,8 @@ class PgStore {
   Result<void> begin_peer_notes(bool two_keys);
   /// Without the engine's lock; nobody waits for it.
   Result<void> store_peer_notes(const PeerNotes& notes);
+  /// Where members have answered in the last kAddressesGoodFor, the latest first.
+  Result<std::vector<AddressNote>> remembered_addresses();
 
   /// Gives up every statement that is under way; from then on everything fails with `cancelled`. Returns at once.
   /// Called again while it has had no effect for longer than a second and a half, it cuts the connections.

@@ -24,7 +24,7 @@ PeerLoop::PeerLoop(PeerContext& context, PeerDirectory::Peer peer)
       node_(peer.node),
       first_(peer.addresses.empty() ? PeerAddress{} : peer.addresses.front()),
       first_address_(peer.addresses.empty() ? "" : to_string(first_)),
-      client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.process_tag),
+      client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.own),
       // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
       wait_for_news_(std::min(context.interval, milliseconds{kWaitMsMax})) {}
 

@@ -31,7 +31,7 @@ struct PeerContext {
   const AllowedNodes& allowed;
   const FleetKeys& keys;
   milliseconds interval;
-  std::string process_tag;
+  OwnProcess own;
   /// What has been said last of each peer: a loop that begins anew, or a visit, says no more than what has changed.
   SenderAnnouncer& said;
   std::function<void()> interrupt;  ///< sets free who waits for the database, for the end

@@ -36,13 +36,19 @@ constexpr LogDomain kDomain{"run"};
 constexpr LogDomain kPeerDomain{"peer"};
 /// Of what tells this process from others with the same identity.
 constexpr std::size_t kStartDigits = 8;
+/// What the directory calls it where peers were not named or announced: they have asked here, or have answered before
+/// this process was started.
+constexpr std::string_view kAskedSource = "asked";
+constexpr std::string_view kRememberedSource = "remembered";
 
 using Clock = std::chrono::steady_clock;
 
 class Answers : public PullService {
  public:
-  Answers(SharedState& shared, PeerHealth& health, PeerBook& book, const AllowedNodes& allowed)
-      : shared_(shared), health_(health), book_(book), allowed_(allowed) {}
+  /// `directory`: where to look for those who ask; none: they are not looked for.
+  Answers(SharedState& shared, PeerHealth& health, PeerBook& book, const AllowedNodes& allowed,
+          PeerDirectory* directory)
+      : shared_(shared), health_(health), book_(book), allowed_(allowed), directory_(directory) {}
 
   Result<void> accept(const PullRequest& request, const Caller& caller) override {
     auto accepted = allowed_.check(request.sender, shared_.store.self());
@@ -54,6 +60,11 @@ class Answers : public PullService {
     if (accepted) {
       health_.asked(request.sender.id, Clock::now());
       book_.asked(request.sender, caller.address, caller.key);
+      if (directory_ != nullptr && caller.port != 0) {
+        directory_->peer_found(kAskedSource, Sighting{to_string(request.sender.id),
+                                                      {PeerAddress{caller.address, caller.port}},
+                                                      Announcement{kProtocolVersion, request.sender.id, "", ""}});
+      }
       refused_.forget(sender);
     } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
       log_warning(kPeerDomain, "request refused from={} peer={} reason={}", caller.address,
@@ -89,6 +100,7 @@ class Answers : public PullService {
   PeerHealth& health_;
   PeerBook& book_;
   const AllowedNodes& allowed_;
+  PeerDirectory* directory_;
   SenderAnnouncer refused_;
   SenderAnnouncer unanswered_;
 };
@@ -149,7 +161,9 @@ class Node {
     PeerBook book({[&] { return store_.begin_peer_notes(keys->next.has_value()); },
                    [&](const PeerNotes& notes) { return store_.store_peer_notes(notes); }});
     const AllowedNodes allowed(config_.allowed_nodes);
-    Answers answers(shared_, health, book, allowed);
+    const auto start = make_process_tag().substr(0, kStartDigits);
+    PeerDirectory directory(store_.self().id, start);
+    Answers answers(shared_, health, book, allowed, config_.discovers() ? &directory : nullptr);
     HttpServerOptions options;
     options.bind_address = config_.bind_address;
     options.port = config_.port;
@@ -169,13 +183,10 @@ class Node {
     }
     log_info(kDomain, "listening address={} port={}", options.bind_address, server->port());
 
-    const auto start = make_process_tag().substr(0, kStartDigits);
-    PeerDirectory directory(store_.self().id, start);
     SenderAnnouncer said;
-    PeerContext context{
-        shared_, directory, health, book, allowed, *keys, config_.interval, options.process_tag, said, [&] {
-          interrupter.call();
-        }};
+    const OwnProcess own{options.process_tag, server->port()};
+    PeerContext context{shared_, directory,        health, book, allowed,
+                        *keys,   config_.interval, own,    said, [&] { interrupter.call(); }};
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;
     std::vector<PeerAddress> named;
@@ -191,6 +202,7 @@ class Node {
       service.port = server->port();
       service.announcement = Announcement{kProtocolVersion, store_.self().id, "", start};
       peers.add(std::make_unique<DnsSdSource>(std::move(service)));
+      remember(directory);
     }
 
     watch();
@@ -204,6 +216,20 @@ class Node {
   }
 
  private:
+  // Without a way to find peers, those that were there before would be looked for in vain after each start.
+  void remember(PeerDirectory& directory) {
+    const auto known = store_.remembered_addresses();
+    if (!known) {
+      log_warning(kPeerDomain, "where peers were before is not known reason={}", log_value(known.error().text()));
+      return;
+    }
+    for (const auto& note : *known) {
+      directory.peer_found(
+          kRememberedSource,
+          Sighting{to_string(note.address), {note.address}, Announcement{kProtocolVersion, *note.node, "", ""}});
+    }
+  }
+
   Result<void> ended() {
     if (failure_) {
       return *failure_;

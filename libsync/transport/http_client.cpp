@@ -299,9 +299,9 @@ class Receiver {
 }  // namespace
 
 struct PeerClient::Impl {
-  Impl(std::vector<PeerAddress> peer, FleetKeys fleet_keys, PeerPatience patience, std::string own_tag)
+  Impl(std::vector<PeerAddress> peer, FleetKeys fleet_keys, PeerPatience patience, OwnProcess process)
       : keys(std::move(fleet_keys)),
-        process_tag(std::move(own_tag)),
+        own(std::move(process)),
         tls(make_client_context(keys)),
         http(std::move(peer), *tls, keys.next.has_value(), patience, [this] { return stopped.load(); }) {}
 
@@ -315,7 +315,7 @@ struct PeerClient::Impl {
   [[nodiscard]] Error about_peer(const Error& error) { return error.in(fmt::format("peer '{}'", http.name())); }
 
   const FleetKeys keys;
-  const std::string process_tag;
+  const OwnProcess own;
   bool to_itself = false;
   bool base_unknown = false;            ///< the peer does not know what the last request built upon
   std::optional<PullRequest> answered;  ///< the last request that was answered
@@ -333,8 +333,11 @@ Result<void> PeerClient::Impl::pull_once(const std::string& body, const PullRequ
   http_request.body = body;
   http_request.set_header("Content-Type", kRequestType);
   http_request.set_header("Host", kHostName);
-  if (!process_tag.empty()) {
-    http_request.set_header(kProcessTagHeader, process_tag);
+  if (!own.tag.empty()) {
+    http_request.set_header(kProcessTagHeader, own.tag);
+  }
+  if (own.port != 0) {
+    http_request.set_header(kPortHeader, std::to_string(own.port));
   }
   to_itself = base_unknown = false;
   http_request.response_handler = [&](const httplib::Response& head) {
@@ -413,9 +416,8 @@ Result<void> PeerClient::Impl::send(const std::string& body, const PullRequest& 
   return result;
 }
 
-PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience,
-                       std::string process_tag)
-    : impl_(std::make_unique<Impl>(std::move(addresses), std::move(keys), patience, std::move(process_tag))) {}
+PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience, OwnProcess own)
+    : impl_(std::make_unique<Impl>(std::move(addresses), std::move(keys), patience, std::move(own))) {}
 PeerClient::~PeerClient() = default;
 Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
   return impl_->pull(request, sink);

@@ -12,6 +12,7 @@
 
 #include "fleet_key.h"
 #include "peer_address.h"
+#include "process_tag.h"
 #include "pull_sink.h"
 
 namespace mbsync {
@@ -29,10 +30,9 @@ struct PeerPatience {
 class PeerClient {
  public:
   /// `addresses`: tried in this order until one answers with the fleet's key. Where there are two keys, a peer that
-  /// does not take the one is asked with the other, and from then on with that first. `process_tag`: see process_tag.h;
+  /// does not take the one is asked with the other, and from then on with that first. `own`: see process_tag.h;
   /// empty: none.
-  PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience = {},
-             std::string process_tag = "");
+  PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience = {}, OwnProcess own = {});
   ~PeerClient();
   PeerClient(const PeerClient&) = delete;
   PeerClient& operator=(const PeerClient&) = delete;

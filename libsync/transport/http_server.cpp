@@ -227,6 +227,14 @@ void HttpServer::Impl::set_up_front() {
       });
 }
 
+// Of what is no port nothing is made, since nothing hangs on it.
+std::uint16_t port_of(const httplib::Request& request) {
+  const auto text = request.get_header_value(kPortHeader);
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc() && end == text.data() + text.size() ? port : std::uint16_t{0};
+}
+
 void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
   if (!options.process_tag.empty() && request.get_header_value(kProcessTagHeader) == options.process_tag) {
     return refuse(response, kStatusOwnProcess,
@@ -255,7 +263,8 @@ void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Res
       break;
   }
   const std::shared_ptr<void> under_way(nullptr, [this, sender](void*) { senders.ended(sender); });
-  if (const auto accepted = service->accept(*parsed, {request.remote_addr, key_of(*request.ssl)}); !accepted) {
+  if (const auto accepted = service->accept(*parsed, {request.remote_addr, key_of(*request.ssl), port_of(request)});
+      !accepted) {
     return refuse(response, accepted.error());
   }
   memory.keep(*parsed);

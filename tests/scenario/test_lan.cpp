@@ -138,17 +138,31 @@ TEST_CASE("lan: without an mDNS daemon that is said once, what is known goes on,
   CHECK(office.nodes[0]->count_in_log("peers cannot be found by themselves") == 1);
 }
 
-TEST_CASE("lan: peers are named where there is no daemon at all") {
+TEST_CASE("lan: where there is no daemon at all, one names the other, and both remember that") {
   Office office(2);
   for (std::size_t i = 0; i < 2; ++i) {
     office.lan.host(i).stop_mdns();
   }
   office.nodes[0]->set("SYNC_PEERS", office.lan.host(1).address());
-  office.nodes[1]->set("SYNC_PEERS", office.lan.host(0).address());
   office.start();
   office.write(0, "named");
+  office.write(1, "has heard of it by being asked");
   CHECK(office.arrives("named"));
+  CHECK(office.arrives("has heard of it by being asked"));
   office.nodes[0]->await_log("peers cannot be found by themselves", seconds{30});
+
+  for (auto* node : office.nodes) {
+    REQUIRE(wait_until(seconds{30}, [&] {
+      return node->scalar("SELECT count(*) FROM mbsync.peer_address WHERE answered_at IS NOT NULL") == "1";
+    }));
+    node->stop();
+  }
+  office.nodes[0]->set("SYNC_PEERS", "");
+  office.start();
+  office.write(0, "remembered");
+  office.write(1, "remembered too");
+  CHECK(office.arrives("remembered"));
+  CHECK(office.arrives("remembered too"));
 }
 
 TEST_CASE("lan: packets that are lost, late, or go one way only") {

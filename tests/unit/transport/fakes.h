@@ -111,6 +111,10 @@ class FakeService : public PullService {
     const std::lock_guard lock(mutex_);
     return last_caller_.address;
   }
+  [[nodiscard]] int last_port() {
+    const std::lock_guard lock(mutex_);
+    return last_caller_.port;
+  }
   [[nodiscard]] KeyUse last_key() {
     const std::lock_guard lock(mutex_);
     return last_caller_.key;

@@ -411,19 +411,29 @@ TEST_CASE("http: a node recognises itself, and nobody else") {
   REQUIRE(make_process_tag() != tag);
   RunningServer server(service, "127.0.0.1", 0, our_key(), tag);
   RecordingSink sink;
-  PeerClient itself({server.address()}, our_key(), {}, tag);
+  PeerClient itself({server.address()}, our_key(), {}, {tag, 0});
   const auto refused = itself.pull(some_request(), sink);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().kind == ErrorKind::kRejected);
   CHECK(itself.leads_to_itself());
   CHECK(service.calls() == 0);
 
-  PeerClient other({server.address()}, our_key(), {}, make_process_tag());
+  PeerClient other({server.address()}, our_key(), {}, {make_process_tag(), 0});
   CHECK(other.pull(some_request(), sink));
   CHECK_FALSE(other.leads_to_itself());
   PeerClient nameless({server.address()}, our_key());
   CHECK(nameless.pull(some_request(), sink));
   CHECK_FALSE(nameless.leads_to_itself());
+}
+
+TEST_CASE("http: who asks may say where it listens itself") {
+  FakeService service;
+  RunningServer server(service);
+  RecordingSink sink;
+  REQUIRE(PeerClient({server.address()}, our_key(), {}, {"", 8765}).pull(some_request(), sink));
+  CHECK(service.last_port() == 8765);
+  REQUIRE(PeerClient({server.address()}, our_key()).pull(some_request(), sink));
+  CHECK(service.last_port() == 0);
 }
 
 TEST_CASE("http: lines without end in an answer are not collected") {
