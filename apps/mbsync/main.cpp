@@ -1,5 +1,6 @@
 // The mbsync command. One file per subcommand in commands/.
 #include "commands/keygen.h"
+#include "commands/peers.h"
 #include "commands/resolve.h"
 #include "commands/rules.h"
 #include "commands/run.h"
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   mbsync::add_run(app, invocation);
   mbsync::add_status(app, invocation);
+  mbsync::add_peers(app, invocation);
   mbsync::add_resolve(app, invocation);
   mbsync::add_rules(app, invocation);
   mbsync::add_keygen(app, invocation);

@@ -687,6 +687,9 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
       "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen), (SELECT count(*) FROM mbsync.parked)");
   MBSYNC_TRY(facts);
   status.schema_version = (*facts)[0][0].as<int>(0);
+  auto versions = read_versions(db);
+  MBSYNC_TRY(versions);
+  status.seen = std::move(versions->seen);
   status.captures = (*facts)[0][1].as<std::int64_t>();
   status.live_writes = (*facts)[0][2].as<std::int64_t>();
   status.parked_rows = (*facts)[0][4].as<std::int64_t>();

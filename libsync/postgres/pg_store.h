@@ -51,6 +51,7 @@ struct SettleOutcome {
 /// What status shows; read in one go, without the engine's lock.
 struct StoreStatus {
   Member self;
+  VersionVector seen;  ///< what this node has
   int schema_version = 0;
   std::int64_t captures = 0;            ///< writes not sealed yet
   std::int64_t live_writes = 0;         ///< writes that some member may still lack

@@ -153,3 +153,51 @@ TEST_CASE("trust: with a list of nodes, others neither get anything nor bring an
   fleet.await_converged({&a, &b});
   CHECK(a.scalar("SELECT count(*) FROM item") == "2");
 }
+
+TEST_CASE("peers: why a machine is not reached is said step by step, and what to do") {
+  Fleet fleet;
+  auto& cluster = Fleet::shared_cluster();
+  Node& a = fleet.add_node(cluster, "a", kSchema);
+  Node& b = fleet.add_node(cluster, "b", kSchema);
+  fleet.connect(a, b);
+  a.start_ready();
+  b.start_ready();
+  a.await_log("peer: in step");
+  const auto diagnose = [&](std::uint16_t port, const std::string& key, bool as_json = false) {
+    std::vector<std::string> arguments{"peers", "--diagnose", fmt::format("127.0.0.1:{}", port)};
+    if (as_json) {
+      arguments.emplace_back("--json");
+    }
+    return run_program(mbsync_program(),
+                       clean_options(std::move(arguments), {{"DATABASE_URL", a.url()}, {"SYNC_REGISTRATION_KEY", key}},
+                                     std::filesystem::temp_directory_path()));
+  };
+
+  const auto reached = diagnose(b.port(), kFleetKey, true);
+  INFO(reached.out << reached.err);
+  CHECK(reached.exit_code == 0);
+  const auto document = nlohmann::json::parse(reached.out);
+  CHECK(document["reached"] == true);
+  CHECK(document["node"]["id"] == id_of(b));
+  CHECK(document["steps"].size() == 4);
+
+  const auto itself = diagnose(a.port(), kFleetKey);
+  CHECK(itself.exit_code == 1);
+  CHECK_THAT(itself.out, Catch::Contains("both nodes have the identity"));
+
+  const auto other_key = diagnose(b.port(), kNewKey);
+  CHECK(other_key.exit_code == 1);
+  CHECK_THAT(other_key.out, Catch::Contains("key   FAILED") && Catch::Contains("Next: set the same SYNC_REG"));
+  CHECK_THAT(other_key.out + other_key.err, !Catch::Contains(kNewKey));
+
+  b.stop();
+  const auto nobody = diagnose(b.port(), kFleetKey);
+  CHECK(nobody.exit_code == 1);
+  CHECK_THAT(nobody.out,
+             Catch::Contains("port  FAILED") && Catch::Contains("Next: that machine is there, but nothing"));
+
+  const auto list = run_program(
+      mbsync_program(), clean_options({"peers"}, {{"DATABASE_URL", a.url()}}, std::filesystem::temp_directory_path()));
+  CHECK(list.exit_code == 0);
+  CHECK_THAT(list.out, Catch::Contains("Peer") && Catch::Contains(id_of(b)));
+}

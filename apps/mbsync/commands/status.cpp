@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 
+#include "commands/peers_view.h"
 #include "pg_store.h"
 
 namespace mbsync {
@@ -62,61 +63,6 @@ std::string keys_as_text(const KeysInUse& keys) {
   return text + "\n  Both have to stay as long as there are members that come with the old one.";
 }
 
-nlohmann::ordered_json or_null(const std::string& text) {
-  return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
-}
-
-nlohmann::ordered_json as_json(const PeerStatus::Address& address) {
-  return {{"address", address.address},
-          {"answered", or_null(address.answered_at)},
-          {"failed", or_null(address.failed_at)},
-          {"failure", or_null(address.failure)}};
-}
-
-nlohmann::ordered_json as_json(const PeerStatus& peer) {
-  nlohmann::ordered_json document{{"id", to_string(peer.peer.id)},
-                                  {"name", peer.peer.name},
-                                  {"asked", or_null(peer.asked_at)},
-                                  {"asked_from", or_null(peer.asked_from)},
-                                  {"asked_key", or_null(peer.asked_key)},
-                                  {"answered", or_null(peer.answered_at)},
-                                  {"answered_key", or_null(peer.answered_key)},
-                                  {"failing", peer.failing},
-                                  {"failed", or_null(peer.failed_at)},
-                                  {"failure", or_null(peer.failure)},
-                                  {"addresses", nlohmann::ordered_json::array()}};
-  for (const auto& address : peer.addresses) {
-    document["addresses"].push_back(as_json(address));
-  }
-  return document;
-}
-
-std::string peers_as_text(const PeersStatus& peers) {
-  if (peers.peers.empty()) {
-    return "";
-  }
-  const auto when = [](const std::string& time) { return time.empty() ? std::string("never") : time; };
-  const auto key = [](const std::string& name) { return name.empty() ? std::string("-") : name; };
-  std::vector<std::string> headings{"Peer", "Id", "Has asked", "Has answered", "At"};
-  if (peers.two_keys) {
-    headings.insert(headings.end(), {"Key asked with", "Key answered with"});
-  }
-  std::vector<std::vector<std::string>> rows;
-  std::string troubles;
-  for (const auto& peer : peers.peers) {
-    const std::string name = peer.peer.name.empty() ? to_string(peer.peer.id) : peer.peer.name;
-    rows.push_back({name, to_string(peer.peer.id), when(peer.asked_at), when(peer.answered_at),
-                    peer.addresses.empty() ? "-" : peer.addresses.front().address});
-    if (peers.two_keys) {
-      rows.back().insert(rows.back().end(), {key(peer.asked_key), key(peer.answered_key)});
-    }
-    if (peer.failing) {
-      troubles += fmt::format("\n  {} does not answer: {} ({})", name, peer.failure, peer.failed_at);
-    }
-  }
-  return "\n\n" + format_table(headings, rows) + troubles;
-}
-
 nlohmann::ordered_json as_json(const StoreStatus& status) {
   nlohmann::ordered_json document{
       {"node", {{"id", to_string(status.self.id)}, {"name", status.self.name}}},
@@ -146,10 +92,10 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
          {"behind_writes", entry.behind_writes}});
   }
   for (const auto& peer : status.peers.peers) {
-    document["peers"].push_back(as_json(peer));
+    document["peers"].push_back(peer_json(peer));
   }
   for (const auto& address : status.peers.without_owner) {
-    document["addresses_without_answer"].push_back(as_json(address));
+    document["addresses_without_answer"].push_back(address_json(address));
   }
   const auto keys = keys_in_use(status);
   document["registration_keys"] = {

@@ -1,0 +1,16 @@
+// What status and peers show of the nodes that this one exchanges with.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "peer_note.h"
+
+namespace mbsync {
+
+nlohmann::ordered_json address_json(const PeerStatus::Address& address);
+nlohmann::ordered_json peer_json(const PeerStatus& peer);
+/// A table, and who does not answer; begins with an empty line, and is empty without peers.
+std::string peers_as_text(const PeersStatus& peers);
+
+}  // namespace mbsync
