@@ -373,7 +373,7 @@ std::string display_of(const Settings& settings, std::string_view schema) {
   for (std::size_t i = 0; i < hosts.size() && !socket; ++i) {
     const std::string_view port = ports.size() == 1 ? ports[0] : ports[i];
     const bool ipv6 = hosts[i].find(':') != std::string_view::npos;
-    url += fmt::format("{}{}{}{}{}{}", i == 0 ? "" : ",", ipv6 ? "[" : "", ipv6 ? hosts[i] : percent_encoded(hosts[i]),
+    url += fmt::format("{}{}{}{}{}{}", i == 0 ? "" : ",", ipv6 ? "[" : "", percent_encoded(hosts[i], ipv6 ? ":" : ""),
                        ipv6 ? "]" : "", port.empty() ? "" : ":", port);
   }
   url += "/" + percent_encoded(settings.get("dbname"));

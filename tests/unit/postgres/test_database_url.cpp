@@ -91,6 +91,17 @@ TEST_CASE("database url: Unix sockets") {
         "postgresql://u@/d?host=/var/run&port=5433&schema=s");
 }
 
+TEST_CASE("database url: what is shown is one line and a URL again, whatever the host is said to be") {
+  CHECK(parsed("postgres://u@h/d?host=fe80::1%25eth0").display == "postgresql://u@[fe80::1%25eth0]/d");
+  for (const std::string url : {"postgres:///d?host=a:%0Ab", "postgres:///d?host=l:///d?h/x", "postgres:///d?host=a:]b",
+                                "postgres://u@[fe80::1%25eth0]:5432/d"}) {
+    const auto shown = parsed(url).display;
+    INFO(shown);
+    CHECK(shown.find('\n') == std::string::npos);
+    CHECK(parsed(shown).display == shown);
+  }
+}
+
 TEST_CASE("database url: several hosts") {
   CHECK(conninfo("postgres://u@h1:5432,h2:5433,[::1]/d") ==
         Conninfo{{"host", "h1,h2,::1"}, {"port", "5432,5433,"}, {"user", "u"}, {"dbname", "d"}});
