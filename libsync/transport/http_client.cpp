@@ -1,7 +1,6 @@
 #include "http_client.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,9 +9,8 @@
 #include <optional>
 #include <utility>
 
-#include "process_tag.h"
+#include "http_pull.h"
 #include "psk_tls.h"
-#include "pull_stream.h"
 #include "request_memory.h"
 #include "tls_stream.h"
 #include "transport_tuning.h"
@@ -23,13 +21,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr const char* kPullPath = "/sync/v1/pull";
-constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
-constexpr const char* kRequestType = "application/json";
-/// What the client calls every peer in HTTP's Host header, without the port that httplib would add: names of machines
-/// are nobody's business, and need no quoting.
-constexpr const char* kHostName = "mbsync";
-constexpr int kStatusOk = 200;
 /// Each of several addresses has at least so long: a packet that is lost is sent again after a second.
 constexpr milliseconds kConnectMin{1'200};
 /// Addresses of one peer of which it is known with which key it is reached there.
@@ -39,29 +30,18 @@ Error cancelled() {
   return Error{ErrorKind::kCancelled, "asked to stop", ""};
 }
 
-/// httplib's client with its own sockets and TLS taken out: it writes a request to a stream and reads the answer.
-class PskClient : public httplib::ClientImpl {
+/// Pulls over a TLS connection to whichever address answers.
+class PskClient : public HttpPull {
  public:
   PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, bool two_keys, PeerPatience patience, StopCheck stopped)
-      : httplib::ClientImpl(kHostName, kDefaultSyncPort),
-        addresses_(std::move(addresses)),
+      : addresses_(std::move(addresses)),
         tls_(&tls),
         two_keys_(two_keys),
         patience_(patience),
-        stopped_(std::move(stopped)) {
-    set_keep_alive(true);
-    set_decompress(false);
-  }
+        stopped_(std::move(stopped)) {}
   ~PskClient() override { shutdown_ssl(socket_, true); }
   PskClient(const PskClient&) = delete;
   PskClient& operator=(const PskClient&) = delete;
-
-  struct Outcome {
-    bool sent = false;             ///< the exchange went through, as far as HTTP is concerned
-    bool fresh = false;            ///< on a connection made for it
-    bool answered = false;         ///< at least one byte came back
-    std::optional<Error> failure;  ///< why not, if it was the connection
-  };
 
   void set_addresses(std::vector<PeerAddress> addresses) {
     const std::lock_guard lock(mutex_);
@@ -76,34 +56,10 @@ class PskClient : public httplib::ClientImpl {
     return reached_ ? to_string(*reached_) : addresses_.empty() ? "without address" : to_string(addresses_.front());
   }
 
-  Outcome exchange(httplib::Request& request) {
-    outcome_ = {};
-    refused_ = false;
-    httplib::Response response;
-    httplib::Error error = httplib::Error::Success;
-    // The body as a whole has limits of its own (PullDecoder). What httplib reads between two pieces of it is bounded
-    // here: the size of a chunk is a line, and a line without end would grow until memory has run out.
-    const httplib::ResponseHandler handler = request.response_handler;
-    request.response_handler = [this, handler](const httplib::Response& head) {
-      limit_to_next_piece();
-      return handler(head);
-    };
-    const httplib::ContentReceiverWithProgress receiver = request.content_receiver;
-    request.content_receiver = [this, receiver](const char* bytes, std::size_t size, std::uint64_t offset,
-                                                std::uint64_t total) {
-      limit_to_next_piece();
-      return receiver(bytes, size, offset, total);
-    };
-    outcome_.sent = send(request, response, error);
-    request.response_handler = handler;
-    request.content_receiver = receiver;
-    return outcome_;
-  }
+  /// Before each pull.
+  void begin() { refused_ = false; }
 
  private:
-  /// httplib hands over what it has read at least every CPPHTTPLIB_RECV_BUFSIZ bytes.
-  void limit_to_next_piece() { stream_->limit_reads(CPPHTTPLIB_RECV_BUFSIZ + tuning::kHttpHeadBytesMax); }
-
   bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
     std::vector<PeerAddress> candidates;
     {
@@ -111,8 +67,8 @@ class PskClient : public httplib::ClientImpl {
       candidates = addresses_;
     }
     if (candidates.empty()) {
-      outcome_.failure = Error{ErrorKind::kTransient, "no address of it is known",
-                               "it has to be seen on the local network, or be named with --peer"};
+      way_.failure = Error{ErrorKind::kTransient, "no address of it is known",
+                           "it has to be seen on the local network, or be named with --peer"};
       error = httplib::Error::Connection;
       return false;
     }
@@ -122,7 +78,7 @@ class PskClient : public httplib::ClientImpl {
       auto secured = secure(address, std::min(each, patience_.connect), out);
       if (secured) {
         reached_ = address;
-        outcome_.fresh = true;
+        way_.fresh = true;
         return true;
       }
       failures.emplace_back(address, secured.error());
@@ -130,7 +86,7 @@ class PskClient : public httplib::ClientImpl {
         break;
       }
     }
-    outcome_.failure = summed_up(failures);
+    way_.failure = summed_up(failures);
     error = httplib::Error::Connection;
     return false;
   }
@@ -201,17 +157,12 @@ class PskClient : public httplib::ClientImpl {
   }
 
   bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) override {
-    stream_.emplace(*socket.ssl, socket.sock, TlsStream::Limits{patience_.silence, patience_.silence}, stopped_);
-    stream_->limit_reads(tuning::kHttpHeadBytesMax);
-    const bool ok = callback(*stream_);
-    outcome_.answered = stream_->has_read();
-    outcome_.failure = stream_->failure();
-    if (!outcome_.failure && stream_->exhausted()) {
-      outcome_.failure =
-          Error{ErrorKind::kCorrupt, "it sends more headers, or a longer line between chunks, than is allowed",
-                "is this the port of mbsync?"};
+    TlsStream stream(*socket.ssl, socket.sock, TlsStream::Limits{patience_.silence, patience_.silence}, stopped_);
+    const bool ok = run_over(stream, callback);
+    way_.answered = stream.has_read();
+    if (stream.failure()) {
+      way_.failure = stream.failure();
     }
-    stream_.reset();
     return ok;
   }
 
@@ -236,64 +187,6 @@ class PskClient : public httplib::ClientImpl {
   const PeerPatience patience_;
   const StopCheck stopped_;
   Resolver resolver_;
-  std::optional<TlsStream> stream_;
-  Outcome outcome_;
-};
-
-/// Takes what comes back: the answer's bytes into the decoder, or a refusal's text.
-class Receiver {
- public:
-  Receiver(PullSink& sink, const PullRequest& asked) : decoder_(sink, tuning::kAnswerBytesMax, asked) {}
-
-  void begin(const httplib::Response& head) {
-    status_ = head.status;
-    is_answer_ = status_ == kStatusOk && head.get_header_value("Content-Type") == kAnswerType;
-  }
-
-  /// False ends the exchange.
-  bool take(std::string_view bytes) {
-    if (is_answer_) {
-      result_ = decoder_.feed(bytes);
-      return result_.has_value();
-    }
-    text_.append(bytes.substr(0, tuning::kRefusalBytesMax - text_.size()));
-    return text_.size() < tuning::kRefusalBytesMax;
-  }
-
-  [[nodiscard]] bool begun() const { return status_ != 0; }
-
-  /// The outcome of an exchange that HTTP sees as complete, or that take() has ended.
-  Result<void> finish() {
-    if (!is_answer_) {
-      return refusal();
-    }
-    if (!result_) {
-      return result_;
-    }
-    result_ = decoder_.finish();
-    return result_;
-  }
-
-  /// take() has ended the exchange.
-  [[nodiscard]] bool refused_bytes() const { return !result_ || text_.size() >= tuning::kRefusalBytesMax; }
-  [[nodiscard]] bool is_answer() const { return is_answer_; }
-  [[nodiscard]] bool sink_failed() const { return decoder_.sink_failed(); }
-
- private:
-  [[nodiscard]] Error refusal() const {
-    const auto parsed = parse_refusal(text_);
-    if (status_ != kStatusOk && parsed) {
-      return refusal_error(*parsed);
-    }
-    return Error{ErrorKind::kRejected, fmt::format("it does not answer as mbsync does (HTTP status {})", status_),
-                 "is this the port of mbsync?"};
-  }
-
-  PullDecoder decoder_;
-  Result<void> result_;
-  int status_ = 0;
-  bool is_answer_ = false;
-  std::string text_;
 };
 
 }  // namespace
@@ -326,48 +219,13 @@ struct PeerClient::Impl {
 
 Result<void> PeerClient::Impl::pull_once(const std::string& body, const PullRequest& request, PullSink& sink,
                                          bool& again) {
-  Receiver receiver(sink, request);
-  httplib::Request http_request;
-  http_request.method = "POST";
-  http_request.path = kPullPath;
-  http_request.body = body;
-  http_request.set_header("Content-Type", kRequestType);
-  http_request.set_header("Host", kHostName);
-  if (!own.tag.empty()) {
-    http_request.set_header(kProcessTagHeader, own.tag);
-  }
-  if (own.port != 0) {
-    http_request.set_header(kPortHeader, std::to_string(own.port));
-  }
-  to_itself = base_unknown = false;
-  http_request.response_handler = [&](const httplib::Response& head) {
-    receiver.begin(head);
-    to_itself = head.status == kStatusOwnProcess;
-    base_unknown = head.status == kStatusBaseUnknown;
-    return !stopped;
-  };
-  http_request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
-                                      std::uint64_t /*total*/) {
-    return !stopped && receiver.take(std::string_view(bytes, size));
-  };
-  const PskClient::Outcome outcome = http.exchange(http_request);
-
-  if (receiver.begun() && (outcome.sent || receiver.refused_bytes())) {
-    Result<void> result = receiver.finish();
-    if (result || receiver.sink_failed()) {
-      return result;
-    }
-    return about_peer(result.error());
-  }
-  if (stopped) {
-    return cancelled();
-  }
-  again = !outcome.fresh && !outcome.answered && outcome.failure && outcome.failure->kind == ErrorKind::kTransient;
-  if (outcome.failure) {
-    return about_peer(*outcome.failure);
-  }
-  return about_peer(
-      Error{ErrorKind::kRejected, "it does not speak HTTP as mbsync does", "is this the port of mbsync?"});
+  http.begin();
+  const HttpPull::Outcome outcome = http.pull(body, request, own, sink, [this] { return stopped.load(); });
+  to_itself = outcome.own_process;
+  base_unknown = outcome.base_unknown;
+  again = outcome.again;
+  const bool about_it = !outcome.result && !outcome.of_sink && outcome.result.error().kind != ErrorKind::kCancelled;
+  return about_it ? about_peer(outcome.result.error()) : outcome.result;
 }
 
 Result<void> PeerClient::Impl::pull(const PullRequest& request, PullSink& sink) {

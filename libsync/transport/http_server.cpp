@@ -1,12 +1,10 @@
 #include "http_server.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
 #include <poll.h>
 
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -17,10 +15,8 @@
 #include <vector>
 
 #include "address_limiter.h"
-#include "process_tag.h"
+#include "http_front.h"
 #include "psk_tls.h"
-#include "pull_exchange.h"
-#include "request_memory.h"
 #include "tls_stream.h"
 #include "transport_tuning.h"
 #include "warning_limiter.h"
@@ -29,110 +25,6 @@ namespace mbsync {
 namespace {
 
 using std::chrono::steady_clock;
-
-constexpr const char* kPullPath = "/sync/v1/pull";
-constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
-constexpr const char* kRefusalType = "application/json";
-
-int status_of(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::kRejected:
-      return 403;
-    case ErrorKind::kNotFound:
-      return 404;
-    case ErrorKind::kConflict:
-    case ErrorKind::kConfig:
-      return 409;
-    case ErrorKind::kCorrupt:
-      return 400;
-    case ErrorKind::kTransient:
-    case ErrorKind::kInDoubt:
-    case ErrorKind::kCancelled:
-      return 503;
-    case ErrorKind::kInternal:
-      break;
-  }
-  return 500;
-}
-
-void refuse(httplib::Response& response, int status, const Refusal& refusal) {
-  response.status = status;
-  response.set_content(to_json(refusal), kRefusalType);
-}
-
-void refuse(httplib::Response& response, const Error& error) {
-  refuse(response, status_of(error.kind), Refusal{error.kind, error.message, error.hint});
-}
-
-constexpr int kStatusTooMany = 429;
-
-/// More than a node of ours ever makes. It is said in few words, as it may have to be said often.
-Refusal too_many(std::string_view what) {
-  return {ErrorKind::kTransient, fmt::format("too many {}", what),
-          "it goes on by itself; if it does not, look which program asks so often, and whether two have one identity"};
-}
-
-/// The number in a path /sync/vN/..., if it is one.
-std::optional<int> version_in(std::string_view path) {
-  constexpr std::string_view kPrefix = "/sync/v";
-  if (path.substr(0, kPrefix.size()) != kPrefix) {
-    return std::nullopt;
-  }
-  path.remove_prefix(kPrefix.size());
-  int version = 0;
-  const auto [end, error] = std::from_chars(path.data(), path.data() + path.size(), version);
-  const bool whole = error == std::errc{} && (end == path.data() + path.size() || *end == '/');
-  return whole ? std::optional<int>(version) : std::nullopt;
-}
-
-/// What is said where httplib itself found something wrong, or found nobody to answer.
-Refusal refusal_for(int status, std::string_view path) {
-  const auto version = version_in(path);
-  if (status == 404 && version && *version != kProtocolVersion) {
-    return {ErrorKind::kRejected,
-            fmt::format("this node speaks protocol version {}, not version {}", kProtocolVersion, *version),
-            "bring both nodes to the same version of mbsync"};
-  }
-  switch (status) {
-    case 404:
-      return {ErrorKind::kNotFound, "there is nothing at this address", fmt::format("only POST {}", kPullPath)};
-    case 400:
-      return {ErrorKind::kCorrupt, "not a well-formed request, or one with headers of more than 16 KiB", ""};
-    case 413:
-      return {ErrorKind::kRejected, fmt::format("a request of more than {} bytes", tuning::kRequestBytesMax), ""};
-    case 500:
-      return {ErrorKind::kInternal, "this node failed while it looked at the request", "see its log"};
-    default:
-      return {ErrorKind::kCorrupt, "not a well-formed request", ""};
-  }
-}
-
-/// Our client encodes no request. httplib would unpack one before anything of ours can look at its size.
-bool is_encoded(const httplib::Request& request) {
-  return request.has_header("Content-Encoding");
-}
-
-/// httplib's server without its sockets and threads: it reads a request from a stream and writes the answer.
-class Front : public httplib::Server {
- public:
-  /// False: the connection cannot be used any further.
-  bool serve(TlsStream& stream, const SSL& connection, bool last) {
-    bool closed = false;
-    bool unread = false;
-    // httplib bounds neither the length of a line while it reads it, nor the number of lines, nor every form of body.
-    stream.limit_reads(tuning::kHttpHeadBytesMax);
-    stream.limit_reads_until(steady_clock::now() + tuning::kRequestTimeMax);
-    const auto head_is_read = [&](httplib::Request& request) {
-      request.ssl = &connection;
-      stream.limit_reads(tuning::kRequestBytesMax + tuning::kRequestFramingBytesMax);
-      unread = is_encoded(request);
-    };
-    return process_request(stream, last, closed, head_is_read) && !closed && !unread;
-  }
-
-  /// httplib asks this socket's value whether it is shutting down, and nothing else.
-  void set_listening(int fd) { svr_sock_ = fd; }
-};
 
 struct Connection {
   Socket socket;
@@ -144,12 +36,12 @@ struct Connection {
 
 struct HttpServer::Impl {
   Impl(HttpServerOptions given, FleetKeys fleet_keys, PullService& pull_service)
-      : options(std::move(given)), keys(std::move(fleet_keys)), service(&pull_service), tls(make_server_context(keys)) {
-    set_up_front();
-  }
-
-  void set_up_front();
-  void answer_pull(const httplib::Request& request, httplib::Response& response);
+      : options(std::move(given)),
+        keys(std::move(fleet_keys)),
+        tls(make_server_context(keys)),
+        front({options.spool_directory, options.process_tag, stop_check(), [this] { return crowded(); },
+               [this](const std::string& address) { return addresses.request(address, steady_clock::now()); }},
+              pull_service) {}
 
   Result<void> start();
   void stop();
@@ -175,14 +67,11 @@ struct HttpServer::Impl {
 
   const HttpServerOptions options;
   const FleetKeys keys;
-  PullService* service;
   SslContext tls;
-  Front front;
-  RequestMemory memory{tuning::kRequestsKept};
+  HttpFront front;
   WarningLimiter warnings{tuning::kWarningInterval, tuning::kWarningAddressesMax};
   WarningLimiter turned_away{tuning::kTurnedAwayWarningInterval, tuning::kWarningAddressesMax};
   AddressLimiter addresses{tuning::kAddressLimits};
-  SenderLimiter senders{tuning::kSenderLimits};
 
   std::mutex lifecycle;  ///< one start() or stop() at a time; guards listener, acceptor, workers
   Socket listener;
@@ -199,90 +88,6 @@ struct HttpServer::Impl {
   std::vector<std::thread> workers;               ///< grows in accept_loop() only, joined in stop() after it has ended
 };
 
-void HttpServer::Impl::set_up_front() {
-  front.set_payload_max_length(tuning::kRequestBytesMax);
-  front.set_keep_alive_max_count(tuning::kRequestsPerConnectionMax);
-  front.set_keep_alive_timeout(std::chrono::duration_cast<std::chrono::seconds>(tuning::kKeepAliveTimeout).count());
-  front.Post(kPullPath, httplib::Server::Handler([this](const httplib::Request& request, httplib::Response& response) {
-               answer_pull(request, response);
-             }));
-  front.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-    if (!is_encoded(request)) {
-      return httplib::Server::HandlerResponse::Unhandled;
-    }
-    refuse(response, Error{ErrorKind::kCorrupt, "a request with Content-Encoding, which this protocol does not have",
-                           "send it as it is"});
-    response.set_header("Connection", "close");
-    return httplib::Server::HandlerResponse::Handled;
-  });
-  front.set_error_handler(httplib::Server::Handler([](const httplib::Request& request, httplib::Response& response) {
-    if (response.body.empty()) {
-      refuse(response, response.status, refusal_for(response.status, request.path));
-    }
-  }));
-  // What was thrown may hold anything, so it is not told to the asker.
-  front.set_exception_handler(
-      [](const httplib::Request& request, httplib::Response& response, const std::exception_ptr& /*thrown*/) {
-        refuse(response, 500, refusal_for(500, request.path));
-      });
-}
-
-// Of what is no port nothing is made, since nothing hangs on it.
-std::uint16_t port_of(const httplib::Request& request) {
-  const auto text = request.get_header_value(kPortHeader);
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  return error == std::errc() && end == text.data() + text.size() ? port : std::uint16_t{0};
-}
-
-void HttpServer::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
-  if (!options.process_tag.empty() && request.get_header_value(kProcessTagHeader) == options.process_tag) {
-    return refuse(response, kStatusOwnProcess,
-                  Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
-  }
-  if (!addresses.request(request.remote_addr, steady_clock::now())) {
-    return refuse(response, kStatusTooMany, too_many("requests from this address"));
-  }
-  std::shared_ptr<const PullRequest> base;
-  auto parsed = parse_pull_request(request.body, [&](std::string_view name) {
-    base = memory.find(name);
-    return base.get();
-  });
-  if (!parsed) {
-    const auto& error = parsed.error();
-    return refuse(response, error.kind == ErrorKind::kNotFound ? kStatusBaseUnknown : status_of(error.kind),
-                  Refusal{error.kind, error.message, error.hint});
-  }
-  const auto sender = parsed->sender.id.value;
-  switch (senders.begun(sender, steady_clock::now())) {
-    case SenderLimiter::Verdict::kTooManyRequests:
-      return refuse(response, kStatusTooMany, too_many("requests of this node"));
-    case SenderLimiter::Verdict::kTooManyExchanges:
-      return refuse(response, kStatusTooMany, too_many("requests of this node at a time"));
-    case SenderLimiter::Verdict::kAdmitted:
-      break;
-  }
-  const std::shared_ptr<void> under_way(nullptr, [this, sender](void*) { senders.ended(sender); });
-  if (const auto accepted = service->accept(*parsed, {request.remote_addr, key_of(*request.ssl), port_of(request)});
-      !accepted) {
-    return refuse(response, accepted.error());
-  }
-  memory.keep(*parsed);
-  auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, stop_check(),
-                                                 [this] { return crowded(); });
-  response.status = 200;
-  response.set_chunked_content_provider(kAnswerType, [exchange, under_way](std::size_t /*offset*/,
-                                                                           httplib::DataSink& sink) {
-    const PullExchange::Wire wire{[&sink](std::string_view bytes) { return sink.write(bytes.data(), bytes.size()); },
-                                  [&sink] { return sink.is_writable(); }};
-    const bool sent = exchange->run(wire);
-    if (sent) {
-      sink.done();
-    }
-    return sent;
-  });
-}
-
 Result<void> HttpServer::Impl::start() {
   const std::lock_guard one(lifecycle);
   MBSYNC_CHECK(!listener, "start() of an HTTP server that runs");
@@ -293,7 +98,7 @@ Result<void> HttpServer::Impl::start() {
   listener = std::move(*opened);
   port = local_port(listener);
   stopping = false;
-  front.set_listening(listener.fd());
+  front.set_open(true);
   try {
     acceptor = std::thread([this, fd = listener.fd()] { accept_loop(fd); });
   } catch (const std::system_error& error) {
@@ -323,7 +128,7 @@ void HttpServer::Impl::stop() {
   workers.clear();
   queue.clear();
   strangers.clear();
-  front.set_listening(INVALID_SOCKET);
+  front.set_open(false);
   listener.close();
 }
 
@@ -491,7 +296,8 @@ void HttpServer::Impl::serve(const Connection& connection) {
   TlsStream stream(**tls_connection, connection.socket.fd(), {tuning::kRequestSilenceMax, tuning::kWriteTimeout},
                    stop_check());
   for (std::size_t left = tuning::kRequestsPerConnectionMax; left > 0 && wait_for_request(stream); --left) {
-    const bool usable = front.serve(stream, **tls_connection, left == 1 || crowded());
+    stream.limit_reads_until(steady_clock::now() + tuning::kRequestTimeMax);
+    const bool usable = front.serve(stream, key_of(**tls_connection), left == 1 || crowded());
     // When others wait, its peer has to queue again, or it would keep this thread with one pull after the other.
     if (!usable || stream.failure() || stream.exhausted() || crowded()) {
       break;

@@ -5,6 +5,8 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 
 namespace mbsync {
 namespace {
@@ -60,13 +62,9 @@ bool TlsStream::may_retry(int result, Deadline deadline) {
   return false;
 }
 
-ssize_t TlsStream::read(char* buffer, std::size_t size) {
+ssize_t TlsStream::take(char* buffer, std::size_t size) {
   if (failure_ || size == 0) {
     return failure_ ? -1 : 0;
-  }
-  if (reads_left_ == 0) {
-    exhausted_ = true;
-    return -1;
   }
   // A peer that sends without pause never makes this wait, so waiting is too late to look.
   if (stopped_ && stopped_()) {
@@ -81,9 +79,8 @@ ssize_t TlsStream::read(char* buffer, std::size_t size) {
   const auto deadline = std::min(now + limits_.read_silence_max, reads_until_);
   for (;;) {
     ERR_clear_error();
-    const int taken = SSL_read(connection_, buffer, as_int(std::min<std::uint64_t>(size, reads_left_)));
+    const int taken = SSL_read(connection_, buffer, as_int(size));
     if (taken > 0) {
-      reads_left_ -= static_cast<std::uint64_t>(taken);
       has_read_ = true;
       return taken;
     }

@@ -2,20 +2,18 @@
 // the reason kept when the connection breaks. Used by server and client alike; one thread.
 #pragma once
 
-#include <httplib.h>
 #include <openssl/ssl.h>
 
 #include <chrono>
-#include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 
+#include "limited_stream.h"
 #include "socket.h"
 
 namespace mbsync {
 
-class TlsStream : public httplib::Stream {
+class TlsStream : public LimitedStream {
  public:
   struct Limits {
     std::chrono::milliseconds read_silence_max;
@@ -25,10 +23,6 @@ class TlsStream : public httplib::Stream {
   /// Borrows both; the socket is non-blocking and the handshake done.
   TlsStream(SSL& connection, int fd, Limits limits, StopCheck stopped);
 
-  /// From now on at most so many bytes can be read, then reading fails: httplib bounds neither the number of headers
-  /// nor every form of body.
-  void limit_reads(std::uint64_t bytes) { reads_left_ = bytes; }
-
   /// From now on reading fails after this, even if something comes now and then.
   void limit_reads_until(Deadline deadline) { reads_until_ = deadline; }
 
@@ -37,19 +31,19 @@ class TlsStream : public httplib::Stream {
 
   /// Why reading or writing has failed first; nothing while all is well.
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
-  /// The limit on reads was met. What is left unread is of no use, but an answer can still be written.
-  [[nodiscard]] bool exhausted() const { return exhausted_; }
   /// Any byte has been read since the stream was made.
   [[nodiscard]] bool has_read() const { return has_read_; }
 
   [[nodiscard]] bool is_readable() const override;
   /// False once the other side has closed: neither side of this protocol closes its half and goes on listening.
   [[nodiscard]] bool is_writable() const override;
-  ssize_t read(char* buffer, std::size_t size) override;
   ssize_t write(const char* bytes, std::size_t size) override;
   void get_remote_ip_and_port(std::string& ip, int& port) const override;
   void get_local_ip_and_port(std::string& ip, int& port) const override;
   [[nodiscard]] socket_t socket() const override { return fd_; }
+
+ protected:
+  ssize_t take(char* buffer, std::size_t size) override;
 
  private:
   /// After an SSL call that did not work: true if it is to be tried again.
@@ -61,9 +55,7 @@ class TlsStream : public httplib::Stream {
   Limits limits_;
   StopCheck stopped_;
   Deadline reads_until_ = Deadline::max();
-  std::uint64_t reads_left_ = std::numeric_limits<std::uint64_t>::max();
   std::optional<Error> failure_;
-  bool exhausted_ = false;
   bool has_read_ = false;
 };
 

@@ -82,6 +82,8 @@ inline constexpr std::uint64_t kPingsMax = 10'800;
 
 /// A request's first line and headers, or an answer's.
 inline constexpr std::size_t kHttpHeadBytesMax = std::size_t{16} * 1024;
+/// One line of these: ours are shorter than 100. See limited_stream.h for why this is little.
+inline constexpr std::size_t kHttpLineBytesMax = 1024;
 /// A request's body.
 inline constexpr std::size_t kRequestBytesMax = kMessageBytesMax;
 /// From here on it pays not to say again what has not changed.

@@ -121,7 +121,7 @@ TEST_CASE("http server: of a request's first line and headers 16 KiB are read, n
     std::string text = "POST /sync/v1/pull HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
     for (int line = 0; filling > 0; ++line) {
       const std::string name = "X-" + std::to_string(line) + ": ";
-      const std::size_t size = std::min<std::size_t>(filling, 4'000);
+      const std::size_t size = std::min<std::size_t>(filling, 900);
       text += name + std::string(size, 'y') + "\r\n";
       filling -= size;
     }
@@ -131,6 +131,11 @@ TEST_CASE("http server: of a request's first line and headers 16 KiB are read, n
   const std::string refused = say(port, request(17'000));
   CHECK((refused.empty() || refused.find("HTTP/1.1 400") == 0));
   CHECK(service.answers == 1);
+
+  // httplib goes several calls deeper for each character of some lines.
+  const std::string range =
+      say(port, "POST /sync/v1/pull HTTP/1.1\r\nRange: bytes=" + std::string(2'000, '0') + "\r\n\r\n");
+  CHECK((range.empty() || range.find("HTTP/1.1 400") == 0));
 
   // One line that never ends.
   const std::string endless = say(port, "POST /" + std::string(1 << 20, 'x'));
