@@ -11,6 +11,7 @@
 #include "change_sql.h"
 #include "copy_text.h"
 #include "make_way.h"
+#include "peer_claims.h"
 #include "pull_reader.h"
 #include "repair.h"
 #include "seal.h"
@@ -91,6 +92,7 @@ Result<void> prepare_apply(PgConnection& db) {
 
 Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
                                    bool patient) {
+  MBSYNC_TRY(check_peer(header));
   Task task{staged, header, asked_seen, false, false};
   if (patient || header.full) {
     Blocked none;
@@ -105,6 +107,16 @@ Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, con
   }
   task.skip_held = true;
   return attempts(task);
+}
+
+// What may not be tried again without some row or another: it is not about rows.
+Result<void> Applier::check_peer(const PullHeader& header) {
+  const auto versions = read_versions(db_);
+  MBSYNC_TRY(versions);
+  MBSYNC_TRY(check_own_counter(header.seen, header.reports, header.sender, self_, versions->seen.counter(self_.id)));
+  const auto fleet = read_fleet(db_);
+  MBSYNC_TRY(fleet);
+  return check_growth(fleet->members.size(), count_new(*fleet, heard_of(*fleet, header)), header.sender);
 }
 
 Result<ApplyReport> Applier::settle_unseen() {
@@ -325,13 +337,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   MBSYNC_TRY(versions);
   const auto fleet = read_fleet(db_);
   MBSYNC_TRY(fleet);
-  if (header.seen.counter(self_.id) > versions->seen.counter(self_.id)) {
-    return Error{
-        ErrorKind::kRejected,
-        fmt::format("{} has seen writes of this node up to {}, but this database only remembers {}", header.sender.name,
-                    header.seen.counter(self_.id), versions->seen.counter(self_.id)),
-        "this database was restored from an older backup or is a copy; it must join again with a new identity"};
-  }
 
   const auto news = task.staged.find(schema_.internal("policy")->id);
   const auto in_force = schema_.rules->read(db_, news == task.staged.end() ? nullptr : &news->second);
@@ -341,6 +346,11 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   if (*stale) {
     report.outdated = report.schema_outdated = true;
     return report;
+  }
+  for (const auto* entry : order) {
+    for (const auto version : entry->policies) {
+      MBSYNC_TRY(schema_.rules->require(version, *entry->table));
+    }
   }
   const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules, *in_force};
   std::set<NodeId> others;  // members besides the two
@@ -658,7 +668,8 @@ Result<void> Applier::find_blocked(const StagedTable& staged, Blocked& blocked, 
   return {};
 }
 
-Result<void> Applier::store_fleet(const Fleet& fleet, const PullHeader& header) {
+// Members that the peer knows and this node does not, or by another name.
+std::vector<Member> Applier::heard_of(const Fleet& fleet, const PullHeader& header) const {
   std::vector<Member> news;
   std::vector<Member> heard = header.members;
   heard.push_back(header.sender);
@@ -667,7 +678,11 @@ Result<void> Applier::store_fleet(const Fleet& fleet, const PullHeader& header) 
       news.push_back(member);
     }
   }
-  MBSYNC_TRY(store_members(db_, news));
+  return news;
+}
+
+Result<void> Applier::store_fleet(const Fleet& fleet, const PullHeader& header) {
+  MBSYNC_TRY(store_members(db_, heard_of(fleet, header)));
   for (const auto& [node, report] : header.reports) {
     const auto known = fleet.reports.find(node);
     if (node != self_.id && (known == fleet.reports.end() || !known->second.covers(report))) {

@@ -115,6 +115,8 @@ class Applier {
   Result<Staged> stage_unseen();
   Result<ApplyReport> settle(Staged& staged);
   Result<void> look_after_parked(const Task& task, ApplyReport& report);
+  Result<void> check_peer(const PullHeader& header);
+  [[nodiscard]] std::vector<Member> heard_of(const Fleet& fleet, const PullHeader& header) const;
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
   static std::vector<StagedTable*> parents_first(Staged& staged);
   static bool is_refused(const PgConnection& db, const Error& error);

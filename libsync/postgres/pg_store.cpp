@@ -17,6 +17,7 @@
 #include "forget.h"
 #include "merge_rows.h"
 #include "migrate.h"
+#include "peer_claims.h"
 #include "peer_store.h"
 #include "pull_reader.h"
 #include "pull_stage.h"
@@ -279,6 +280,7 @@ struct PgStore::Impl {
         fresh.push_back(member);
       }
     }
+    MBSYNC_TRY(check_growth(fleet->members.size(), count_new(*fleet, fresh), request.sender));
     MBSYNC_TRY(store_members(db, fresh));
     const auto own = current_self().id;
     for (const auto& [node, report] : request.reports) {
@@ -494,15 +496,9 @@ Result<void> PgStore::accept(const PullRequest& request) {
     return Error{ErrorKind::kRejected, fmt::format("both nodes have the identity {}", to_string(request.sender.id)),
                  "one of the two databases is a copy of the other and must get an identity of its own"};
   }
-  if (request.seen.counter(impl_->self.id) > impl_->seen.counter(impl_->self.id)) {
-    return Error{
-        ErrorKind::kRejected,
-        fmt::format("{} has seen writes of {} that its database no longer remembers", request.sender.name,
-                    impl_->self.name),
-        fmt::format("the database of {} was restored from an older backup; it must join again with a new identity",
-                    impl_->self.name)};
-  }
-  return {};
+  MBSYNC_TRY(check_claims(request));
+  return check_own_counter(request.seen, request.reports, request.sender, impl_->self,
+                           impl_->seen.counter(impl_->self.id));
 }
 
 Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {

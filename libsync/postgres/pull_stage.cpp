@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "peer_claims.h"
 #include "seal.h"
 
 namespace mbsync {
@@ -141,6 +142,8 @@ Result<void> PullStage::header(const PullHeader& header) {
         fmt::format("the peer \"{}\" has this node's identity {}", header.sender.name, to_string(header.sender.id)),
         "one of the two databases is a copy of the other and must get an identity of its own"};
   }
+  MBSYNC_TRY(check_claims(header));
+  MBSYNC_TRY(check_growth(impl_->asked_seen, header.seen, header.sender));
   impl_->header = header;
   return {};
 }
@@ -182,13 +185,10 @@ Result<void> PullStage::table_end(std::int64_t rows) {
                  fmt::format("table {}: {} rows announced, {} received", entry.table->display(), rows, *copied), ""};
   }
   entry.rows = rows;
-  const auto facts =
-      impl_->db.exec_cached(fmt::format("SELECT EXISTS (SELECT FROM {0} WHERE m_deleted OR m_writes IS NOT NULL), "
-                                        "(SELECT length(m_cols) FROM {0} WHERE m_cols IS NOT NULL LIMIT 1)",
-                                        entry.name));
+  const auto facts = check_staged(impl_->db, entry, impl_->header);
   MBSYNC_TRY(facts);
-  entry.may_delete = (*facts)[0][0].as<bool>();
-  MBSYNC_TRY(impl_->renumber_bits(entry, (*facts)[0][1].as<std::size_t>(0)));
+  entry.may_delete = facts->may_delete;
+  MBSYNC_TRY(impl_->renumber_bits(entry, facts->bits));
   if (rows > kManyRows) {
     MBSYNC_TRY(impl_->db.exec("ANALYZE " + entry.name));
   }

@@ -67,6 +67,16 @@ const TableRules* RuleBook::find(PolicyVersion version, const Table& table) {
   return find_locked(version, table);
 }
 
+Result<void> RuleBook::require(PolicyVersion version, const Table& table) {
+  if (find(version, table) != nullptr) {
+    return {};
+  }
+  return Error{ErrorKind::kCorrupt,
+               fmt::format("table {}: a write was made under policy {} ({}), which did not come with it",
+                           table.display(), policy_serial(version), version),
+               "'mbsync rules history' on the other nodes tells which has it; publish a policy anew on that node"};
+}
+
 const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& table) {
   const auto place = resolved_.find({version, table.id});
   if (place != resolved_.end()) {

@@ -26,6 +26,8 @@ class RuleBook {
 
   /// What `version` says of `table`; good as long as this object is. nullptr if the version is not known here.
   const TableRules* find(PolicyVersion version, const Table& table);
+  /// `corrupt` if there is no such policy.
+  Result<void> require(PolicyVersion version, const Table& table);
   /// md5 of the definition that `function` ("schema.name", quoted) had where `version` was published; empty if unknown.
   std::string function_md5(PolicyVersion version, const std::string& function);
   /// The labels of the enum type of `column` where `version` was published, if they are in another order here and some

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "schema.h"
 
@@ -19,6 +20,7 @@ struct StagedTable {
   bool full = false;       ///< of a full answer: a row may be new here although its writes hold but some of its columns
   /// Sender's column number to ours, where the two number differently; empty where they agree.
   std::map<ColumnNumber, ColumnNumber> renumber;
+  std::vector<PolicyVersion> policies{};  ///< under which its writes were made, but for the built-in one
 };
 
 /// Makes or empties the temporary table, outside a transaction. It stays for the session: making and dropping it for

@@ -17,13 +17,7 @@ const RowRules& TableRulebook::rules(PolicyVersion version) const {
 }
 
 Result<void> TableRulebook::require(PolicyVersion version) const {
-  if (book_.find(version, table_) != nullptr) {
-    return {};
-  }
-  return Error{ErrorKind::kCorrupt,
-               fmt::format("table {}: a write was made under policy {} ({}), which did not come with it",
-                           table_.display(), policy_serial(version), version),
-               "'mbsync rules history' on the other nodes tells which has it; publish a policy anew on that node"};
+  return book_.require(version, table_);
 }
 
 std::optional<Value> TableRulebook::call(const ColumnRule& rule, ColumnNumber column, const Siblings& siblings) const {

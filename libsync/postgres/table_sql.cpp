@@ -72,20 +72,38 @@ std::string TableSql::key_text(std::string_view row) const {
   return fmt::format("ROW({})::text", parts);
 }
 
+// `value` equals part i of the key. A label that is not known here equals nothing, and is not known not to.
+std::string TableSql::key_part_match(std::string_view value, std::string_view key, std::size_t i) const {
+  const auto& column = table_.columns[table_.key[i]];
+  const auto part = table_.key.size() == 1 ? fmt::format("({})", key)
+                                           : fmt::format("(({})::mbsync.key{}).k{}", key, table_.key.size(), i + 1);
+  const auto collate = column.collation.empty() ? std::string() : fmt::format(" COLLATE {}", column.collation);
+  const auto typed = column.is_enum
+                         ? fmt::format("CASE WHEN {0} = ANY (enum_range(NULL::{1})::text[]) THEN {0}::{1} END", part,
+                                       column.looked_up_as)
+                         : fmt::format("{}::{}", part, column.looked_up_as);
+  return fmt::format("{} {} {}{}", value, column.equals, typed, collate);
+}
+
+std::string TableSql::staged_key_match(std::string_view staged, std::string_view key) const {
+  std::string condition;
+  for (std::size_t i = 0; i < table_.key.size(); ++i) {
+    // Of an enum, a label may come that is not known here yet. That is for the row to be refused for.
+    if (!table_.columns[table_.key[i]].user_type) {
+      condition += condition.empty() ? "" : " AND ";
+      condition += key_part_match(staged_value(staged, table_.key[i]), key, i);
+    }
+  }
+  return condition.empty() ? "true" : condition;
+}
+
 std::string TableSql::key_match(std::string_view row, std::string_view key) const {
   std::string condition;
   bool exact = true;
   for (std::size_t i = 0; i < table_.key.size(); ++i) {
     const auto& column = table_.columns[table_.key[i]];
-    const auto part = table_.key.size() == 1 ? fmt::format("({})", key)
-                                             : fmt::format("(({})::mbsync.key{}).k{}", key, table_.key.size(), i + 1);
-    const auto collate = column.collation.empty() ? std::string() : fmt::format(" COLLATE {}", column.collation);
-    const auto value = column.is_enum
-                           ? fmt::format("CASE WHEN {0} = ANY (enum_range(NULL::{1})::text[]) THEN {0}::{1} END", part,
-                                         column.looked_up_as)
-                           : fmt::format("{}::{}", part, column.looked_up_as);
-    condition += fmt::format("{}{} {} {}{}", condition.empty() ? "" : " AND ", column_of(row, column), column.equals,
-                             value, collate);
+    condition += condition.empty() ? "" : " AND ";
+    condition += key_part_match(column_of(row, column), key, i);
     exact = exact && column.exact;
   }
   // Where `=` takes different values for equal (citext, intervals), the text decides.

@@ -17,6 +17,9 @@ class TableSql {
   [[nodiscard]] std::string key_text(std::string_view row) const;
   /// Whether the row called `row` has the key that the text expression `key` holds. Can use the key's index.
   [[nodiscard]] std::string key_match(std::string_view row, std::string_view key) const;
+  /// Whether a staged row's own values are of the key that `key` holds; NULL without a row. Types of users are not
+  /// looked at.
+  [[nodiscard]] std::string staged_key_match(std::string_view staged, std::string_view key) const;
   /// Whether two rows have the same key; fit for a hash join.
   [[nodiscard]] std::string key_equal(std::string_view a, std::string_view b) const;
   /// Whether there is a row called `row` at all, on the far side of an outer join.
@@ -52,6 +55,7 @@ class TableSql {
   [[nodiscard]] std::string all_bits() const;
 
  private:
+  [[nodiscard]] std::string key_part_match(std::string_view value, std::string_view key, std::size_t i) const;
   [[nodiscard]] std::string key_part(std::string_view row, const Column& column) const;
 
   const Table& table_;

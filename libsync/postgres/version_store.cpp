@@ -62,6 +62,17 @@ Result<Fleet> read_fleet(PgConnection& db) {
   return fleet;
 }
 
+std::size_t count_new(const Fleet& fleet, const std::vector<Member>& heard) {
+  std::set<NodeId> ids;
+  for (const auto& member : heard) {
+    ids.insert(member.id);
+  }
+  for (const auto& member : fleet.members) {
+    ids.erase(member.id);
+  }
+  return ids.size();
+}
+
 std::string values_of(const VersionVector& vector) {
   std::string values;
   for (const auto& [origin, counter] : vector.counters()) {

@@ -33,6 +33,8 @@ struct Fleet {
   std::map<NodeId, VersionVector> reports;
 };
 Result<Fleet> read_fleet(PgConnection& db);
+/// How many of `heard` are no members yet.
+std::size_t count_new(const Fleet& fleet, const std::vector<Member>& heard);
 
 /// Maximum per origin. Returns at once if there is nothing to raise.
 Result<void> raise_seen(PgConnection& db, const VersionVector& seen);

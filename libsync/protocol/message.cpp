@@ -277,10 +277,9 @@ WireWrite read_write(const json& value, Fault& fault) {
   }
   write.dot.origin.value = detail::read_integer(parts[0], 1, kInt64Max, "origin", fault);
   write.dot.counter = detail::read_integer(parts[1], 1, kInt64Max, "counter", fault);
-  // The lowest number is how kTimeUnknown looks inside; on the wire it has its own form.
-  write.at = parts[2].is_null()
-                 ? kTimeUnknown
-                 : WriteTime{detail::read_integer(parts[2], kTimeUnknown.micros + 1, kInt64Max, "at", fault)};
+  // Nobody knowing the time has a form of its own.
+  write.at = parts[2].is_null() ? kTimeUnknown
+                                : WriteTime{detail::read_integer(parts[2], kWriteTimeMin, kWriteTimeMax, "at", fault)};
   if (auto columns = ColumnSet::parse(detail::read_text(parts[3], 1, kColumnNumberMax + 1, "bits", fault))) {
     write.columns = std::move(*columns);
   } else {

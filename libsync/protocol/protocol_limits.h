@@ -29,6 +29,10 @@ inline constexpr std::size_t kColumnsMax = 1600;
 inline constexpr std::size_t kKeyColumnsMax = 32;
 /// Column numbers are never used twice, so a table that gains and loses columns for years goes beyond kColumnsMax.
 inline constexpr ColumnNumber kColumnNumberMax = 65'535;
+/// Times of writes, microseconds since 1970 UTC: years 1 to 9999. A clock beyond is broken, PostgreSQL's calendar has
+/// an end, and 'infinity' is no time.
+inline constexpr std::int64_t kWriteTimeMin = -62'135'596'800'000'000;
+inline constexpr std::int64_t kWriteTimeMax = 253'402'300'799'999'999;
 /// Live writes of one row: at most one a node and seal, so this is thousands of nodes in conflict.
 inline constexpr std::size_t kRowWritesMax = 10'000;
 /// The `writes` field of a row, bytes: PostgreSQL's limit on any field.

@@ -57,6 +57,8 @@ TEST_CASE("wire writes: counters that must not be") {
   }
   CHECK(problem(R"([[1,1,0,"1",false,null,0,{"1":"5"}]])") == "ok");
   CHECK(problem(R"([[1,1,0,"1",false,null,0,{"0":"5"}]])") != "ok");
+  CHECK(problem(R"([[1,1,-62135596800000001,"1",false,null,0,null]])") != "ok");
+  CHECK(problem(R"([[1,1,253402300800000000,"1",false,null,0,null]])") != "ok");
   CHECK(problem(R"([[1,1,0,"1",false,null,0,{"01":"5"}]])") != "ok");
   CHECK(problem(R"([[1,1,0,"1",false,null,0,{"1":"x"}]])") != "ok");
   CHECK(problem(R"({"writes":[[1,1,0,"1",false,null,0,null]]})") != "ok");
@@ -69,8 +71,8 @@ TEST_CASE("wire writes: decode(encode(x)) = x") {
     for (int i = 0; i < count; ++i) {
       WireWrite write;
       write.dot = {*any_node(), *positive()};
-      write.at = {*rc::gen::oneOf(rc::gen::arbitrary<std::int64_t>(), rc::gen::just(kTimeUnknown.micros),
-                                  rc::gen::just(kTimeUnknown.micros + 1))};
+      write.at = {*rc::gen::oneOf(rc::gen::inRange(kWriteTimeMin, kWriteTimeMax), rc::gen::just(kTimeUnknown.micros),
+                                  rc::gen::just(kWriteTimeMin), rc::gen::just(kWriteTimeMax))};
       for (const auto number :
            *rc::gen::nonEmpty(rc::gen::container<std::vector<ColumnNumber>>(rc::gen::inRange<ColumnNumber>(0, 300)))) {
         write.columns.insert(number);
