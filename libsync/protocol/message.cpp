@@ -169,6 +169,13 @@ std::map<NodeId, VersionVector> read_reports(ObjectReader& reader, const std::ve
   const bool others_have_all = reader.boolean("others_have_all");
   std::map<NodeId, VersionVector> reports;
   std::set<NodeId> unknown;
+  std::size_t entries = 0;
+  const auto count = [&](const VersionVector& report) {
+    entries += report.counters().size();
+    if (entries > kReportEntriesMax) {
+      fault.set("reports", "more entries than may be");
+    }
+  };
   for (const auto& [id, changes] :
        detail::read_object(reader.member("reports"), kMembersMax, "reports", fault).items()) {
     const NodeId node = read_node_id(id, "reports", fault);
@@ -176,6 +183,7 @@ std::map<NodeId, VersionVector> read_reports(ObjectReader& reader, const std::ve
       unknown.insert(node);
     } else {
       reports[node] = read_changes(changes, seen, "reports", fault);
+      count(reports[node]);
     }
     if (fault) {
       return {};
@@ -183,8 +191,12 @@ std::map<NodeId, VersionVector> read_reports(ObjectReader& reader, const std::ve
   }
   if (others_have_all) {
     for (const Member& member : members) {
-      if (!unknown.contains(member.id)) {
-        reports.try_emplace(member.id, seen);
+      if (!unknown.contains(member.id) && !reports.contains(member.id)) {
+        count(seen);
+        if (fault) {
+          return {};
+        }
+        reports.emplace(member.id, seen);
       }
     }
   }

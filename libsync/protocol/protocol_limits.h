@@ -18,6 +18,9 @@ inline constexpr int kJsonDepthMax = 4;
 inline constexpr std::size_t kMembersMax = 10'000;
 /// The name of an earlier request, bytes.
 inline constexpr std::size_t kBaseNameBytesMax = 64;
+/// Entries of all reports of one message together. A message says only where they differ, so a short one may stand for
+/// as many as its members times its origins: this is a fleet of 1,000, and some 80 MB.
+inline constexpr std::size_t kReportEntriesMax = 1'500'000;
 /// A node's name, bytes of UTF-8.
 inline constexpr std::size_t kNodeNameBytesMax = 200;
 /// Schema, table and column names. PostgreSQL stops at 63 bytes unless it was compiled otherwise.

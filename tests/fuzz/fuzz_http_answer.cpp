@@ -75,7 +75,7 @@ void run(std::string_view input) {
   const std::string bytes = input.front() == 'p' ? with_body_packed(input.substr(1)) : std::string(input.substr(1));
   Client client(bytes);
   Counts sink;
-  const auto outcome = client.pull("{}", "", sink, [] { return false; });
+  const auto outcome = client.pull("{}", {}, {}, sink, [] { return false; });
   FUZZ_EXPECT(outcome.result.has_value() == (sink.footers == 1),
               "an answer counts that is not whole, or the other way");
   FUZZ_EXPECT(!outcome.of_sink, "the sink is blamed for what came");

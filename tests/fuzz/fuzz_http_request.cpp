@@ -9,7 +9,7 @@ namespace {
 
 class Service : public PullService {
  public:
-  Result<void> accept(const PullRequest& request, std::string_view /*remote_address*/) override {
+  Result<void> accept(const PullRequest& request, const Caller& /*caller*/) override {
     FUZZ_EXPECT(request.sender.id.valid(), "a request without a sender was handed on");
     ++accepts;
     return {};
@@ -38,15 +38,14 @@ std::size_t count(std::string_view text, std::string_view what) {
 void run(std::string_view input) {
   // One for all inputs, as one server has for all connections.
   static Service service;
-  static HttpFront front(
-      {"/nonexistent", "", [] { return false; }, [](const std::string& /*address*/) { return false; }}, service);
+  static HttpFront front({"/nonexistent", "", [] { return false; }, [] { return false; }, {}}, service);
   front.set_open(true);
   service.accepts = 0;
   MemoryStream stream(input);
   std::size_t requests = 0;
   while (!stream.at_end() && !stream.exhausted()) {
     const std::size_t before = stream.taken();
-    const bool usable = front.serve(stream, false);
+    const bool usable = front.serve(stream, KeyUse::kCurrent, false);
     FUZZ_EXPECT(stream.taken() - before <=
                     tuning::kHttpHeadBytesMax + tuning::kRequestBytesMax + tuning::kRequestFramingBytesMax,
                 "more of a request was read than is allowed");

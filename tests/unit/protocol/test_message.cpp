@@ -137,6 +137,38 @@ TEST_CASE("message: what the other side knows already is not said again") {
   CHECK(parse_pull_header(to_json(header, request), request).value() == header);
 }
 
+TEST_CASE("message: a short one does not stand for more than memory holds") {
+  PullRequest request = some_request();
+  request.members.clear();
+  request.reports.clear();
+  request.seen = {};
+  for (std::int64_t i = 1; i <= 2'000; ++i) {
+    request.members.push_back({NodeId{i}, "m"});
+    request.seen.advance({NodeId{i}, 1});
+  }
+  for (const auto& member : request.members) {
+    request.reports[member.id] = request.seen;
+  }
+  const auto text = to_json(request);
+  CHECK(text.size() < kMessageBytesMax / 4);
+  const auto parsed = parse_pull_request(text);
+  REQUIRE_FALSE(parsed);
+  CHECK(parsed.error().kind == ErrorKind::kCorrupt);
+  CHECK_THAT(parsed.error().message, Catch::Contains("'reports': more entries than may be"));
+
+  // The same where each says that it is no different.
+  request.members.push_back({NodeId{5'000}, "m"});
+  std::string told = to_json(request);
+  const std::string other = R"("others_have_all":true,"reports":{"0000000000001388":null})";
+  REQUIRE(told.find(other) != std::string::npos);
+  std::string each = R"("others_have_all":false,"reports":{)";
+  for (const auto& member : request.members) {
+    each += (each.back() == '{' ? "\"" : ",\"") + to_string(member.id) + "\":{}";
+  }
+  told.replace(told.find(other), other.size(), each + "}");
+  CHECK_THAT(parse_pull_request(told).error().message, Catch::Contains("more entries than may be"));
+}
+
 TEST_CASE("message: decode(encode(x)) = x, whatever it builds upon") {
   const auto united = [](std::vector<Member> members, const std::vector<Member>& more) {
     std::map<NodeId, std::string> names;
