@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "address_limiter.h"
+#include "address_turns.h"
 #include "process_tag.h"
 #include "pull_exchange.h"
 #include "request_memory.h"
@@ -150,6 +151,7 @@ struct HttpFront::Impl {
   PullService* service;
   RequestMemory memory{tuning::kRequestsKept};
   SenderLimiter senders{tuning::kSenderLimits};
+  AddressTurns answers{tuning::kAnswersPerAddressMax};
   Front front;
 };
 
@@ -214,8 +216,11 @@ void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Resp
     return refuse(response, accepted.error());
   }
   memory.keep(*parsed);
-  auto exchange = std::make_shared<PullExchange>(*service, std::move(*parsed), options.spool_directory, options.stopped,
-                                                 options.crowded);
+  const std::string group = limit_group(request.remote_addr);
+  auto exchange = std::make_shared<PullExchange>(
+      *service, std::move(*parsed), options.spool_directory, options.stopped, options.crowded,
+      PullExchange::Turn{[this, group](std::chrono::milliseconds patience) { return answers.enter(group, patience); },
+                         [this, group] { answers.leave(group); }});
   response.status = 200;
   response.set_chunked_content_provider(kAnswerType, [exchange, under_way](std::size_t /*offset*/,
                                                                            httplib::DataSink& sink) {

@@ -80,14 +80,21 @@ Result<void> ask(PullService& service, const PullRequest& request, Spool& spool,
 }  // namespace
 
 PullExchange::PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory,
-                           StopCheck stopped, StopCheck crowded)
+                           StopCheck stopped, StopCheck crowded, Turn turn)
     : service_(&service),
       request_(std::move(request)),
       spool_directory_(std::move(spool_directory)),
       stopped_(std::move(stopped)),
-      crowded_(std::move(crowded)) {}
+      crowded_(std::move(crowded)),
+      turn_(std::move(turn)) {}
 
 bool PullExchange::run(const Wire& wire) {
+  // Behind whatever is thrown.
+  struct Leaving {
+    PullExchange& exchange;
+    ~Leaving() { exchange.leave_turn(); }
+  };
+  const Leaving leaving{*this};
   try {
     return exchange(wire);
   } catch (const std::exception& thrown) {
@@ -101,7 +108,7 @@ bool PullExchange::run(const Wire& wire) {
 
 bool PullExchange::exchange(const Wire& wire) {
   next_ping_ = steady_clock::now() + tuning::kPingInterval;
-  if (!wait_for_news(wire)) {
+  if (!wait_for_news(wire) || !wait_for_turn(wire)) {
     return !gone_ && refuse(wire, stopping());
   }
   Spool spool(spool_directory_, tuning::kSpoolMemoryBytes);
@@ -112,7 +119,33 @@ bool PullExchange::exchange(const Wire& wire) {
   if (!made) {
     return refuse(wire, stopped_() ? stopping() : made.error());
   }
+  // What lies in memory is small, and a slow reader of it is in nobody's way.
+  if (!spool.on_disk()) {
+    leave_turn();
+  }
   return send_spool(wire, spool);
+}
+
+bool PullExchange::wait_for_turn(const Wire& wire) {
+  while (turn_.enter && !in_turn_) {
+    if (stopped_()) {
+      return false;
+    }
+    in_turn_ = turn_.enter(tuning::kWaitSlice);
+    gone_ = gone_ || !wire.open();
+    ping_if_due(wire);
+    if (gone_) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void PullExchange::leave_turn() {
+  if (in_turn_) {
+    in_turn_ = false;
+    turn_.leave();
+  }
 }
 
 bool PullExchange::wait_for_news(const Wire& wire) {

@@ -2,6 +2,7 @@
 // the while. Knows nothing of HTTP, so that it is tested without a network.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <string_view>
@@ -20,9 +21,15 @@ class PullExchange {
     std::function<bool()> open;                  ///< false: the asker has hung up
   };
 
+  /// When the answer may be made: answers cost much, and one asker shall not have many at a time.
+  struct Turn {
+    std::function<bool(std::chrono::milliseconds)> enter;  ///< waits so long; whether it is now
+    std::function<void()> leave;
+  };
+
   /// Borrows the service; `stopped` tells that the server is stopping, `crowded` that others wait for this thread.
   PullExchange(PullService& service, PullRequest request, std::filesystem::path spool_directory, StopCheck stopped,
-               StopCheck crowded);
+               StopCheck crowded, Turn turn = {});
 
   /// Returns once everything is sent: the answer, or a refusal in its place. False: the asker has gone, or the answer
   /// broke off; the connection is of no use any more. What the service throws, or the system refuses, is told the asker
@@ -32,6 +39,8 @@ class PullExchange {
  private:
   bool exchange(const Wire& wire);
   bool wait_for_news(const Wire& wire);
+  bool wait_for_turn(const Wire& wire);
+  void leave_turn();
   Result<void> make_answer(const Wire& wire, Spool& spool);
   bool send_spool(const Wire& wire, Spool& spool);
   /// Keeps the asker informed; sets `gone_` when it is no longer there.
@@ -43,6 +52,8 @@ class PullExchange {
   std::filesystem::path spool_directory_;
   StopCheck stopped_;
   StopCheck crowded_;
+  Turn turn_;
+  bool in_turn_ = false;
   Deadline next_ping_;
   bool gone_ = false;
   bool sending_ = false;  ///< a piece of the answer may have been sent, so that no refusal fits in any more

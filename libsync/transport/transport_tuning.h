@@ -66,6 +66,10 @@ inline constexpr AddressLimiter::Limits kAddressLimits{.failures = {10, 10.0 / 6
 /// What one node may do, whatever its address. Exchanges: it has one under way, and those that have broken off without
 /// our hearing of it, each of which lasts up to kWaitMax while it tries again every ten seconds.
 inline constexpr SenderLimiter::Limits kSenderLimits{.requests = {500, 250}, .exchanges = 8, .senders = 4'096};
+/// Answers for one address that are being made, or lie on the disk until they are sent: each may be the whole database,
+/// and while one is read nothing else is sealed or applied. Others wait for their turn. Whoever makes up a name for
+/// each request has this many as well.
+inline constexpr std::size_t kAnswersPerAddressMax = 4;
 /// Requests on one connection: in effect no limit, a month at one a minute.
 inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
 /// What askers have said lately, kept so that they need not say it again. Those that listen say something each, those
