@@ -150,7 +150,7 @@ struct HttpFront::Impl {
   const Options options;
   PullService* service;
   RequestMemory memory{tuning::kRequestsKept};
-  SenderLimiter senders{tuning::kSenderLimits};
+  SenderLimiter senders{options.sender_limits};
   AddressTurns answers{tuning::kAnswersPerAddressMax};
   Front front;
 };

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "address_limiter.h"
 #include "key_use.h"
 #include "limited_stream.h"
 #include "pull_service.h"
@@ -23,6 +24,7 @@ class HttpFront {
     StopCheck crowded;  ///< others wait for this thread
     /// Whether the address may ask once more; nothing: it may.
     std::function<bool(const std::string& address)> may_ask;
+    SenderLimiter::Limits sender_limits;
   };
 
   /// Borrows the service.

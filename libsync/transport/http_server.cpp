@@ -40,7 +40,8 @@ struct HttpServer::Impl {
         keys(std::move(fleet_keys)),
         tls(make_server_context(keys)),
         front({options.spool_directory, options.process_tag, stop_check(), [this] { return crowded(); },
-               [this](const std::string& address) { return addresses.request(address, steady_clock::now()); }},
+               [this](const std::string& address) { return addresses.request(address, steady_clock::now()); },
+               tuning::kSenderLimits},
               pull_service) {}
 
   Result<void> start();

@@ -38,7 +38,8 @@ std::size_t count(std::string_view text, std::string_view what) {
 void run(std::string_view input) {
   // One for all inputs, as one server has for all connections.
   static Service service;
-  static HttpFront front({"/nonexistent", "", [] { return false; }, [] { return false; }, {}}, service);
+  constexpr SenderLimiter::Limits kNoLimits{.requests = {1e9, 1e9}, .exchanges = 8, .senders = 4'096};
+  static HttpFront front({"/nonexistent", "", [] { return false; }, [] { return false; }, {}, kNoLimits}, service);
   front.set_open(true);
   service.accepts = 0;
   MemoryStream stream(input);
