@@ -40,8 +40,8 @@ class HeaderSink : public PullSink {
   std::optional<PullHeader> header_;
 };
 
-ProbeReport::Step failed(ProbeStep step, const Error& error, std::string next = "") {
-  return {step, false, error.message, next.empty() ? error.hint : std::move(next)};
+ProbeReport::Step failed(ProbeStep step, const Error& error, const std::string& next = "") {
+  return {step, false, error.message, next.empty() ? error.hint : next};
 }
 
 // "Refused" comes from the machine itself: it is there, and nobody listens. Silence is what a firewall does.
