@@ -29,6 +29,11 @@ void PeerDirectory::peer_found(std::string_view source, const Sighting& sighting
   if (known == views_.end() && views_.size() >= kViewsMax) {
     return;
   }
+  if (known != views_.end() && known->second.present && known->second.addresses == sighting.addresses &&
+      known->second.said == sighting.said) {
+    known->second.last_seen = now;  // no news: who asks is found again with each question
+    return;
+  }
   const auto first = known == views_.end() ? now : known->second.first_seen;
   views_[place] = View{place.first, sighting.handle, sighting.addresses, sighting.said, true, first, now};
   ++version_;

@@ -60,7 +60,7 @@ class Answers : public PullService {
     if (accepted) {
       health_.asked(request.sender.id, Clock::now());
       book_.asked(request.sender, caller.address, caller.key);
-      if (directory_ != nullptr && caller.port != 0) {
+      if (directory_ != nullptr && caller.port != 0 && is_kept(request.sender.id)) {
         directory_->peer_found(kAskedSource, Sighting{to_string(request.sender.id),
                                                       {PeerAddress{caller.address, caller.port}},
                                                       Announcement{kProtocolVersion, request.sender.id, "", ""}});
@@ -96,11 +96,19 @@ class Answers : public PullService {
   }
 
  private:
+  // Whoever has the key can make up ids, and must not take up the directory.
+  bool is_kept(NodeId asker) {
+    const std::lock_guard lock(mutex_);
+    return askers_.contains(asker) || (askers_.size() < kAskersLookedFor && askers_.insert(asker).second);
+  }
+
   SharedState& shared_;
   PeerHealth& health_;
   PeerBook& book_;
   const AllowedNodes& allowed_;
   PeerDirectory* directory_;
+  std::mutex mutex_;
+  std::set<NodeId> askers_;  // guarded by mutex_; those that the directory was told of
   SenderAnnouncer refused_;
   SenderAnnouncer unanswered_;
 };

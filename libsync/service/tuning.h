@@ -82,4 +82,7 @@ inline constexpr milliseconds kInterruptEvery{100};
 /// Of so many askers it is known what was said about them last. A fleet has fewer members.
 inline constexpr std::size_t kSendersKept = 256;
 
+/// Of so many nodes that have asked, where they asked from is a place to look for them. A fleet has no more.
+inline constexpr std::size_t kAskersLookedFor = 1'000;
+
 }  // namespace mbsync

@@ -143,6 +143,12 @@ TEST_CASE("directory: what sources say of themselves, and that something has cha
   CHECK(changed());
   directory.mdns("two (eth0)", kTwo, {kWired});
   CHECK(changed());
+  directory.mdns("two (eth0)", kTwo, {kWired});  // as before
+  CHECK_FALSE(changed());
+  directory.mdns("two (eth0)", kTwo, {kWireless});
+  CHECK(changed());
+  directory.mdns("two (eth0)", kTwo, {kWired});
+  CHECK(changed());
   directory.answered(kWired, kTwo);
   CHECK(changed());
   directory.answered(kWired, kTwo);  // as before
