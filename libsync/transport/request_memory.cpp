@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "check.h"
+#include "transport_tuning.h"
 
 namespace mbsync {
 
@@ -36,6 +37,9 @@ std::shared_ptr<const PullRequest> RequestMemory::find(std::string_view name) {
 }
 
 void RequestMemory::keep(const PullRequest& request) {
+  if (request.members.size() + request.seen.counters().size() > tuning::kRequestKeptEntriesMax) {
+    return;
+  }
   auto name = base_name_of(request);
   if (find(name)) {
     return;

@@ -75,6 +75,9 @@ inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
 /// What askers have said lately, kept so that they need not say it again. Those that listen say something each, those
 /// that visit mostly what others have said.
 inline constexpr std::size_t kRequestsKept = 128;
+/// Members and origins of one that is kept, together: as many as a fleet has, so that all take 64 MB at most. A request
+/// may name more than that, and is then said in full each time.
+inline constexpr std::size_t kRequestKeptEntriesMax = 5'000;
 /// The kernel's queue of connections that nobody has accepted yet.
 inline constexpr int kListenBacklog = 128;
 /// Addresses that the limiter of warnings keeps apart.

@@ -45,3 +45,13 @@ TEST_CASE("request memory: it forgets what has not been asked for longest") {
   CHECK(memory.find(base_name_of(numbered(2))));
   CHECK(memory.find(base_name_of(numbered(3))));
 }
+
+TEST_CASE("request memory: what names more than a fleet has is not kept") {
+  RequestMemory memory(3);
+  auto large = numbered(0);
+  for (std::int64_t id = 1; id <= 5'000; ++id) {
+    large.seen.advance({NodeId{id}, 1});
+  }
+  memory.keep(large);
+  CHECK_FALSE(memory.find(base_name_of(large)));
+}
