@@ -23,39 +23,6 @@ const VersionVector& report_of(NodeId node, const std::map<NodeId, VersionVector
 
 }  // namespace
 
-std::set<NodeId> agreed_away(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
-                             const std::map<NodeId, VersionVector>& reports, const AwayNodes& away) {
-  std::set<NodeId> agreed;
-  for (const auto& [node, dots] : away) {
-    agreed.insert(node);
-  }
-  agreed.erase(self);
-  // Who drops out of these has to be asked about all others.
-  for (bool again = true; again;) {
-    again = false;
-    const auto others = others_of(self, members, agreed);
-    for (auto node = agreed.begin(); node != agreed.end() && !again; ++node) {
-      const auto& dots = away.at(*node);
-      again =
-          std::any_of(others.begin(), others.end(),
-                      [&](NodeId other) {
-                        const auto& report = report_of(other, reports);
-                        return seen.counter(*node) < report.counter(*node) ||
-                               seen.counter(other) < report.counter(other) || !may_forget(dots, report);
-                      }) ||
-          // Who has said so may take it back until all have heard.
-          std::any_of(dots.begin(), dots.end(), [&](const Dot& dot) {
-            return dot.origin != self && !agreed.contains(dot.origin) && !report_of(dot.origin, reports).covers(dot);
-          });
-      if (again) {
-        agreed.erase(node);
-        break;
-      }
-    }
-  }
-  return agreed;
-}
-
 VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
                             const std::map<NodeId, VersionVector>& reports, const std::set<NodeId>& gone) {
   const auto others = others_of(self, members, gone);

@@ -9,15 +9,6 @@
 
 namespace mbsync {
 
-/// Members that the fleet no longer waits for, each with the live writes that say so; none: everybody has them.
-/// (CONFLICTS.md C22)
-using AwayNodes = std::map<NodeId, std::vector<Dot>>;
-
-/// Those of `away` that nobody has to wait for any more: every other member has heard that they are away, and this
-/// database holds all that any of these has of theirs. Until then one of them might still bring a sibling along.
-std::set<NodeId> agreed_away(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
-                             const std::map<NodeId, VersionVector>& reports, const AwayNodes& away);
-
 /// The vector up to which every member holds everything, as far as this database knows: the minimum over all members'
 /// reports, where a member without a report counts as holding nothing. The own report is `seen`. `gone`: members of
 /// whom it was agreed once that they are away, and who are; they do not count. A member's report is used only once this

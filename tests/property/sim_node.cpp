@@ -184,12 +184,8 @@ bool Node::is_away(NodeId member) const {
 }
 
 void Node::declare_away(NodeId member, WriteTime at) {
-  const auto left =
-      std::count_if(members_.begin(), members_.end(), [&](NodeId each) { return each != member && !is_away(each); });
-  const auto all = members_.size() - gone().size();
-  const bool most = all == 2 || 2 * static_cast<std::size_t>(left) > all;
-  if (member != id_ && members_.contains(member) && !is_away(member) && most) {
-    seal();
+  seal();
+  if (may_be_away(membership(), member)) {
     frozen_ = report();
     say(member, kAway, Value{}, at);
     declared_.insert(member);
@@ -199,9 +195,15 @@ void Node::declare_away(NodeId member, WriteTime at) {
 AwayNodes Node::away() const {
   AwayNodes away;
   for (const NodeId member : members_) {
-    if (is_away(member) && !capture_.contains(about(member))) {
-      const auto writes = change_.find(about(member));
-      away[member] = writes == change_.end() ? std::vector<Dot>{} : dots_about(writes->second);
+    if (!is_away(member)) {
+      continue;
+    }
+    auto& dots = away[member];
+    if (const auto writes = change_.find(about(member)); writes != change_.end()) {
+      dots = dots_about(writes->second);
+    }
+    if (capture_.contains(about(member))) {
+      dots.push_back(unsealed_write(id_));
     }
   }
   return away;
@@ -215,42 +217,46 @@ bool Node::has_unseen_of(NodeId origin) const {
 }
 
 std::set<NodeId> Node::gone() const {
-  std::set<NodeId> gone;
-  for (const auto& [member, dots] : away()) {
+  return membership().gone;
+}
+
+Membership Node::membership() const {
+  Membership fleet{id_, members_, away(), {}};
+  for (const auto& [member, dots] : fleet.away) {
     if (agreed_.contains(member)) {
-      gone.insert(member);
+      fleet.gone.insert(member);
     }
   }
-  return gone;
+  return fleet;
 }
 
 void Node::look_after_away(WriteTime at) {
-  auto away_now = away();
-  for (auto& [node, dots] : away_now) {
-    if (fault_ == Fault::kAwayAtOnce) {
-      dots.clear();
-    }
-  }
-  if (!is_away(id_)) {  // else the others go on without it
-    for (const NodeId member : agreed_away(id_, seen_, members_, reports_, away_now)) {
-      if (!has_unseen_of(member)) {
-        agreed_.insert(member);
-      }
-    }
-  }
   std::erase_if(agreed_, [&](NodeId member) { return !is_away(member); });
-  for (const NodeId was : former_) {
-    if (!is_away(was)) {
-      say(was, kAway, Value{}, at);
-    }
-  }
+  // Who is there is rather taken back than agreed upon, while that can be chosen.
+  const Membership before = membership();
   for (auto member = declared_.begin(); member != declared_.end();) {
-    const bool over = !is_away(*member);
+    const bool over = !speaks_for(before, *member);
     const bool taken_back = !over && !agreed_.contains(*member) && said(*member, kWantsBack);
     if (taken_back) {
       say(*member, kKept, Value{}, at);
     }
     member = over || taken_back ? declared_.erase(member) : std::next(member);
+  }
+  Membership asked = membership();
+  for (auto& [node, dots] : asked.away) {
+    if (fault_ == Fault::kAwayAtOnce) {
+      dots.clear();
+    }
+  }
+  for (const NodeId member : agreed_away(asked, seen_, reports_)) {
+    if (!has_unseen_of(member)) {
+      agreed_.insert(member);
+    }
+  }
+  for (const NodeId was : former_) {
+    if (!is_away(was)) {
+      say(was, kAway, Value{}, at);
+    }
   }
   seal();
 }
@@ -440,15 +446,22 @@ PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
   const NodeId asker = request.was.value_or(request.sender);
   learn(asker, request.members, request.reports);
   look_after_away(at);
+  const bool brings = fault_ != Fault::kTakeFromAway && !is_away(id_) && !request.was &&
+                      brings_somebody_back(membership(), seen_, request.seen);
+  if (brings && may_be_away(membership(), asker)) {
+    say(asker, kAway, Value{}, at);  // and nobody takes it back
+    look_after_away(at);
+  }
   if (is_away(asker) && !agreed_.contains(asker) && !said(asker, kWantsBack)) {
     write(about(asker), {{kWantsBack, "back"}}, at);
     look_after_away(at);
   }
-  const bool alone_here = alone();
+  const bool alone_here = is_alone(membership());
   const bool in_step = fault_ == Fault::kComeBackInStep;
   const bool is_gone = is_away(asker) && agreed_.contains(asker) && !in_step;
   const bool out = is_away(id_) && request.was;
-  if (out || (is_away(asker) ? !in_step && !(is_gone && request.was) : request.was.has_value())) {
+  if (out || (brings && !is_away(asker)) ||
+      (is_away(asker) ? !in_step && !(is_gone && request.was) : request.was.has_value())) {
     PullAnswer none{id_, request.seen,   {}, {}, false, {}, !is_gone, is_gone, alone_here,
                     {},  kBuiltInPolicy, {}, {}, {},    {}};
     return none;
@@ -500,6 +513,8 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
         return entry.first != id_ && answer.asked.counter(entry.first) < entry.second;
       });
   if (moved_on ||
+      (!as && fault_ != Fault::kTakeFromAway && !is_away(id_) &&
+       brings_somebody_back(membership(), seen_, answer.seen)) ||
       (is_away_after(answer.sender, answer) && !yields && fault_ != Fault::kTakeFromAway &&
        fault_ != Fault::kComeBackInStep) ||
       (fault_ != Fault::kTakeStaleRows && !answer.seen.covers(forgotten_))) {
@@ -527,20 +542,13 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
   }
   seen_.merge(answer.seen);
   forgotten_.merge(answer.forgotten);
-  if (as) {
-    say_as(answer);
-  }
   learn(answer.sender, answer.members, answer.reports);
   look_after_away(answer.at);
   return true;
 }
 
-bool Node::alone() const {
-  return std::all_of(members_.begin(), members_.end(), [&](NodeId member) { return member == id_ || is_away(member); });
-}
-
 bool Node::yields_to(const PullAnswer& answer) const {
-  return alone() && (!answer.alone || answer.sender < id_);
+  return comes_back_to(membership(), answer.sender, answer.alone);
 }
 
 bool Node::is_away_after(NodeId member, const PullAnswer& answer) const {
@@ -555,32 +563,24 @@ bool Node::is_away_after(NodeId member, const PullAnswer& answer) const {
   return outcome.exists && outcome.values.at(kIsAway) == kAway;
 }
 
-// Who is away, those say who are not.
-void Node::say_as(const PullAnswer& answer) {
-  for (const auto& [key, row] : rows_) {
-    if (key >= 0) {
-      break;
-    }
-    const NodeId member{-key};
-    const auto shipped = answer.rows.find(key);
-    const bool known = shipped != answer.rows.end() && shipped->second.row;
-    const Value said_there = known ? shipped->second.row->at(kIsAway) : Value{};
-    if (said(member, kIsAway) != said_there) {
-      say(member, said_there, Value{}, answer.at);
-    }
-  }
-}
-
-// What nobody else has of those who are away is from now on this node's, under its new name.
+// What nobody else has of those who are away is from now on this node's, under its new name. Not so what they have
+// added to counters: two that come back may both have it, and it counts once. And who is away, those say whom it joins.
 void Node::become(NodeId next, const PullAnswer& answer) {
+  const auto is_own = [&](const StoredWrite& write) {
+    return answer.outside.contains(write.dot.origin) && !answer.seen.covers(write.dot);
+  };
   std::map<Dot, Dot> renamed;
-  for (const auto& [key, writes] : change_) {
+  for (auto& [key, writes] : change_) {
+    if (key < 0) {
+      std::erase_if(writes, is_own);
+    }
     for (const StoredWrite& write : writes) {
-      if (answer.outside.contains(write.dot.origin) && !answer.seen.covers(write.dot)) {
+      if (is_own(write)) {
         renamed[write.dot];
       }
     }
   }
+  std::erase_if(change_, [](const auto& entry) { return entry.second.empty(); });
   std::int64_t counter = 0;
   for (auto& [from, to] : renamed) {
     to = Dot{next, ++counter};

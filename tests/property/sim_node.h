@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "counters.h"
+#include "membership.h"
 #include "row_state.h"
 #include "settle.h"
 #include "stability.h"
@@ -168,12 +169,9 @@ class Node {
   [[nodiscard]] AwayNodes away() const;
   /// Those who are away, where all others know it, or have known it once.
   [[nodiscard]] std::set<NodeId> gone() const;
+  [[nodiscard]] Membership membership() const;
   void become(NodeId next, const PullAnswer& answer);
-  void say_as(const PullAnswer& answer);
   [[nodiscard]] bool has_unseen_of(NodeId origin) const;
-  [[nodiscard]] bool alone() const;
-  /// Of two that each take the other for away, one comes back to the other: who has nobody else, and of two such the
-  /// one with the higher id.
   [[nodiscard]] bool yields_to(const PullAnswer& answer) const;
   /// With what the answer says of it: that it was taken back, a node may hear from that node alone.
   [[nodiscard]] bool is_away_after(NodeId member, const PullAnswer& answer) const;

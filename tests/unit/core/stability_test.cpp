@@ -39,28 +39,10 @@ TEST_CASE("stability: reports of nodes that are no members do not count, nor doe
                       {{node(1), VersionVector{}}, {node(2), kSeen}, {node(9), vector({{node(9), 1}})}}) == kSeen);
 }
 
-TEST_CASE("stability: who is away is waited for until all others have heard it, and all of theirs is here (C22)") {
+TEST_CASE("stability: who is gone does not count (C8, C22)") {
   const std::set<NodeId> members{node(1), node(2), node(3)};
-  const AwayNodes away{{node(3), {dot(2, 5)}}};
-  const auto agreed = [&](const VersionVector& report) {
-    return agreed_away(kSelf, kSeen, members, {{node(2), report}}, away);
-  };
-  CHECK(agreed(kSeen) == std::set<NodeId>{node(3)});
   CHECK(stable_vector(kSelf, kSeen, members, {{node(2), kSeen}}, {node(3)}) == kSeen);
   CHECK(stable_vector(kSelf, kSeen, members, {{node(2), kSeen}}).empty());
-  CHECK(agreed(vector({{node(1), 5}, {node(2), 4}, {node(3), 5}})).empty());  // has not heard it
-  CHECK(agreed(vector({{node(1), 5}, {node(2), 5}, {node(3), 6}})).empty());  // has more of the member's than is here
-  CHECK(agreed(vector({{node(1), 5}, {node(2), 6}, {node(3), 5}})).empty());  // may have taken it back
-  CHECK(agreed_away(kSelf, kSeen, members, {}, away).empty());
-}
-
-TEST_CASE("stability: who has said that a member is away may take it back, unless away itself (C22)") {
-  const std::set<NodeId> members{node(1), node(2), node(3)};
-  const AwayNodes by_two{{node(3), {dot(2, 5)}}};
-  const AwayNodes both{{node(2), {dot(1, 5)}}, {node(3), {dot(2, 5)}}};
-  CHECK(agreed_away(kSelf, kSeen, members, {{node(2), vector({{node(2), 4}})}}, by_two).empty());
-  CHECK(agreed_away(kSelf, kSeen, members, {{node(2), vector({{node(2), 4}})}}, both) ==
-        std::set<NodeId>{node(2), node(3)});
 }
 
 TEST_CASE("stability: a row's writes are forgotten all at once or not at all (C8)") {
