@@ -62,6 +62,16 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
 
 }  // namespace
 
+Result<void> refused_is_failed(const Result<void>& result, Output& output, Invocation& invocation) {
+  if (!result && result.error().area == ErrorArea::kOther &&
+      (result.error().kind == ErrorKind::kConflict || result.error().kind == ErrorKind::kRejected)) {
+    output.error(result.error());
+    invocation.exit_code = ExitCode::kFailure;
+    return {};
+  }
+  return result;
+}
+
 int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocation) {
   app.footer(exit_code_help());
   Result<void> result;

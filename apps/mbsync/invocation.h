@@ -17,6 +17,10 @@ struct Invocation {
   ExitCode exit_code = ExitCode::kOk;  ///< of an action that has told its outcome itself and has no error to be printed
 };
 
+/// For actions that ask for something that may not be done: this ends with 1 and is printed, since 3 says that the
+/// database is to be looked at. Any other result is handed on.
+Result<void> refused_is_failed(const Result<void>& result, Output& output, Invocation& invocation);
+
 /// Parses, acts, prints the error if there is one, and returns the exit code.
 int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocation);
 

@@ -9,8 +9,10 @@
 #include <limits>
 
 #include "change_sql.h"
+#include "comeback.h"
 #include "copy_text.h"
 #include "make_way.h"
+#include "membership_store.h"
 #include "peer_claims.h"
 #include "pull_reader.h"
 #include "repair.h"
@@ -91,9 +93,9 @@ Result<void> prepare_apply(PgConnection& db) {
 }
 
 Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
-                                   bool patient) {
+                                   bool patient, const std::optional<Member>& as) {
   MBSYNC_TRY(check_peer(header));
-  Task task{staged, header, asked_seen, false, false};
+  Task task{staged, header, asked_seen, false, false, as};
   if (patient || header.full) {
     Blocked none;
     auto done = attempt(task, none);
@@ -301,6 +303,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   for (auto* entry : order) {
     report.rows += entry->rows;
     entry->full = header.full;
+    if (task.as) {
+      MBSYNC_TRY(stage_what_they_lack(db_, *entry));
+    }
     most = std::max(most, entry->rows);
   }
   MBSYNC_TRY(plan_for(db_, most));
@@ -333,7 +338,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   const auto sealed = seal(db_, schema_, self_.id);
   MBSYNC_TRY(sealed);
   MBSYNC_TRY(plan_for(db_, most));
-  const auto versions = read_versions(db_);
+  auto versions = read_versions(db_);
   MBSYNC_TRY(versions);
   const auto fleet = read_fleet(db_);
   MBSYNC_TRY(fleet);
@@ -352,7 +357,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       MBSYNC_TRY(schema_.rules->require(version, *entry->table));
     }
   }
-  const MergeContext context{self_, header, task.asked_seen, versions->seen, *schema_.rules, *in_force};
   std::set<NodeId> others;  // members besides the two
   for (const auto& list : {fleet->members, header.members}) {
     for (const auto& member : list) {
@@ -363,7 +367,8 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   // With no third member, a write that needed no decision would be forgotten at once: the sender has it, this node has
   // it, and there is nobody else to tell.
-  const bool forget_at_once = others.empty() && !task.settling && !task.repair;
+  const bool forget_at_once =
+      others.empty() && !task.settling && !task.repair && !task.as && fleet->membership.away.empty();
 
   // A write that was forgotten here after the sender took its snapshot would count as never made: the answer is out
   // of date. Nor may a full answer miss anything that arrived meanwhile, since its rows say nothing of their writes.
@@ -375,6 +380,24 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     report.outdated = true;
     return report;
   }
+  auto objection = task.settling ? std::optional<Error>() : objection_to(task, *fleet, *versions);
+  if (!objection && task.as) {
+    auto obstacle = come_back(task);
+    MBSYNC_TRY(obstacle);
+    objection = std::move(*obstacle);
+    versions = read_versions(db_);
+    MBSYNC_TRY(versions);
+  }
+  if (objection) {
+    report.outdated = true;
+    report.turned_down = std::move(objection);
+    return report;
+  }
+  const Member self = task.as.value_or(self_);
+  const auto away = away_as_told(task, *fleet);
+  MBSYNC_TRY(away);
+  const MergeContext context{self,           header,    task.asked_seen,  versions->seen,
+                             *schema_.rules, *in_force, outside_of(task), *away};
 
   MBSYNC_TRY(db_.clear_temporary_table("repaired"));
   bool mended = task.repair;  // writes of mbsync's own are made
@@ -476,7 +499,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     const auto captured = repair.capture();
     MBSYNC_TRY(captured);
     report.repaired = *captured;
-    MBSYNC_TRY(seal(db_, schema_, self_.id));
+    MBSYNC_TRY(seal(db_, schema_, self.id));
   }
   MBSYNC_TRY(look_after_parked(task, report));
   if (task.settling) {
@@ -494,7 +517,77 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     MBSYNC_TRY(raise_forgotten(db_, forgotten));
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
+  MBSYNC_TRY(look_after_membership(db_, schema_, self));
+  const auto now = read_fleet(db_);
+  MBSYNC_TRY(now);
+  if (now->membership.away.contains(header.sender.id) && !task.as) {
+    report.outdated = true;
+    report.turned_down = is_away(header.sender);
+  }
   return report;
+}
+
+Error Applier::is_away(const Member& peer) {
+  return Error{
+      ErrorKind::kTransient,
+      fmt::format("nothing is taken from {} ({}): it was said of it that it is away", peer.name, to_string(peer.id)),
+      "if it is there and meant to be, nothing has to be done: it is taken back, or comes back by itself; "
+      "'mbsync peers' shows who has said so"};
+}
+
+// Why nothing can be taken from who answers (CONFLICTS.md C22).
+std::optional<Error> Applier::objection_to(const Task& task, const Fleet& fleet, const Versions& versions) const {
+  const auto& sender = task.header.sender;
+  const bool away = fleet.membership.away.contains(sender.id);
+  if (task.as) {
+    return away && !comes_back_to(fleet.membership, sender.id, task.header.alone) ? std::optional(is_away(sender))
+                                                                                  : std::nullopt;
+  }
+  if (fleet.membership.away.contains(self_.id)) {
+    return std::nullopt;  // who knows that it is away, agrees to nothing
+  }
+  const bool brings = !away && brings_somebody_back(fleet.membership, versions.seen, task.header.seen);
+  return brings ? std::optional(brought_back(sender, why_brings_back(fleet, versions.seen, task.header.seen)))
+                : std::nullopt;
+}
+
+// Whose writes go on top of the fleet's rows, where the fleet has not got them.
+std::set<NodeId> Applier::outside_of(const Task& task) const {
+  std::set<NodeId> outside(task.header.outside.begin(), task.header.outside.end());
+  outside.insert(self_.id);
+  outside.insert(task.as.value_or(self_).id);
+  return outside;
+}
+
+// What is in the way, if anything.
+Result<std::optional<Error>> Applier::come_back(const Task& task) {
+  const auto obstacle = become(db_, *task.as, outside_of(task), task.header.seen);
+  MBSYNC_TRY(obstacle);
+  std::optional<Error> error;
+  if (*obstacle) {
+    error = Error{ErrorKind::kTransient, fmt::format("this node cannot come back yet: {}", **obstacle),
+                  "it goes on once they are up to date; 'mbsync status' shows them"};
+  }
+  return error;
+}
+
+// With those that the answer tells of.
+Result<std::set<NodeId>> Applier::away_as_told(const Task& task, const Fleet& fleet) {
+  std::set<NodeId> away;
+  for (const auto& [node, dots] : fleet.membership.away) {
+    away.insert(node);
+  }
+  const auto news = task.staged.find(schema_.internal("membership")->id);
+  if (news != task.staged.end()) {
+    const auto& table = *news->second.table;
+    const auto rows = db_.exec(fmt::format("SELECT v{0} FROM {2} WHERE v{0} IS NOT NULL AND v{1}::boolean",
+                                           table.index_of("node") + 1, table.index_of("away") + 1, news->second.name));
+    MBSYNC_TRY(rows);
+    for (const auto& row : *rows) {
+      away.insert(NodeId{row[0].as<std::int64_t>()});
+    }
+  }
+  return away;
 }
 
 bool Applier::is_referenced(const Table& table) const {

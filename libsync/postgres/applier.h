@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -34,6 +35,8 @@ struct ApplyReport {
   bool outdated = false;
   /// With `outdated`: labels have come that the order of values depends on. Read the schema anew first.
   bool schema_outdated = false;
+  /// With `outdated`: why nothing is taken from this peer, or not yet (CONFLICTS.md C22).
+  std::optional<Error> turned_down = {};
 };
 
 /// The caller holds the engine's lock; the session has no open transaction. Errors: `transient` (lock, deadlock,
@@ -48,8 +51,10 @@ class Applier {
 
   /// Applies an answer. Waits a moment for rows that an application transaction holds; those that stay held are set
   /// aside and all others go on. `patient` is whether that moment is worth it: not while rows wait anyway. A full
-  /// answer cannot leave rows out and fails with `transient` instead.
-  Result<ApplyReport> apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen, bool patient);
+  /// answer cannot leave rows out and fails with `transient` instead. `as`: the answer is to this node as another,
+  /// which it is from then on (comeback.h).
+  Result<ApplyReport> apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen, bool patient,
+                            const std::optional<Member>& as = {});
 
   /// Settles rows that were set aside and are not held any more; `set_aside` of the result is how many still wait.
   Result<ApplyReport> settle_unseen();
@@ -61,6 +66,7 @@ class Applier {
     const VersionVector& asked_seen;
     bool skip_held;                         ///< rows that cannot be locked at once are set aside
     bool settling;                          ///< not an answer, but what was set aside before
+    std::optional<Member> as = {};          ///< who this node becomes with it
     bool repair = false;                    ///< rows do not stand together as they are (repair.h)
     bool trial = false;                     ///< whether it would work; nothing stays
     std::vector<ConflictRecord> clashes{};  ///< of rows that were set aside in attempts before
@@ -116,6 +122,11 @@ class Applier {
   Result<ApplyReport> settle(Staged& staged);
   Result<void> look_after_parked(const Task& task, ApplyReport& report);
   Result<void> check_peer(const PullHeader& header);
+  static Error is_away(const Member& peer);
+  [[nodiscard]] std::optional<Error> objection_to(const Task& task, const Fleet& fleet, const Versions& versions) const;
+  [[nodiscard]] std::set<NodeId> outside_of(const Task& task) const;
+  Result<std::optional<Error>> come_back(const Task& task);
+  Result<std::set<NodeId>> away_as_told(const Task& task, const Fleet& fleet);
   [[nodiscard]] std::vector<Member> heard_of(const Fleet& fleet, const PullHeader& header) const;
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);
   static std::vector<StagedTable*> parents_first(Staged& staged);

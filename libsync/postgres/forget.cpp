@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <set>
-
 #include "change_sql.h"
 #include "merge_rows.h"
 #include "stability.h"
@@ -18,11 +16,12 @@ Result<std::int64_t> forget(PgConnection& db, NodeId self, const std::vector<Ver
     MBSYNC_TRY(versions);
     const auto fleet = read_fleet(db);
     MBSYNC_TRY(fleet);
-    std::set<NodeId> members;
-    for (const auto& member : fleet->members) {
-      members.insert(member.id);
+    const auto& membership = fleet->membership;
+    if (membership.away.contains(self)) {
+      return 0;  // the others go on without this node, and it needs what they may lack to come back
     }
-    auto stable = common(stable_vector(self, versions->seen, members, fleet->reports), versions->report);
+    auto stable = common(stable_vector(self, versions->seen, membership.members, fleet->reports, membership.gone),
+                         versions->report);
     for (const auto& floor : floors) {
       stable = common(stable, floor);
     }

@@ -141,7 +141,7 @@ Result<void> Judge::judge(JudgedRow& row) {
   auto merged = join(row.mine, context_.mine_seen, row.theirs, context_.header.seen);
   auto counters = join(row.my_counters, row.their_counters);
   if (context_.header.full) {
-    return judge_newcomer(row, merged, std::move(counters));
+    return judge_newcomer(row, std::move(counters));
   }
   const auto totals = show_all(row, counters, {&merged}, total_of(counters));
   if (has_unordered_labels(row, merged)) {

@@ -112,7 +112,7 @@ class Judge {
     BaseOutcome base;
     std::optional<Write> beside;
   };
-  [[nodiscard]] Sides sides_of(const RowState& merged) const;
+  [[nodiscard]] Sides sides_of(const JudgedRow& row) const;
   Result<void> keep_beside(JudgedRow& row, const Write& beside, const Values& below, const RowState& fleet,
                            BaseOutcome& base, ApartKeys& apart);
   Meeting meet(const JudgedRow& row, const RowState& own, const RowState& fleet);
@@ -121,7 +121,7 @@ class Judge {
   void add_counters(const JudgedRow& row, const Counters& counters);
 
   Result<void> judge(JudgedRow& row);
-  Result<void> judge_newcomer(JudgedRow& row, const RowState& merged, Counters counters);
+  Result<void> judge_newcomer(JudgedRow& row, Counters counters);
 
   // Where neither side shows a row, a write that was kept beside it may bring it back; a column that has come since is
   // NULL then.

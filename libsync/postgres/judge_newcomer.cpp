@@ -1,4 +1,5 @@
-// A database that joins a fleet: its rows, and what it has done to them, go on top of the fleet's (CONFLICTS.md C9).
+// A database that joins a fleet, or comes back to it as another: what only it has done to its rows goes on top of the
+// fleet's (CONFLICTS.md C9, C22).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,8 +8,8 @@
 
 namespace mbsync {
 
-Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Counters counters) {
-  auto [own, fleet] = sides_of(merged);
+Result<void> Judge::judge_newcomer(JudgedRow& row, Counters counters) {
+  auto [own, fleet] = sides_of(row);
   // A row that the fleet does not have is news, and shows what it shows. The sender may have it although it does not
   // show it, where the application holds it up there.
   const bool news = !row.their_row && !settle(fleet, numbers_, std::nullopt, no_values(), book_).exists;
@@ -29,11 +30,15 @@ Result<void> Judge::judge_newcomer(JudgedRow& row, const RowState& merged, Count
   return {};
 }
 
-Judge::Sides Judge::sides_of(const RowState& merged) const {
-  Sides sides;
-  for (const auto& entry : merged.writes) {
-    (context_.header.seen.covers(entry.dot) ? sides.fleet : sides.own).writes.push_back(entry);
+// The fleet's writes are as the sender has them, whatever of them the own ones have overwritten; those lie on top.
+Judge::Sides Judge::sides_of(const JudgedRow& row) const {
+  Sides sides{{}, row.theirs};
+  for (const auto& entry : row.mine.writes) {
+    if (!context_.header.seen.covers(entry.dot)) {
+      (context_.outside.contains(entry.dot.origin) ? sides.own : sides.fleet).writes.push_back(entry);
+    }
   }
+  sides.fleet.normalise();
   return sides;
 }
 
@@ -85,7 +90,7 @@ Result<void> Judge::keep_beside(JudgedRow& row, const Write& beside, const Value
 }
 
 Result<void> Judge::newcomer_that_waits(JudgedRow& row, RowState& merged) {
-  const auto [own, fleet] = sides_of(merged);
+  const auto [own, fleet] = sides_of(row);
   auto [below, base, beside] = meet(row, own, fleet);
   ApartKeys apart;
   if (beside) {

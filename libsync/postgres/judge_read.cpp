@@ -111,7 +111,7 @@ Result<JudgedRow> Judge::read(const pqxx::row& line) {
                                       their_columns(*bits), line[5].as<bool>(), text(line[6]),
                                       line[13].as<std::int64_t>()});
   }
-  MBSYNC_TRY(check_writes(theirs, context_.header.seen, context_.self.id, table_));
+  MBSYNC_TRY(check_writes(theirs, context_.header.seen, context_.self.id, context_.away, table_));
   auto counters = load_counters(theirs, true);
   MBSYNC_TRY(counters);
   row.their_counters = std::move(*counters);

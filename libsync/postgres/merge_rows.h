@@ -2,6 +2,8 @@
 // by the core, written back into the staging table as what they are to become.
 #pragma once
 
+#include <set>
+
 #include "message.h"
 #include "rule_book.h"
 #include "staged_table.h"
@@ -15,6 +17,9 @@ struct MergeContext {
   VersionVector mine_seen;   ///< what it has now, after sealing
   RuleBook& rules;           ///< knows all versions that are here or in the answer
   PolicyVersion in_force;    ///< the highest of those
+  /// Of a full answer: whose writes go on top of the rows where the sender has not got them (CONFLICTS.md C9, C22).
+  std::set<NodeId> outside = {};
+  std::set<NodeId> away = {};  ///< members, here or as the answer says, that nobody takes anything from any more
 };
 
 struct MergeCounts {

@@ -152,7 +152,8 @@ Result<StagedFacts> check_staged(PgConnection& db, StagedTable& staged, const Pu
   return StagedFacts{row[0].as<bool>(), row[2].as<std::size_t>()};
 }
 
-Result<void> check_writes(const WireRow& row, const VersionVector& seen, NodeId self, const Table& table) {
+Result<void> check_writes(const WireRow& row, const VersionVector& seen, NodeId self, const std::set<NodeId>& away,
+                          const Table& table) {
   for (const auto& write : row.writes) {
     if (!seen.covers(write.dot)) {
       return corrupt(fmt::format("table {}: a write comes from a peer that says it does not have it", table.display()));
@@ -161,6 +162,10 @@ Result<void> check_writes(const WireRow& row, const VersionVector& seen, NodeId 
   for (const auto& counter : row.counters) {
     // An origin that nobody has writes of stands for a row that became one with this (CONFLICTS.md C19).
     const bool made = seen.counter(counter.origin) == 0 && counter.origin != self;
+    // What a node had added when it came back as another stays under its old name (CONFLICTS.md C22).
+    if (away.contains(counter.origin) && counter.counter <= kCounterMax) {
+      continue;
+    }
     if (counter.counter > (made ? kCounterMax : seen.counter(counter.origin))) {
       return corrupt(
           fmt::format("table {}: a counter comes from a peer that says it does not have it", table.display()));

@@ -39,7 +39,8 @@ struct StagedFacts {
 Result<StagedFacts> check_staged(PgConnection& db, StagedTable& staged, const PullHeader& header);
 
 /// `corrupt` if one of a row's writes or counters is not covered by what the peer says to have. What it may say of
-/// `self` has been checked (check_own_counter).
-Result<void> check_writes(const WireRow& row, const VersionVector& seen, NodeId self, const Table& table);
+/// `self` has been checked (check_own_counter); what it may say of those in `away` (CONFLICTS.md C22), nobody knows.
+Result<void> check_writes(const WireRow& row, const VersionVector& seen, NodeId self, const std::set<NodeId>& away,
+                          const Table& table);
 
 }  // namespace mbsync

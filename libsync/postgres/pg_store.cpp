@@ -12,9 +12,11 @@
 #include <set>
 
 #include "capture.h"
+#include "comeback.h"
 #include "conflict_reader.h"
 #include "conflict_retention.h"
 #include "forget.h"
+#include "membership_store.h"
 #include "merge_rows.h"
 #include "migrate.h"
 #include "peer_claims.h"
@@ -207,18 +209,17 @@ struct PgStore::Impl {
     auto fresh = read_schema(db);
     MBSYNC_TRY(fresh);
     std::int64_t adopted_rows = 0;
-    const auto node = current_self();
     // Numbers in the registry and numbers in use change together: an answer that was read with the old ones would leave
     // a new column out and still count as complete.
     MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      MBSYNC_TRY(register_tables(db, *fresh, node.id));
+      MBSYNC_TRY(register_tables(db, *fresh, current_self().id));
       publish_schema(*fresh);
       return {};
     }));
     const auto captured = install_capture(db, *fresh);
     MBSYNC_TRY(captured);
     MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      const auto adopted = adopt_rows(db, *fresh, node.id);
+      const auto adopted = adopt_rows(db, *fresh, current_self().id);
       MBSYNC_TRY(adopted);
       adopted_rows = *adopted;
       publish_schema(*fresh);
@@ -268,13 +269,23 @@ struct PgStore::Impl {
     return random();
   }
 
+  // A session in which the node's own identity is changed, or looked at while nobody changes it.
+  void publish_self(const Member& now, const VersionVector& seen_now) {
+    const std::lock_guard lock(state_mutex);
+    self = now;
+    seen = seen_now;
+    news.notify_all();
+  }
+
   // Makes what a peer said of itself and the fleet ours, so that nothing is forgotten that it still needs.
   Result<void> note_asker(PgConnection& db, const PullRequest& request) {
     const auto fleet = read_fleet(db);
     MBSYNC_TRY(fleet);
     std::vector<Member> fresh;
     auto heard = request.members;
-    heard.push_back(request.sender);
+    if (!request.was) {
+      heard.push_back(request.sender);  // who comes back is a member only once it is let in
+    }
     for (const auto& member : heard) {
       if (std::find(fleet->members.begin(), fleet->members.end(), member) == fleet->members.end()) {
         fresh.push_back(member);
@@ -309,8 +320,10 @@ class PgStore::Impl::Pull : public PullSession {
   Result<PullRequest> ask(std::chrono::milliseconds wait) override {
     stage_.reset();
     applied_ = false;
+    as_.reset();
     Versions versions;
     Fleet fleet;
+    Member asker;
     // Under the engine's lock, so that nothing is forgotten between reading the report and holding on to it.
     MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
       auto now = read_versions(*db_);
@@ -323,21 +336,30 @@ class PgStore::Impl::Pull : public PullSession {
       const auto known_to_hold = fleet.reports.find(peer_);
       store_.floors[this] = known_to_hold == fleet.reports.end() ? VersionVector() : known_to_hold->second;
       schema_ = store_.schema;
+      asker = self_ = store_.self;
       return {};
     }));
+    if (std::exchange(comes_back_, false)) {
+      auto next = next_self(*db_, asker);
+      MBSYNC_TRY(next);
+      as_ = std::move(*next);
+    }
     ApplyRole apply_role;
-    Member asker;
     {
       const std::lock_guard lock(store_.state_mutex);
       apply_role = store_.role;
-      asker = store_.self;
     }
     stage_ = std::make_unique<PullStage>(*db_, *schema_, asker, apply_role, versions.seen);
     fleet.reports[asker.id] = std::move(versions.report);
     // Where others' are too many for a message, the peer has them from those that it pulls from itself.
     auto reports = some_reports(std::move(fleet.reports), versions.seen, asker.id, std::nullopt);
-    return PullRequest{
+    PullRequest request{
         asker, std::move(versions.seen), std::move(fleet.members), std::move(reports), wait.count(), now_micros()};
+    if (as_) {
+      request.was = std::exchange(request.sender, *as_).id;
+      request.wait_ms = 0;
+    }
+    return request;
   }
 
   PullSink& sink() override { return *stage_; }
@@ -350,15 +372,22 @@ class PgStore::Impl::Pull : public PullSession {
     }
     bool schema_outdated = false;
     MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
-      if (schema_ != store_.current_schema()) {
+      const auto& header = stage_->received();
+      if (header.standing != Standing::kMember) {
+        return turned_away(header, outcome);
+      }
+      // An answer to who this node is no more is out of date as well.
+      if (schema_ != store_.current_schema() || self_ != store_.current_self()) {
         outcome.ask_again = true;
         return {};
       }
-      const auto report = stage_->apply(!store_.has_unseen());
+      const auto report = stage_->apply(!store_.has_unseen(), as_);
       MBSYNC_TRY(report);
+      if (report->turned_down) {
+        return *report->turned_down;
+      }
       applied_ = !report->outdated;
       schema_outdated = report->schema_outdated;
-      const auto& header = stage_->received();
       outcome = ApplyOutcome{header.sender,     report->rows,       report->merged,
                              report->conflicts, report->set_aside,  report->parked,
                              report->missing,   report->may_settle, report->outdated || header.ask_again};
@@ -367,6 +396,12 @@ class PgStore::Impl::Pull : public PullSession {
       }
       peer_ = header.sender.id;
       store_.publish_sealed();
+      if (as_) {
+        const auto versions = read_versions(*db_);
+        MBSYNC_TRY(versions);
+        store_.publish_self(*as_, versions->seen);
+        outcome.became = as_;
+      }
       return store_.read_seen(*db_);
     }));
     if (schema_outdated) {
@@ -380,9 +415,49 @@ class PgStore::Impl::Pull : public PullSession {
   [[nodiscard]] bool usable() const override { return !db_->broken(); }
 
  private:
+  // What an answer says that is none (CONFLICTS.md C22).
+  Result<void> turned_away(const PullHeader& header, ApplyOutcome& outcome) {
+    const auto& peer = header.sender;
+    const auto fleet = read_fleet(*db_);
+    MBSYNC_TRY(fleet);
+    const auto& membership = fleet->membership;
+    switch (header.standing) {
+      case Standing::kMember:
+        break;
+      case Standing::kGone:
+        if (membership.away.contains(peer.id) && !comes_back_to(membership, peer.id, header.alone)) {
+          return Error{ErrorKind::kTransient, fmt::format("{} and this node each take the other for away", peer.name),
+                       "one of the two comes back by itself, once the nodes that it still has have gone on without it"};
+        }
+        comes_back_ = true;
+        outcome.sender = peer;
+        outcome.ask_again = true;
+        return {};
+      case Standing::kAway:
+        return Error{ErrorKind::kTransient,
+                     fmt::format("{} has heard that this node is away, and asks those who have said so to take it back",
+                                 peer.name),
+                     "it goes on by itself; if the nodes that have said it are switched off, the fleet goes on without "
+                     "this one first, and it then comes back as another"};
+      case Standing::kBanned:
+        return Error{ErrorKind::kRejected, fmt::format("{} says that this node is banned from the fleet", peer.name),
+                     fmt::format("if that was a mistake, say 'mbsync peers unban {}' on another node; nothing of what "
+                                 "is here is lost",
+                                 self_.name)};
+      case Standing::kElsewhere:
+        return Error{ErrorKind::kTransient,
+                     fmt::format("{} is away itself, so nobody can join the fleet by it", peer.name),
+                     "let this node reach another one of the fleet: 'mbsync peers' shows whom it knows"};
+    }
+    return {};
+  }
+
   Impl& store_;
   std::unique_ptr<PgConnection> db_;
-  NodeId peer_;  // who answered last time
+  NodeId peer_;               // who answered last time
+  Member self_;               // who has asked
+  bool comes_back_ = false;   // the next question is asked as another
+  std::optional<Member> as_;  // who that is
   std::shared_ptr<const Schema> schema_;
   std::unique_ptr<PullStage> stage_;
   bool applied_ = false;
@@ -492,7 +567,7 @@ Result<void> PgStore::accept(const PullRequest& request) {
   if (!impl_->self.id.valid() || !impl_->schema) {
     return Error{ErrorKind::kTransient, "this node is still starting", "try again in a moment"};
   }
-  if (request.sender.id == impl_->self.id) {
+  if (request.sender.id == impl_->self.id || request.was == impl_->self.id) {
     return Error{ErrorKind::kRejected, fmt::format("both nodes have the identity {}", to_string(request.sender.id)),
                  "one of the two databases is a copy of the other and must get an identity of its own"};
   }
@@ -504,15 +579,34 @@ Result<void> PgStore::accept(const PullRequest& request) {
 Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
   auto db = impl_->lease("answer");
   MBSYNC_TRY(db);
-  const auto self = impl_->current_self();
   return impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto self = impl_->current_self();
     const auto schema = impl_->current_schema();
     MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
     MBSYNC_TRY((*db)->exec(kTableLockTimeout));
     const auto sealed = seal(**db, *schema, self.id);
     MBSYNC_TRY(sealed);
     MBSYNC_TRY(impl_->note_asker(**db, request));
-    MBSYNC_TRY(read_pull(**db, *schema, self, request, impl_->chance_of_reports(request.sender.id), sink));
+    const auto welcomed = welcome(**db, *schema, self, request);
+    MBSYNC_TRY(welcomed);
+    if (welcomed->refusal) {
+      MBSYNC_TRY((*db)->commit());
+      return *welcomed->refusal;
+    }
+    if (welcomed->standing == Standing::kMember) {
+      if (request.was) {
+        MBSYNC_TRY(store_members(**db, {request.sender}));
+      }
+      const PullContext context{self, welcomed->alone, welcomed->outside, impl_->chance_of_reports(request.sender.id)};
+      MBSYNC_TRY(read_pull(**db, *schema, context, request, sink));
+    } else {
+      PullHeader header{self, request.seen, request.members, {}};
+      header.sent_at_us = now_micros();
+      header.standing = welcomed->standing;
+      header.alone = welcomed->alone;
+      MBSYNC_TRY(sink.header(header));
+      MBSYNC_TRY(sink.footer(PullFooter{}));
+    }
     MBSYNC_TRY((*db)->commit());
     impl_->publish_sealed();
     {
@@ -538,9 +632,9 @@ Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer)
 Result<std::int64_t> PgStore::seal_pending() {
   auto db = impl_->lease("seal");
   MBSYNC_TRY(db);
-  const auto self = impl_->current_self();
   std::int64_t rows = 0;
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto self = impl_->current_self();
     const auto schema = impl_->current_schema();
     MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
     MBSYNC_TRY((*db)->exec(kTableLockTimeout));
@@ -558,8 +652,8 @@ Result<std::int64_t> PgStore::forget_stable() {
   auto db = impl_->lease("forget");
   MBSYNC_TRY(db);
   std::int64_t removed = 0;
-  const auto self = impl_->current_self();
   MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    const auto self = impl_->current_self();
     std::vector<VersionVector> floors;
     {
       const std::lock_guard lock(impl_->state_mutex);
@@ -593,6 +687,21 @@ Result<std::int64_t> PgStore::forget_conflicts(int days) {
   return removed;
 }
 
+Result<std::vector<SilentMember>> PgStore::look_after_silent(int days_max) {
+  auto db = impl_->lease("membership");
+  MBSYNC_TRY(db);
+  std::vector<SilentMember> silent;
+  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
+    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+    auto found = mbsync::look_after_silent(**db, *impl_->current_schema(), impl_->current_self(), days_max);
+    MBSYNC_TRY(found);
+    MBSYNC_TRY((*db)->commit());
+    silent = std::move(*found);
+    return impl_->read_seen(**db);
+  }));
+  return silent;
+}
+
 Result<SettleOutcome> PgStore::settle_unseen() {
   if (!impl_->has_unseen()) {
     return SettleOutcome{};
@@ -600,7 +709,6 @@ Result<SettleOutcome> PgStore::settle_unseen() {
   auto db = impl_->lease("settle");
   MBSYNC_TRY(db);
   MBSYNC_TRY(prepare_apply(**db));
-  const auto self = impl_->current_self();
   ApplyRole role;
   {
     const std::lock_guard lock(impl_->state_mutex);
@@ -609,6 +717,7 @@ Result<SettleOutcome> PgStore::settle_unseen() {
   SettleOutcome outcome;
   bool schema_outdated = false;
   const auto settle = [&]() -> Result<void> {
+    const auto self = impl_->current_self();
     const auto schema = impl_->current_schema();
     const auto report = Applier(**db, *schema, self, role).settle_unseen();
     MBSYNC_TRY(report);
@@ -720,12 +829,17 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   const auto members = db.exec(
       "SELECT n.id, n.name, n.is_self, to_char(n.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
       "(SELECT count(*) FROM mbsync.change c LEFT JOIN mbsync.report r ON r.node = n.id AND r.origin = c.origin "
-      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)) "
-      "FROM mbsync.node n ORDER BY NOT n.is_self, n.name, n.id");
+      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)), coalesce(m.away, false), n.agreed, "
+      "coalesce(m.banned, false), coalesce(m.reason, ''), coalesce(m.said_by, ''), coalesce(to_char(m.said_at AT TIME "
+      "ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), ''), n.silent_days FROM mbsync.node n LEFT JOIN "
+      "mbsync.membership m ON m.node = n.id WHERE NOT n.former ORDER BY NOT n.is_self, n.name, n.id");
   MBSYNC_TRY(members);
   for (const auto& row : *members) {
-    StoreStatus::MemberStatus member{Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()}, row[2].as<bool>(),
-                                     row[3].is_null() ? "" : row[3].c_str(), row[4].as<std::int64_t>()};
+    StoreStatus::MemberStatus member{
+        Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()}, row[2].as<bool>(),
+        row[3].is_null() ? "" : row[3].c_str(), row[4].as<std::int64_t>(),
+        StoreStatus::MemberStanding{row[5].as<bool>(), row[6].as<bool>(), row[7].as<bool>(), row[8].c_str(),
+                                    row[9].c_str(), row[10].c_str(), row[11].as<int>()}};
     if (member.self) {
       status.self = member.member;
     }
@@ -734,6 +848,12 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   auto peers = read_peer_notes(db);
   MBSYNC_TRY(peers);
   status.peers = std::move(*peers);
+  // Who is not waited for is told of as that, and is no peer.
+  std::erase_if(status.peers.peers, [&](const PeerStatus& peer) {
+    return std::any_of(status.members.begin(), status.members.end(), [&](const StoreStatus::MemberStatus& entry) {
+      return entry.member.id == peer.peer.id && entry.standing.away && entry.standing.agreed;
+    });
+  });
   db.rollback();
   return status;
 }

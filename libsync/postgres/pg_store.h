@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,15 @@ struct ApplyOutcome {
   std::int64_t missing = 0;         ///< unsent writes here whose row was removed with triggers switched off
   bool may_settle = false;  ///< rows that waited from before may be writable now: settle_unseen() is worth a try
   bool ask_again = false;   ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+  /// The fleet had gone on without this node, and it has come back with this answer: who it is from now on.
+  std::optional<Member> became = {};
+};
+
+/// A member that has not been heard of, and lacks something.
+struct SilentMember {
+  Member member;
+  int days = 0;           ///< on which this node has heard of others, but not of it
+  bool declared = false;  ///< just now: it was said here that it is away
 };
 
 struct SettleOutcome {
@@ -71,11 +81,22 @@ struct StoreStatus {
   std::vector<std::string> policy_trouble;  ///< PrepareReport::policy_trouble, or why the policy cannot be read
   std::vector<std::string> tables;
   std::vector<std::pair<std::string, std::string>> refused;
+  /// What is said of a member (CONFLICTS.md C22).
+  struct MemberStanding {
+    bool away = false;    ///< the fleet goes on without it
+    bool agreed = false;  ///< all others have heard that, so it is not waited for any more
+    bool banned = false;
+    std::string reason;
+    std::string said_by;  ///< a node's name
+    std::string said_at;  ///< ISO time
+    int silent_days = 0;  ///< SilentMember::days
+  };
   struct MemberStatus {
     Member member;
     bool self = false;
     std::string last_seen;           ///< ISO time, or empty
     std::int64_t behind_writes = 0;  ///< live writes here that the member has not reported to hold
+    MemberStanding standing = {};
   };
   std::vector<MemberStatus> members;
   PeersStatus peers;  ///< those that this node has exchanged with, or tried to
@@ -136,6 +157,10 @@ class PgStore {
   /// Brings what was set aside into rows that the application does not hold any more, and tries rows again that the
   /// database refused, when it is time.
   Result<SettleOutcome> settle_unseen();
+
+  /// Counts the days of silent members, and says of those that are over `days_max` (0: no limit) that they are away
+  /// (CONFLICTS.md C22). Once a day is enough, more often does no harm.
+  Result<std::vector<SilentMember>> look_after_silent(int days_max);
 
   /// What status shows of peers begins anew with this run of the node, where it depends on its keys.
   Result<void> begin_peer_notes(bool two_keys);

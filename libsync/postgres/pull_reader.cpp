@@ -311,8 +311,9 @@ Result<bool> has_counters(PgConnection& db, int tab) {
   return (*any)[0][0].as<bool>();
 }
 
-Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& asked,
-                       std::optional<std::uint64_t> chance, PullSink& sink) {
+Result<void> read_pull(PgConnection& db, const Schema& schema, const PullContext& context, const PullRequest& asked,
+                       PullSink& sink) {
+  const auto& self = context.self;
   auto versions = read_versions(db);
   MBSYNC_TRY(versions);
   // Whatever was under way when it asked, the asker has its own writes.
@@ -325,23 +326,28 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& sel
   const bool newcomer = holds_only_own(request.seen, asked.sender.id);
   const bool others = std::any_of(fleet->members.begin(), fleet->members.end(),
                                   [&](const Member& m) { return m.id != self.id && m.id != asked.sender.id; });
-  const bool full = !request.seen.covers(versions->forgotten) || (newcomer && others);
+  const bool full = asked.was || !request.seen.covers(versions->forgotten) || (newcomer && others);
   fleet->reports[self.id] = versions->report;
-  auto reports = some_reports(std::move(fleet->reports), versions->seen, self.id, chance);
+  auto reports = some_reports(std::move(fleet->reports), versions->seen, self.id, context.chance);
   if (full && request.wait_ms > 0) {
     MBSYNC_TRY(sink.header(
         PullHeader{self, request.seen, std::move(fleet->members), std::move(reports), false, now_micros(), {}, true}));
     return sink.footer(PullFooter{});
   }
-  if (full && !newcomer) {
+  if (full && !newcomer && !asked.was) {
     return Error{ErrorKind::kRejected,
                  fmt::format("{} lacks writes that {} and its fleet have forgotten, but is no newcomer either",
                              asked.sender.name, self.name),
-                 "two fleets cannot be merged, nor can a member that was removed come back, without joining anew: drop "
-                 "schema mbsync on the machine that is to give way and start it again"};
+                 "two fleets cannot be merged without joining anew: drop schema mbsync on the machine that is to give "
+                 "way and start it again"};
   }
-  MBSYNC_TRY(sink.header(PullHeader{self, versions->seen, std::move(fleet->members), std::move(reports), full,
-                                    now_micros(), versions->forgotten, false}));
+  PullHeader header{self, versions->seen, std::move(fleet->members), std::move(reports),
+                    full, now_micros(),   versions->forgotten};
+  header.alone = context.alone;
+  if (full) {
+    header.outside = context.outside;
+  }
+  MBSYNC_TRY(sink.header(header));
 
   const auto counts = db.exec(fmt::format("SELECT c.tab, count(*) FROM mbsync.change c WHERE {} GROUP BY c.tab",
                                           lacking("c", versions->seen, request.seen)));

@@ -12,9 +12,16 @@ namespace mbsync {
 /// In the open REPEATABLE READ transaction, after seal(): writes everything into `sink` that `request.seen` lacks, row
 /// by row with all its live writes (join needs them all), and the row's values. If writes were forgotten that the asker
 /// lacks, every row of every table is sent. Streams; at most one piece of a value is held in memory.
+/// So it is for an asker that comes back as another (`request.was`), on top of whose rows goes what `outside` says.
 /// `chance`: of others' reports (some_reports()).
-Result<void> read_pull(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request,
-                       std::optional<std::uint64_t> chance, PullSink& sink);
+struct PullContext {
+  Member self;
+  bool alone = false;                ///< PullHeader::alone
+  std::vector<NodeId> outside = {};  ///< PullHeader::outside
+  std::optional<std::uint64_t> chance;
+};
+Result<void> read_pull(PgConnection& db, const Schema& schema, const PullContext& context, const PullRequest& request,
+                       PullSink& sink);
 
 /// Whether a node with this vector has never taken anything from another: it is new to any fleet.
 bool holds_only_own(const VersionVector& seen, NodeId node);

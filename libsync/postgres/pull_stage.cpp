@@ -200,10 +200,10 @@ Result<void> PullStage::footer(const PullFooter&) {
   return {};
 }
 
-Result<ApplyReport> PullStage::apply(bool patient) {
+Result<ApplyReport> PullStage::apply(bool patient, const std::optional<Member>& as) {
   MBSYNC_CHECK(impl_->complete, "apply() of an answer that has not arrived whole");
   return Applier(impl_->db, impl_->schema, impl_->self, impl_->role)
-      .apply(impl_->staged, impl_->header, impl_->asked_seen, patient);
+      .apply(impl_->staged, impl_->header, impl_->asked_seen, patient, as);
 }
 
 const PullHeader& PullStage::received() const {

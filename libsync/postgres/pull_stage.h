@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "applier.h"
 #include "pull_sink.h"
@@ -26,7 +27,7 @@ class PullStage : public PullSink {
   Result<void> footer(const PullFooter& footer) override;
 
   /// See Applier::apply(). After `transient` it may be called again.
-  Result<ApplyReport> apply(bool patient);
+  Result<ApplyReport> apply(bool patient, const std::optional<Member>& as = {});
 
   [[nodiscard]] const PullHeader& received() const;
 

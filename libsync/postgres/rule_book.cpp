@@ -96,6 +96,13 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
     // One decision says both. By themselves, a conflict could be open and decided at once.
     rules.row.groups = {ColumnSet{table.find("is_open")->number, table.find("resolution")->number}};
   }
+  if (table.internal && table.name == "membership") {
+    ColumnSet said;
+    for (const char* column : {"away", "banned", "reason", "said_by", "said_at"}) {
+      said.insert(table.find(column)->number);
+    }
+    rules.row.groups = {said};
+  }
   return &resolved_.emplace(std::pair(version, table.id), std::move(rules)).first->second;
 }
 

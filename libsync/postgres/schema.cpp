@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kColumnsMax = 1590;
 
 // mbsync's own tables that travel; the policy first, for all others are judged by it.
-#define MBSYNC_TAKES_PART "(n.nspname <> 'mbsync' OR c.relname IN ('policy', 'conflict_record'))"
+#define MBSYNC_TAKES_PART "(n.nspname <> 'mbsync' OR c.relname IN ('policy', 'conflict_record', 'membership'))"
 // The one column of theirs that does not: when a node heard of a conflict.
 constexpr const char* kLocalColumn = "recorded_at";
 

@@ -2,7 +2,66 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace mbsync {
+namespace {
+
+// Which writes of mbsync.membership say whether a node is away, by the node's key.
+constexpr const char* kAwayDots =
+    "SELECT c.key, c.origin, c.counter FROM mbsync.synced_table t JOIN mbsync.synced_column k ON k.tab = t.id AND "
+    "k.name "
+    "= 'away' JOIN mbsync.change c ON c.tab = t.id WHERE t.schema_name = 'mbsync' AND t.table_name = 'membership' AND "
+    "substring(c.cols FROM k.number + 1 FOR 1) = B'1'";
+
+NodeId node_of(const pqxx::field& key) {
+  return NodeId{key.as<std::int64_t>()};
+}
+
+// While writes of a member wait here, it must not be heard that this node knows of the member being away: that would
+// say that all of the member's writes are here (CONFLICTS.md C22).
+Result<void> leave_out_who_is_away(PgConnection& db, const std::set<NodeId>& behind, VersionVector::Map& report) {
+  const auto dots = db.exec(
+      fmt::format("SELECT a.* FROM ({}) a JOIN mbsync.membership m ON m.node = a.key::bigint WHERE m.away", kAwayDots));
+  MBSYNC_TRY(dots);
+  const auto self = db.exec_cached("SELECT id FROM mbsync.node WHERE is_self");
+  MBSYNC_TRY(self);
+  for (const auto& row : *dots) {
+    const auto origin = node_of(row[1]);
+    if (behind.contains(node_of(row[0])) && (self->empty() || origin != node_of((*self)[0][0]))) {
+      report[origin] = std::min(report[origin], row[2].as<std::int64_t>() - 1);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> read_away_dots(PgConnection& db, Membership& fleet) {
+  if (fleet.away.empty()) {
+    return {};
+  }
+  const auto dots = db.exec(kAwayDots);
+  MBSYNC_TRY(dots);
+  const auto captured = db.exec(
+      "SELECT DISTINCT c.key FROM mbsync.synced_table t JOIN mbsync.capture c ON c.tab = t.id WHERE t.schema_name = "
+      "'mbsync' AND t.table_name = 'membership'");
+  MBSYNC_TRY(captured);
+  for (auto& [node, writes] : fleet.away) {
+    writes.clear();
+    for (const auto& row : *dots) {
+      if (node_of(row[0]) == node) {
+        writes.push_back(Dot{node_of(row[1]), row[2].as<std::int64_t>()});
+      }
+    }
+    for (const auto& row : *captured) {
+      if (node_of(row[0]) == node) {
+        writes.push_back(unsealed_write(fleet.self));
+      }
+    }
+  }
+  return {};
+}
 
 Result<Member> ensure_self(PgConnection& db, const std::string& name) {
   // The unique index over is_self lets two first starts at once end with one identity.
@@ -30,16 +89,27 @@ Result<std::int64_t> next_counter(PgConnection& db, NodeId self) {
 Result<Versions> read_versions(PgConnection& db) {
   const auto rows = db.exec_cached(
       "SELECT v.origin, v.counter, v.forgotten, (SELECT min(c.counter) FROM mbsync.change c WHERE c.unseen AND "
-      "c.origin = v.origin) FROM mbsync.version_vector v");
+      "c.origin = v.origin), v.frozen, EXISTS (SELECT FROM mbsync.node n JOIN mbsync.membership m ON m.node = n.id "
+      "WHERE n.declared AND NOT n.agreed AND m.away) FROM mbsync.version_vector v");
   MBSYNC_TRY(rows);
   VersionVector::Map seen;
   VersionVector::Map forgotten;
   VersionVector::Map report;
+  std::set<NodeId> behind;  // origins of writes that the application has not seen
   for (const auto& row : *rows) {
     const NodeId origin{row[0].as<std::int64_t>()};
     seen[origin] = row[1].as<std::int64_t>();
     forgotten[origin] = row[2].as<std::int64_t>();
-    report[origin] = row[3].is_null() ? seen[origin] : row[3].as<std::int64_t>() - 1;
+    report[origin] = seen[origin];
+    if (row[5].as<bool>()) {
+      report[origin] = row[4].as<std::int64_t>(0);
+    } else if (!row[3].is_null()) {
+      report[origin] = row[3].as<std::int64_t>() - 1;
+      behind.insert(origin);
+    }
+  }
+  if (!behind.empty()) {
+    MBSYNC_TRY(leave_out_who_is_away(db, behind, report));
   }
   return Versions{VersionVector(std::move(seen)), VersionVector(std::move(forgotten)),
                   VersionVector(std::move(report))};
@@ -47,7 +117,9 @@ Result<Versions> read_versions(PgConnection& db) {
 
 Result<Fleet> read_fleet(PgConnection& db) {
   const auto rows = db.exec_cached(
-      "SELECT id, name, NULL, NULL FROM mbsync.node UNION ALL SELECT node, NULL, origin, counter FROM mbsync.report "
+      "SELECT n.id, n.name, NULL, NULL, n.is_self, n.declared, n.agreed, n.former, coalesce(m.away, false), "
+      "coalesce(m.banned, false), m.back_at IS NOT NULL FROM mbsync.node n LEFT JOIN mbsync.membership m ON m.node = "
+      "n.id UNION ALL SELECT node, NULL, origin, counter, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM mbsync.report "
       "ORDER BY 1");
   MBSYNC_TRY(rows);
   Fleet fleet;
@@ -55,8 +127,26 @@ Result<Fleet> read_fleet(PgConnection& db) {
     const NodeId node{row[0].as<std::int64_t>()};
     if (row[1].is_null()) {
       fleet.reports[node].advance(Dot{NodeId{row[2].as<std::int64_t>()}, row[3].as<std::int64_t>()});
-    } else {
-      fleet.members.push_back(Member{node, row[1].c_str()});
+      continue;
+    }
+    fleet.members.push_back(Member{node, row[1].c_str()});
+    fleet.membership.members.insert(node);
+    const auto note = [&](int column, std::set<NodeId>& nodes) {
+      if (row[column].as<bool>()) {
+        nodes.insert(node);
+      }
+    };
+    if (row[4].as<bool>()) {
+      fleet.membership.self = node;
+    }
+    note(5, fleet.declared);
+    note(6, fleet.agreed);
+    note(7, fleet.former);
+    if (row[8].as<bool>()) {
+      fleet.membership.away[node];
+      note(6, fleet.membership.gone);
+      note(9, fleet.banned);
+      note(10, fleet.wants_back);
     }
   }
   return fleet;
@@ -107,9 +197,10 @@ Result<void> raise_report(PgConnection& db, NodeId node, const VersionVector& re
   }
   MBSYNC_TRY(
       db.exec(fmt::format("INSERT INTO mbsync.report AS r (node, origin, counter) "
-                          "SELECT {}, v.origin, v.counter FROM (VALUES {}) v(origin, counter) "
+                          "SELECT {0}, v.origin, v.counter FROM (VALUES {1}) v(origin, counter) "
                           "ON CONFLICT (node, origin) DO UPDATE SET counter = excluded.counter "
-                          "WHERE r.counter < excluded.counter",
+                          "WHERE r.counter < excluded.counter; "
+                          "UPDATE mbsync.node SET silent_days = 0 WHERE id = {0} AND silent_days > 0",
                           node.value, values_of(report))));
   return {};
 }
@@ -125,8 +216,8 @@ Result<void> store_members(PgConnection& db, const std::vector<Member>& members)
 }
 
 Result<void> touch_member(PgConnection& db, NodeId node) {
-  MBSYNC_TRY(
-      db.exec_cached(fmt::format("UPDATE mbsync.node SET last_seen = clock_timestamp() WHERE id = {}", node.value)));
+  MBSYNC_TRY(db.exec_cached(
+      fmt::format("UPDATE mbsync.node SET last_seen = clock_timestamp(), silent_days = 0 WHERE id = {}", node.value)));
   return {};
 }
 

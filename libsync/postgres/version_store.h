@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "connection.h"
+#include "membership.h"
 #include "message.h"
 #include "version_vector.h"
 
@@ -23,7 +24,8 @@ struct Versions {
   VersionVector seen;
   VersionVector forgotten;  ///< up to here, writes that everybody had are gone from mbsync.change
   /// What this node may vouch for: `seen` without the writes that wait for rows which the application holds
-  /// (CONFLICTS.md C10). Never goes back.
+  /// (CONFLICTS.md C10), and without what came since it was said here of a member that it is away, until all others
+  /// have heard that (C22). Never goes back.
   VersionVector report;
 };
 Result<Versions> read_versions(PgConnection& db);
@@ -31,8 +33,18 @@ Result<Versions> read_versions(PgConnection& db);
 struct Fleet {
   std::vector<Member> members;  ///< this node among them
   std::map<NodeId, VersionVector> reports;
+  /// Who is away, without the writes that say so (read_away_dots()).
+  Membership membership;
+  std::set<NodeId> banned;
+  std::set<NodeId> wants_back;  ///< of those that are away
+  std::set<NodeId> declared;    ///< it was said here that they are away
+  std::set<NodeId> agreed;      ///< that was agreed of them; perhaps they are not away any more
+  std::set<NodeId> former;      ///< this node itself, before it came back as another
 };
 Result<Fleet> read_fleet(PgConnection& db);
+/// Reads the writes that say of members that they are away. Waits for nobody and may be left out where only the names
+/// count.
+Result<void> read_away_dots(PgConnection& db, Membership& fleet);
 /// How many of `heard` are no members yet.
 std::size_t count_new(const Fleet& fleet, const std::vector<Member>& heard);
 

@@ -190,6 +190,10 @@ const json& ObjectReader::object(std::string_view name, std::size_t size_max) {
   return read_object(member(name), size_max, name, *fault_);
 }
 
+bool ObjectReader::has(std::string_view name) const {
+  return !*fault_ && object_->contains(name);
+}
+
 void ObjectReader::done() {
   for (auto member = object_->begin(); member != object_->end(); ++member) {
     if (asked_.find(member.key()) == asked_.end()) {

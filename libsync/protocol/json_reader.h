@@ -58,6 +58,9 @@ class ObjectReader {
   const nlohmann::json& array(std::string_view name, std::size_t size_max);
   const nlohmann::json& object(std::string_view name, std::size_t size_max);
 
+  /// Whether there is such a member at all. What is asked for here may be missing, and must be read if it is there.
+  [[nodiscard]] bool has(std::string_view name) const;
+
   /// To be called last: every member that nobody asked for is a fault.
   void done();
 

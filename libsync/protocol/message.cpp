@@ -1,6 +1,7 @@
 #include "message.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <iterator>
 #include <limits>
@@ -162,6 +163,53 @@ std::vector<Member> read_members(const json& value, const std::vector<Member>& b
     members.push_back({id, std::move(name)});
   }
   return members;
+}
+
+constexpr std::array kStandings{Standing::kAway, Standing::kGone, Standing::kBanned, Standing::kElsewhere};
+
+// What is as it nearly always is, is not said.
+void put_standing(json& out, const PullHeader& message) {
+  if (message.standing != Standing::kMember) {
+    out["standing"] = to_string(message.standing);
+  }
+  if (message.alone) {
+    out["alone"] = true;
+  }
+  for (const NodeId node : message.outside) {
+    out["outside"].push_back(to_string(node));
+  }
+}
+
+void read_standing(ObjectReader& reader, PullHeader& message, Fault& fault) {
+  if (reader.has("standing")) {
+    const auto word = reader.text("standing", 1, kIdentifierBytesMax);
+    const auto* const place = std::find_if(kStandings.begin(), kStandings.end(),
+                                           [&](Standing standing) { return to_string(standing) == word; });
+    if (place == kStandings.end()) {
+      fault.set("standing", "unknown word");
+      return;
+    }
+    message.standing = *place;
+  }
+  message.alone = reader.has("alone");
+  if (message.alone && !reader.boolean("alone")) {
+    fault.set("alone", "said although it is not so");
+  }
+  if (reader.has("outside")) {
+    for (const json& element : reader.array("outside", kMembersMax)) {
+      message.outside.push_back(read_node_id(detail::read_text(element, 1, 16, "outside", fault), "outside", fault));
+      if (!fault && message.outside.size() > 1 &&
+          !(message.outside[message.outside.size() - 2] < message.outside.back())) {
+        fault.set("outside", "not in the order of ids");
+      }
+      if (fault) {
+        return;
+      }
+    }
+    if (message.outside.empty()) {
+      fault.set("outside", "empty");
+    }
+  }
 }
 
 std::map<NodeId, VersionVector> read_reports(ObjectReader& reader, const std::vector<Member>& members,
@@ -392,6 +440,22 @@ Result<T> result_of(T message, const Fault& fault) {
 
 }  // namespace
 
+std::string_view to_string(Standing standing) {
+  switch (standing) {
+    case Standing::kMember:
+      return "member";
+    case Standing::kAway:
+      return "away";
+    case Standing::kGone:
+      return "gone";
+    case Standing::kBanned:
+      return "banned";
+    case Standing::kElsewhere:
+      return "elsewhere";
+  }
+  return "member";
+}
+
 std::string to_json(const PullRequest& message, const PullRequest& base, std::string_view base_name) {
   const PullRequest nothing;
   const PullRequest& known = base_name.empty() ? nothing : base;
@@ -402,6 +466,9 @@ std::string to_json(const PullRequest& message, const PullRequest& base, std::st
            {"wait_ms", message.wait_ms},
            {"sent_at_us", message.sent_at_us}};
   put_reports(out, message.reports, message.members, message.seen);
+  if (message.was) {
+    out["was"] = to_string(*message.was);
+  }
   return dump(out);
 }
 
@@ -437,6 +504,12 @@ Result<PullRequest> parse_pull_request(std::string_view text, const FindRequest&
   message.reports = read_reports(reader, message.members, message.seen, fault);
   message.wait_ms = reader.integer("wait_ms", 0, kWaitMsMax);
   message.sent_at_us = reader.integer("sent_at_us", 0, kClockMax);
+  if (reader.has("was")) {
+    message.was = read_node_id(reader.text("was", 1, 16), "was", fault);
+    if (!fault && *message.was == message.sender.id) {
+      fault.set("was", "the sender itself");
+    }
+  }
   reader.done();
   return result_of(std::move(message), fault);
 }
@@ -450,6 +523,7 @@ std::string to_json(const PullHeader& message, const PullRequest& asked) {
            {"forgotten", changes_of(message.forgotten, message.seen)},
            {"ask_again", message.ask_again}};
   put_reports(out, message.reports, message.members, message.seen);
+  put_standing(out, message);
   return dump(out);
 }
 
@@ -466,6 +540,7 @@ Result<PullHeader> parse_pull_header(std::string_view text, const PullRequest& a
   message.sent_at_us = reader.integer("sent_at_us", 0, kClockMax);
   message.forgotten = read_changes(reader.member("forgotten"), message.seen, "forgotten", fault);
   message.ask_again = reader.boolean("ask_again");
+  read_standing(reader, message, fault);
   reader.done();
   return result_of(std::move(message), fault);
 }

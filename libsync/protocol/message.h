@@ -37,8 +37,21 @@ struct PullRequest {
   std::map<NodeId, VersionVector> reports;
   std::int64_t wait_ms = 0;     ///< how long the answer may take when there is nothing new yet (long poll)
   std::int64_t sent_at_us = 0;  ///< the sender's clock, microseconds since 1970 UTC; to measure skew
+  /// Who the sender was until it was told that the fleet goes on without that node (Standing::kGone). Its own report
+  /// among `reports` is then under this id (CONFLICTS.md C22).
+  std::optional<NodeId> was = {};
   bool operator==(const PullRequest&) const = default;
 };
+
+/// What the asker is to the node that answers (CONFLICTS.md C22). But for members there is no answer.
+enum class Standing {
+  kMember,
+  kAway,       ///< the fleet is about to go on without it, or to take it back: ask again later
+  kGone,       ///< the fleet has gone on without it: it may come back as another (PullRequest::was)
+  kBanned,     ///< it is not to come back
+  kElsewhere,  ///< the node that answers is away itself and takes nobody in: ask others
+};
+std::string_view to_string(Standing standing);
 
 /// The first frame of an answer.
 struct PullHeader {
@@ -51,10 +64,16 @@ struct PullHeader {
   std::int64_t sent_at_us = 0;
   /// How far the sender has forgotten writes that everybody had. Whoever joins with its states inherits that: a write
   /// may go here because it is gone there.
-  VersionVector forgotten;
+  VersionVector forgotten = {};
   /// The asker waited, and what it said it had may be out of date by now; a full answer for nothing would be a pity.
   /// Nothing follows, and `seen` is what the asker sent: it should ask again without waiting.
   bool ask_again = false;
+  /// Unless it is kMember, nothing follows, `seen` is what the asker sent and `reports` are empty.
+  Standing standing = Standing::kMember;
+  bool alone = false;  ///< the sender takes all others for away
+  /// Of a full answer: members, besides the asker, whom the fleet does not wait for. Writes of theirs that only the
+  /// asker has go on top of the rows (CONFLICTS.md C22).
+  std::vector<NodeId> outside = {};
   bool operator==(const PullHeader&) const = default;
 };
 

@@ -159,6 +159,13 @@ Result<void> apply_conflict_retention(const Values& values, Config& config) {
   return {};
 }
 
+Result<void> apply_away_after(const Values& values, Config& config) {
+  const auto number = whole_number(values.front(), 0, kRetentionDaysMax, " of days");
+  MBSYNC_TRY(number);
+  config.away_after_days = static_cast<int>(*number);
+  return {};
+}
+
 std::string_view to_string(Discovery discovery) {
   return discovery == Discovery::kOn ? "on" : discovery == Discovery::kOff ? "off" : "auto";
 }
@@ -219,6 +226,8 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
     {"registration_key_next", "SYNC_REGISTRATION_KEY_NEXT", "", FileEntry::Type::kText, "a string", apply_next_key},
     {"allowed_nodes", "SYNC_ALLOWED_NODES", "", FileEntry::Type::kList, "a list of strings: [\"00000000000000ff\"]",
      apply_allowed_nodes},
+    {"away_after_days", "SYNC_AWAY_AFTER_DAYS", "", FileEntry::Type::kInteger,
+     "a whole number of days from 0 (never) to 36500", apply_away_after},
 }};
 
 const Setting& setting(ConfigKey key) {
@@ -521,6 +530,7 @@ std::vector<EffectiveSetting> effective_settings(const Config& config) {
       std::to_string(config.live_peers),
       config.next_key.empty() ? "" : "(set)",
       fmt::format("{}", fmt::join(allowed, ", ")),
+      std::to_string(config.away_after_days),
   };
   std::vector<EffectiveSetting> result;
   for (std::size_t i = 0; i < kConfigKeys; ++i) {

@@ -50,8 +50,9 @@ enum class ConfigKey {
   kLivePeers,          ///< live_peers, SYNC_LIVE_PEERS
   kNextKey,            ///< registration_key_next, SYNC_REGISTRATION_KEY_NEXT
   kAllowedNodes,       ///< allowed_nodes, SYNC_ALLOWED_NODES (comma between)
+  kAwayAfter,          ///< away_after_days, SYNC_AWAY_AFTER_DAYS
 };
-inline constexpr std::size_t kConfigKeys = 14;
+inline constexpr std::size_t kConfigKeys = 15;
 
 /// Whether peers are looked for on the local network, and this node is announced there.
 enum class Discovery {
@@ -76,6 +77,8 @@ struct Config {
       kLivePeersDefault;              ///< how many peers are listened to at most; the others are visited now and then
   Secret next_key;                    ///< taken beside registration_key, while the fleet changes keys; empty: none
   std::vector<NodeId> allowed_nodes;  ///< who may take part; empty: whoever has the key
+
+  int away_after_days = 180;  ///< after how many days of silence the fleet goes on without a node; 0: never
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets

@@ -181,6 +181,13 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
           context_.book.answered(outcome->sender, *reached, client_.key());
         }
       }
+      if (outcome->became) {
+        log_warning(kDomain,
+                    "the fleet had gone on without this node, so it comes back as another; what only it had is kept "
+                    "node={} peer={}",
+                    to_string(outcome->became->id), name());
+        context_.shared.is_another = true;
+      }
       if (outcome->ask_again) {
         ask_again(pause);
       } else {

@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -153,6 +154,9 @@ class Node {
  public:
   Node(const Config& config, const std::stop_token& stop)
       : config_(config), stop_(stop), pause_(stop), store_(config.database_url, config.node_name), shared_(store_) {}
+
+  /// Whether the node has ended in order to start anew, under another identity.
+  [[nodiscard]] bool is_another() const { return shared_.is_another; }
 
   Result<void> run() {
     log_info(kDomain, "deriving the fleet's key");
@@ -339,7 +343,7 @@ class Node {
     auto last_forget = Clock::now();
     auto last_refresh = Clock::now();
     bool stale_before = false;
-    while (!stop_.stop_requested()) {
+    while (!stop_.stop_requested() && !shared_.is_another) {
       const auto captured = store_.poll();
       const auto now = Clock::now();
       if (!captured) {
@@ -372,6 +376,7 @@ class Node {
         last_forget = now;
       }
       forget_conflicts(now);
+      look_after_silent(now);
       const bool suspect = shared_.schema_suspect && now - last_refresh >= kForgetEvery;
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;
@@ -400,6 +405,34 @@ class Node {
       log_info(kDomain, "old conflicts removed from the record entries={} days={}", conflicts_removed_,
                config_.conflict_retention_days);
       conflicts_removed_ = 0;
+    }
+  }
+
+  void look_after_silent(Clock::time_point now) {
+    if (now < silent_at_) {
+      return;
+    }
+    silent_at_ = now + kSilentEvery;
+    const auto days_max = config_.away_after_days;
+    const auto silent = store_.look_after_silent(days_max);
+    report(silent, "looking for members that are silent");
+    if (!silent) {
+      return;
+    }
+    for (const auto& [member, days, declared] : *silent) {
+      if (declared) {
+        log_warning(
+            kDomain,
+            "the fleet goes on without a member that has been silent for too long; if it turns up, it comes back "
+            "by itself name={} node={} days={}",
+            log_value(member.name), to_string(member.id), days);
+      } else if (days_max > 0 && days + kSilentWarnDays >= days_max && silent_told_[member.id] != days) {
+        silent_told_[member.id] = days;
+        log_warning(kDomain,
+                    "a member is silent: after SYNC_AWAY_AFTER_DAYS the fleet goes on without it; switch it on, or say "
+                    "'mbsync peers forget' name={} node={} days={} of={}",
+                    log_value(member.name), to_string(member.id), days, days_max);
+      }
     }
   }
 
@@ -454,6 +487,8 @@ class Node {
   Clock::time_point settle_at_;
   Announcer settle_failures_;
   Clock::time_point conflicts_at_;
+  Clock::time_point silent_at_;
+  std::map<NodeId, int> silent_told_;   // of how many days
   std::int64_t conflicts_removed_ = 0;  // since there were none left the last time
   std::int64_t rows_waiting_ = 0;       // what settle() saw last
   bool first_ = true;
@@ -476,7 +511,14 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
                  "set SYNC_DATA_DIR to a directory that this user may write"};
   }
   try {
-    return Node(config, stop).run();
+    for (;;) {
+      Node node(config, stop);
+      const auto ended = node.run();
+      if (!ended || !node.is_another() || stop.stop_requested()) {
+        return ended;
+      }
+      log_info(kDomain, "starting anew under another identity");
+    }
   } catch (const std::exception& thrown) {
     return Error{ErrorKind::kInternal, fmt::format("the node has failed: {}", thrown.what()),
                  "look at the memory and at the limits on processes and threads of this machine, then start it again"};

@@ -25,6 +25,11 @@ inline constexpr milliseconds kForgetEvery{1000};
 /// since they are removed a few hundred at a time.
 inline constexpr milliseconds kOldConflictsEvery{600'000};
 inline constexpr milliseconds kOldConflictsNext{1000};
+/// How often it is looked which members are silent: they are counted once a day, and this is for machines that are on
+/// for an hour only.
+inline constexpr milliseconds kSilentEvery{600'000};
+/// How many days before the fleet goes on without a member it is warned of, each day.
+inline constexpr int kSilentWarnDays = 30;
 /// How often rows that were set aside, since the application held them, are looked at again: first, and doubled up to
 /// the longest while they stay held. One look takes a few milliseconds.
 inline constexpr milliseconds kSettleFirst{50};

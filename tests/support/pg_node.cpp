@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "database_url.h"
+#include "wait_until.h"
 
 namespace mbsync::test {
 namespace {
@@ -36,7 +37,13 @@ PrepareReport PgNode::restart() {
   pulls_.clear();
   store_.reset();  // lets go of the database before the new one asks for it
   store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_);
-  return prepare();
+  // The server notices a moment later that the old one is gone.
+  std::optional<Result<PrepareReport>> prepared;
+  const bool decided = wait_until(std::chrono::seconds{10}, [&] {
+    prepared = store_->prepare();
+    return prepared->has_value() || prepared->error().kind != ErrorKind::kTransient;
+  });
+  return decided ? must(std::move(*prepared)) : prepare();
 }
 
 PrepareReport PgNode::prepare() {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "commands/members_view.h"
+#include "commands/peers_say.h"
 #include "commands/peers_view.h"
 #include "peer_probe.h"
 #include "pg_store.h"
@@ -134,7 +136,8 @@ Result<void> list(const PeersOptions& options, Output& output) {
   if (!status) {
     return status.error().about(ErrorArea::kDatabase);
   }
-  nlohmann::ordered_json document{{"peers", nlohmann::ordered_json::array()},
+  nlohmann::ordered_json document{{"members", nlohmann::ordered_json::array()},
+                                  {"peers", nlohmann::ordered_json::array()},
                                   {"addresses_without_answer", nlohmann::ordered_json::array()}};
   std::string text = peers_as_text(status->peers);
   text.erase(0, text.find_first_not_of('\n'));
@@ -148,6 +151,10 @@ Result<void> list(const PeersOptions& options, Output& output) {
     document["addresses_without_answer"].push_back(address_json(address));
     text +=
         fmt::format("\n  nobody has answered yet at {}: {} ({})", address.address, address.failure, address.failed_at);
+  }
+  text += standings_as_text(*status);
+  for (const auto& entry : status->members) {
+    document["members"].push_back(member_json(entry));
   }
   return output.result(text, document);
 }
@@ -168,7 +175,11 @@ void add_peers(CLI::App& app, Invocation& invocation) {
       "  2  configuration\n"
       "  3  database: not reachable, or it refused\n"
       "\nExample:\n  mbsync peers --diagnose till-2\n");
-  command.callback([options, &invocation] {
+  add_peers_say(command, options, invocation);
+  command.callback([options, &command, &invocation] {
+    if (!command.get_subcommands().empty()) {
+      return;  // it has set its own action
+    }
     invocation.action = [options, &invocation](Output& output) -> Result<void> {
       bool unreachable = false;
       MBSYNC_TRY(run_peers(*options, output, unreachable));

@@ -189,17 +189,6 @@ void add_node(CLI::App& command, ResolveOptions& options, const char* text) {
   command.add_option("--node", options.filter.node, text)->type_name("NODE");
 }
 
-// What did not fit the conflict or the row ends with 1; 3 says that the database is to be looked at.
-Result<void> ended(const Result<void>& result, Output& output, Invocation& invocation) {
-  if (!result && result.error().area == ErrorArea::kOther &&
-      (result.error().kind == ErrorKind::kConflict || result.error().kind == ErrorKind::kRejected)) {
-    output.error(result.error());
-    invocation.exit_code = ExitCode::kFailure;
-    return {};
-  }
-  return result;
-}
-
 using Run = std::function<Result<void>(const ResolveOptions&, Output&)>;
 
 CLI::App& add_command(CLI::App& app, const std::shared_ptr<ResolveOptions>& options, Invocation& invocation,
@@ -210,7 +199,7 @@ CLI::App& add_command(CLI::App& app, const std::shared_ptr<ResolveOptions>& opti
   command.footer(fmt::format("{}\nExample:\n  {}\n", kExitCodes, example));
   command.callback([options, &invocation, run = std::move(run)] {
     invocation.action = [options, &invocation, run](Output& output) {
-      return ended(run(*options, output), output, invocation);
+      return refused_is_failed(run(*options, output), output, invocation);
     };
   });
   return command;
@@ -268,7 +257,7 @@ void add_resolve(CLI::App& app, Invocation& invocation) {
       return;
     }
     invocation.action = [options, &invocation](Output& output) {
-      return ended(run_resolve(*options, output), output, invocation);
+      return refused_is_failed(run_resolve(*options, output), output, invocation);
     };
   });
 

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 
+#include "commands/members_view.h"
 #include "commands/peers_view.h"
 #include "pg_store.h"
 
@@ -22,7 +23,7 @@ struct KeysInUse {
 KeysInUse keys_in_use(const StoreStatus& status) {
   KeysInUse keys;
   for (const auto& entry : status.members) {
-    if (entry.self) {
+    if (entry.self || (entry.standing.away && entry.standing.agreed)) {
       continue;
     }
     const auto& peers = status.peers.peers;
@@ -84,12 +85,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"not_synchronised", nlohmann::ordered_json::array()},
   };
   for (const auto& entry : status.members) {
-    document["members"].push_back(
-        {{"id", to_string(entry.member.id)},
-         {"name", entry.member.name},
-         {"self", entry.self},
-         {"last_seen", entry.last_seen.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(entry.last_seen)},
-         {"behind_writes", entry.behind_writes}});
+    document["members"].push_back(member_json(entry));
   }
   for (const auto& peer : status.peers.peers) {
     document["peers"].push_back(peer_json(peer));
@@ -142,7 +138,7 @@ std::string as_text(const StoreStatus& status) {
   }
   std::vector<std::vector<std::string>> members;
   for (const auto& entry : status.members) {
-    if (!entry.self) {
+    if (!entry.self && !(entry.standing.away && entry.standing.agreed)) {
       members.push_back({entry.member.name, to_string(entry.member.id), std::to_string(entry.behind_writes),
                          entry.last_seen.empty() ? "never" : entry.last_seen});
     }
@@ -152,6 +148,7 @@ std::string as_text(const StoreStatus& status) {
   } else {
     text += "\n" + format_table({"Member", "Id", "Writes behind", "Last asked"}, members);
   }
+  text += standings_as_text(status);
   text += peers_as_text(status.peers);
   for (const auto& address : status.peers.without_owner) {
     text +=

@@ -67,6 +67,9 @@ TEST_CASE("message: decode(encode(x)) = x") {
     request.reports = *any_reports();
     request.wait_ms = *rc::gen::inRange<std::int64_t>(0, kWaitMsMax + 1);
     request.sent_at_us = *rc::gen::inRange<std::int64_t>(0, 253'402'300'800'000'000);
+    if (const auto was = *any_node(); was != request.sender.id) {
+      request.was = was;
+    }
     RC_ASSERT(parse_pull_request(to_json(request)).value() == request);
   }));
   CHECK(rc::check("pull header", [] {
@@ -78,6 +81,11 @@ TEST_CASE("message: decode(encode(x)) = x") {
     header.full = *rc::gen::arbitrary<bool>();
     header.forgotten = *any_vector();
     header.ask_again = *rc::gen::arbitrary<bool>();
+    header.standing =
+        *rc::gen::element(Standing::kMember, Standing::kAway, Standing::kGone, Standing::kBanned, Standing::kElsewhere);
+    header.alone = *rc::gen::arbitrary<bool>();
+    const auto outside = *rc::gen::container<std::set<NodeId>>(any_node());
+    header.outside.assign(outside.begin(), outside.end());
     RC_ASSERT(parse_pull_header(to_json(header)).value() == header);
   }));
   CHECK(rc::check("table header", [] {
@@ -254,6 +262,29 @@ TEST_CASE("message: every member of a request is needed, and no other is taken")
         "malformed pull request: member 'extra': unknown");
   CHECK(outcome_after([](json& message) { message["sender"].erase("name"); }) ==
         "malformed pull request: member 'name': missing");
+}
+
+TEST_CASE("message: what is rarely said has one form") {
+  CHECK(outcome_after([](json& message) { message["was"] = "000000000000002b"; }) == "ok");
+  CHECK(outcome_after([](json& message) { message["was"] = message["sender"]["id"]; }) ==
+        "malformed pull request: member 'was': the sender itself");
+  CHECK(outcome_after([](json& message) { message["was"] = nullptr; }) != "ok");
+
+  const auto header_after = [](const std::string& name, const json& value) {
+    auto message = json::parse(to_json(PullHeader{some_request().sender, {}, {}, {}}));
+    message[name] = value;
+    const auto parsed = parse_pull_header(message.dump());
+    return parsed ? std::string("ok") : parsed.error().message;
+  };
+  CHECK(header_after("standing", "gone") == "ok");
+  CHECK(header_after("standing", "member") == "malformed pull header: member 'standing': unknown word");
+  CHECK(header_after("alone", true) == "ok");
+  CHECK(header_after("alone", false) == "malformed pull header: member 'alone': said although it is not so");
+  CHECK(header_after("outside", json::array({"000000000000001a", "000000000000002b"})) == "ok");
+  CHECK(header_after("outside", json::array()) == "malformed pull header: member 'outside': empty");
+  CHECK(header_after("outside", json::array({"000000000000002b", "000000000000001a"})) ==
+        "malformed pull header: member 'outside': not in the order of ids");
+  CHECK(header_after("outside", json::array({7})) != "ok");
 }
 
 TEST_CASE("message: values out of range are refused") {

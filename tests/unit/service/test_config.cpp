@@ -69,7 +69,7 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
   ConfigSources sources = with_toml(
       "database_url = 'postgres://toml/toml'\nregistration_key = 'toml'\nport = 1\ninterval_ms = 1001\n"
       "log_level = 'debug'\ndata_dir = '/toml'\nnode_name = 'toml'\npeers = ['toml:1', 'toml']\nbind_address = '::'\n"
-      "conflict_retention_days = 0\n");
+      "conflict_retention_days = 0\naway_after_days = 0\n");
   sources.environment = {};
   Config config = loaded(sources);
   CHECK(config.database_url.display == "postgresql://toml/toml");
@@ -82,6 +82,7 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
   CHECK(config.peers == std::vector<std::string>{"toml:1", "toml:8765"});
   CHECK(config.bind_address == "::");
   CHECK(config.conflict_retention_days == 0);
+  CHECK(config.away_after_days == 0);
   CHECK(config.config_file == "/etc/mbsync/mbsync.toml");
   CHECK(config.source(ConfigKey::kPort) == "mbsync.toml:3");
 
@@ -100,9 +101,11 @@ TEST_CASE("config: each layer overrules the one before, and every value knows wh
                          {"SYNC_BIND", "127.0.0.1"},
                          {"SYNC_INTERVAL", ""},
                          {"HOME", "/root"},
-                         {"SYNC_CONFLICT_RETENTION_DAYS", "30"}};
+                         {"SYNC_CONFLICT_RETENTION_DAYS", "30"},
+                         {"SYNC_AWAY_AFTER_DAYS", "365"}};
   config = loaded(sources);
   CHECK(config.conflict_retention_days == 30);
+  CHECK(config.away_after_days == 365);
   CHECK(config.port == 3);
   CHECK(config.interval == 1002ms);
   CHECK(config.peers == std::vector<std::string>{"b:2", "a:1"});
@@ -301,7 +304,8 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "node_name|till-1|default\npeers|a:1, b:2|--peer\nbind_address|::|default\n"
         "conflict_retention_days|90|default\ndiscovery|auto|default\nlive_peers|8|default\n"
         "registration_key_next|(set)|environment SYNC_REGISTRATION_KEY_NEXT\n"
-        "allowed_nodes|00000000000000ff, 05f3a1b2c4d5e6f7|environment SYNC_ALLOWED_NODES\n");
+        "allowed_nodes|00000000000000ff, 05f3a1b2c4d5e6f7|environment SYNC_ALLOWED_NODES\n"
+        "away_after_days|180|default\n");
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {
