@@ -517,10 +517,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     MBSYNC_TRY(raise_forgotten(db_, forgotten));
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
-  MBSYNC_TRY(look_after_membership(db_, schema_, self));
-  const auto now = read_fleet(db_);
+  const auto now = look_after_membership(db_, schema_, self);
   MBSYNC_TRY(now);
-  if (now->membership.away.contains(header.sender.id) && !task.as) {
+  if (*now && (*now)->membership.away.contains(header.sender.id) && !task.as) {
     report.outdated = true;
     report.turned_down = is_away(header.sender);
   }

@@ -122,11 +122,16 @@ Result<void> declare_away(PgConnection& db, NodeId member, const MembershipWord&
   return db.run(fmt::format("UPDATE mbsync.node SET declared = true, agreed = false WHERE id = {}", member.value));
 }
 
-Result<void> look_after_membership(PgConnection& db, const Schema& schema, const Member& self) {
+Result<std::optional<Fleet>> look_after_membership(PgConnection& db, const Schema& schema, const Member& self) {
+  const auto said = db.exec_cached("SELECT EXISTS (SELECT FROM mbsync.membership)");
+  MBSYNC_TRY(said);
+  if (!(*said)[0][0].as<bool>()) {
+    return std::optional<Fleet>();
+  }
   auto fleet = read_fleet(db);
   MBSYNC_TRY(fleet);
   if (is_settled(*fleet)) {
-    return {};
+    return std::optional(std::move(*fleet));
   }
   MBSYNC_TRY(db.run(
       "UPDATE mbsync.node n SET agreed = false WHERE n.agreed AND NOT EXISTS (SELECT FROM mbsync.membership m WHERE "
@@ -141,41 +146,45 @@ Result<void> look_after_membership(PgConnection& db, const Schema& schema, const
     }
   }
   MBSYNC_TRY(seal(db, schema, self.id));
-  return {};
+  fleet = read_fleet(db);
+  MBSYNC_TRY(fleet);
+  return std::optional(std::move(*fleet));
 }
 
 Result<Welcome> welcome(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request) {
   const auto asker = request.was.value_or(request.sender.id);
-  MBSYNC_TRY(look_after_membership(db, schema, self));
-  auto fleet = read_fleet(db);
+  auto fleet = look_after_membership(db, schema, self);
   MBSYNC_TRY(fleet);
-  const auto is_away = [&] { return fleet->membership.away.contains(asker); };
-  const auto is_gone = [&] { return fleet->membership.gone.contains(asker); };
-  auto brings = brings_back(db, *fleet, request);
+  Welcome answer;
+  if (!*fleet) {
+    answer.standing = request.was ? Standing::kAway : Standing::kMember;
+    return answer;
+  }
+  const auto is_away = [&] { return (*fleet)->membership.away.contains(asker); };
+  const auto is_gone = [&] { return (*fleet)->membership.gone.contains(asker); };
+  auto brings = brings_back(db, **fleet, request);
   MBSYNC_TRY(brings);
-  if (*brings && may_be_away(fleet->membership, asker)) {
+  if (*brings && may_be_away((*fleet)->membership, asker)) {
     // Nobody takes that back, so it can be heard of at once.
     MBSYNC_TRY(say_of_member(db, asker, MembershipWord{true, false, **brings, self.name}));
     MBSYNC_TRY(seal(db, schema, self.id));
-    MBSYNC_TRY(look_after_membership(db, schema, self));
-    fleet = read_fleet(db);
+    fleet = look_after_membership(db, schema, self);
     MBSYNC_TRY(fleet);
   }
-  if (is_away() && !is_gone() && !fleet->banned.contains(asker) && !fleet->wants_back.contains(asker)) {
+  if (is_away() && !is_gone() && !(*fleet)->banned.contains(asker) && !(*fleet)->wants_back.contains(asker)) {
     MBSYNC_TRY(wish_back(db, asker));
     MBSYNC_TRY(seal(db, schema, self.id));
-    MBSYNC_TRY(look_after_membership(db, schema, self));
-    fleet = read_fleet(db);
+    fleet = look_after_membership(db, schema, self);
     MBSYNC_TRY(fleet);
   }
 
-  Welcome answer;
-  answer.alone = is_alone(fleet->membership);
-  answer.outside.assign(fleet->membership.gone.begin(), fleet->membership.gone.end());
+  const auto& membership = (*fleet)->membership;
+  answer.alone = is_alone(membership);
+  answer.outside.assign(membership.gone.begin(), membership.gone.end());
   const bool newcomer = holds_only_own(request.seen, request.sender.id);
-  if (fleet->membership.away.contains(self.id) && (request.was || newcomer)) {
+  if (membership.away.contains(self.id) && (request.was || newcomer)) {
     answer.standing = Standing::kElsewhere;
-  } else if (fleet->banned.contains(asker)) {
+  } else if ((*fleet)->banned.contains(asker)) {
     answer.standing = Standing::kBanned;
   } else if (is_gone()) {
     answer.standing = request.was ? Standing::kMember : Standing::kGone;

@@ -28,8 +28,9 @@ Result<void> say_of_member(PgConnection& db, NodeId member, const MembershipWord
 Result<void> declare_away(PgConnection& db, NodeId member, const MembershipWord& word);
 
 /// After whatever this node has learnt of others: agrees to what all of them have heard, takes back what was said here
-/// of a member that turns out to be there, and seals.
-Result<void> look_after_membership(PgConnection& db, const Schema& schema, const Member& self);
+/// of a member that turns out to be there, and seals. Returns the fleet as it is then; nothing if nobody has ever been
+/// said to be away, which costs one short statement.
+Result<std::optional<Fleet>> look_after_membership(PgConnection& db, const Schema& schema, const Member& self);
 
 /// How a node that asks is answered.
 struct Welcome {

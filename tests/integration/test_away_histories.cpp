@@ -35,6 +35,7 @@ struct Write {
   int key = 0;
   std::set<std::size_t> columns;  ///< none: it deleted the row
   std::set<int> known;            ///< all that its node knew, by number
+  std::size_t node = 0;
 };
 
 class Histories {
@@ -70,6 +71,7 @@ class Histories {
     story_ = wrong_ = "";
     writes_.clear();
     known_.assign(count_, {});
+    came_back_.clear();
     std::string members;
     for (std::size_t i = 1; i <= count_; ++i) {
       members += fmt::format("{}({}, 'n{}')", i == 1 ? "" : ", ", i, i);
@@ -104,7 +106,7 @@ class Histories {
               fmt::format("WITH gone AS (DELETE FROM item WHERE k = {} RETURNING k) SELECT count(*) FROM "
                           "gone",
                           key)) == "1") {
-        note(node, {key, {}, {}});
+        note(node, {key, {}, {}, node});
         tell(fmt::format("{}: n{} deletes {}", writes_.size(), node + 1, key));
       }
     } else if (kind < 13) {
@@ -125,7 +127,7 @@ class Histories {
   }
 
   void write(std::size_t node, int key) {
-    Write made{key, {}, {}};
+    Write made{key, {}, {}, node};
     const auto bits = 1 + below(7);
     for (std::size_t column = 0; column < kNames.size(); ++column) {
       if ((bits >> column & 1U) != 0) {
@@ -158,7 +160,10 @@ class Histories {
       }
       pulled = outcome.has_value();
       said = outcome ? outcome->became ? " and is another now" : "" : ": " + outcome.error().message;
-      returns_ += outcome && outcome->became ? 1 : 0;
+      if (outcome && outcome->became) {
+        ++returns_;
+        came_back_.insert(node);
+      }
       if (!outcome && outcome.error().kind != ErrorKind::kTransient) {
         wrong_ = outcome.error().text();
       }
@@ -220,8 +225,9 @@ class Histories {
   }
 
   // What somebody knew and wrote over is not to be seen again; and a write that nobody did that to, and nobody who knew
-  // it deleted, is of a row that is there. (A row that is deleted here and changed there comes back with all that it
-  // had.)
+  // it deleted, is of a row that is there. A row that is deleted here and changed there comes back with what it had, so
+  // of such rows it is not looked at what they show. And what somebody has deleted who comes back later goes (C9): what
+  // it was is on record.
   void check_values() {
     const auto overwritten = [&](int number, std::optional<std::size_t> column) {
       const auto& write = writes_[static_cast<std::size_t>(number) - 1];
@@ -232,7 +238,12 @@ class Histories {
     for (int key = 0; key < kKeys && wrong_.empty(); ++key) {
       const auto where = fmt::format("FROM item WHERE k = {}", key);
       const bool exists = nodes_[0]->scalar("SELECT count(*) " + where) == "1";
-      for (std::size_t column = 0; column < kNames.size() && exists; ++column) {
+      const bool deleted = std::any_of(writes_.begin(), writes_.end(),
+                                       [&](const Write& write) { return write.key == key && write.columns.empty(); });
+      const bool deleted_before_return = std::any_of(writes_.begin(), writes_.end(), [&](const Write& write) {
+        return write.key == key && write.columns.empty() && came_back_.contains(write.node);
+      });
+      for (std::size_t column = 0; column < kNames.size() && exists && !deleted; ++column) {
         const auto number = std::stoi(nodes_[0]->scalar(fmt::format("SELECT {} {}", kNames[column], where)));
         if (overwritten(number, column)) {
           wrong_ = fmt::format("row {} shows {} = {}, which was overwritten by somebody who knew it", key,
@@ -241,7 +252,8 @@ class Histories {
       }
       for (int number = 1; number <= static_cast<int>(writes_.size()) && !exists; ++number) {
         const auto& write = writes_[static_cast<std::size_t>(number) - 1];
-        if (write.key == key && !write.columns.empty() && !overwritten(number, std::nullopt)) {
+        if (write.key == key && !write.columns.empty() && !overwritten(number, std::nullopt) &&
+            !deleted_before_return) {
           wrong_ = fmt::format("row {} is gone, although nobody who knew of write {} has deleted it", key, number);
         }
       }
@@ -253,6 +265,7 @@ class Histories {
   std::size_t count_ = 0;
   std::vector<Write> writes_;         // numbered from 1
   std::vector<std::set<int>> known_;  // by node
+  std::set<std::size_t> came_back_;
   int returns_ = 0;
   std::string story_;
   std::string wrong_;
