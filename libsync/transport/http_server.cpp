@@ -49,6 +49,7 @@ struct HttpServer::Impl {
   void accept_loop(int listener_fd);
   bool admits(Connection& connection);
   void take(Connection connection);
+  std::optional<Connection> next();
   void worker_loop();
   void serve(const Connection& connection);
   void serve_whatever_happens(const Connection& connection) noexcept;
@@ -85,6 +86,7 @@ struct HttpServer::Impl {
   std::deque<Connection> queue;      ///< from where somebody with the key has come lately; served first
   std::deque<Connection> strangers;  ///< all others
   std::size_t idle_workers = 0;
+  std::map<std::string, std::size_t> served;      ///< connections that have a thread, by limit_group()
   std::map<std::string, std::size_t> handshakes;  ///< under way, by limit_group()
   std::vector<std::thread> workers;               ///< grows in accept_loop() only, joined in stop() after it has ended
 };
@@ -127,6 +129,7 @@ void HttpServer::Impl::stop() {
   }
   // No thread is left that could use what follows.
   workers.clear();
+  served.clear();
   queue.clear();
   strangers.clear();
   front.set_open(false);
@@ -215,22 +218,40 @@ void HttpServer::Impl::take(Connection connection) {
   }
 }
 
+/// The first that may have a thread, which counts as served from now on. Under the mutex.
+std::optional<Connection> HttpServer::Impl::next() {
+  for (auto* line : {&queue, &strangers}) {
+    for (auto place = line->begin(); place != line->end(); ++place) {
+      std::size_t& count = served[limit_group(place->address)];
+      if (count < tuning::kThreadsPerAddressMax) {
+        ++count;
+        Connection connection = std::move(*place);
+        line->erase(place);
+        return connection;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 void HttpServer::Impl::worker_loop() {
   for (;;) {
-    Connection connection;
+    std::optional<Connection> connection;
     {
       std::unique_lock lock(mutex);
       ++idle_workers;
-      changed.wait(lock, [this] { return stopping || waiting() > 0; });
+      changed.wait(lock, [&] { return stopping || (connection = next()).has_value(); });
       --idle_workers;
       if (stopping) {
         return;
       }
-      auto& line = queue.empty() ? strangers : queue;
-      connection = std::move(line.front());
-      line.pop_front();
     }
-    serve_whatever_happens(connection);
+    serve_whatever_happens(*connection);
+    const std::lock_guard lock(mutex);
+    if (const auto entry = served.find(limit_group(connection->address)); --entry->second == 0) {
+      served.erase(entry);
+    }
+    changed.notify_one();  // one that waited because of this one, perhaps
   }
 }
 

@@ -47,6 +47,8 @@ inline constexpr milliseconds kTurnedAwayWarningInterval{600'000};
 
 /// Connections served at a time, one thread each. A node has a bounded number of live peers, usually below this.
 inline constexpr std::size_t kServerThreadsMax = 32;
+/// Of these, for connections from one address: who takes answers slowly, or has many asked for, leaves some for others.
+inline constexpr std::size_t kThreadsPerAddressMax = 24;
 /// Accepted connections that wait for a thread; one more is closed at once.
 inline constexpr std::size_t kConnectionsQueuedMax = 64;
 /// Handshakes under way with one address: a single stranger must not hold every thread.

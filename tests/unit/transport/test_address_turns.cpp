@@ -108,6 +108,16 @@ TEST_CASE("http server: one address has few answers made at a time, and gets the
   REQUIRE(wait_until(milliseconds{20'000}, [&] { return making == tuning::kAnswersPerAddressMax; }));
   Asker other(server.address().port, "127.0.0.2", some_request());
   REQUIRE(wait_until(milliseconds{20'000}, [&] { return making == tuning::kAnswersPerAddressMax + 1; }));
+  // Those that wait for their turn do not take all threads either.
+  for (auto i = askers.size(); i < tuning::kServerThreadsMax + 3; ++i) {
+    auto request = some_request();
+    request.sender.id.value += static_cast<std::int64_t>(i);
+    askers.emplace_back(server.address().port, "127.0.0.1", request);
+  }
+  REQUIRE(wait_until(milliseconds{20'000},
+                     [&] { return service.accepts == static_cast<int>(tuning::kThreadsPerAddressMax) + 1; }));
+  Asker another(server.address().port, "127.0.0.2", some_request(milliseconds{0}, 0x2b));
+  REQUIRE(wait_until(milliseconds{20'000}, [&] { return making == tuning::kAnswersPerAddressMax + 2; }));
   {
     const std::lock_guard lock(mutex);
     released = true;
