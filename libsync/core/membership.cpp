@@ -70,10 +70,10 @@ bool may_be_away(const Membership& fleet, NodeId member) {
     return false;
   }
   const auto waited_for = fleet.members.size() - fleet.gone.size();
-  const auto staying =
-      static_cast<std::size_t>(std::count_if(fleet.members.begin(), fleet.members.end(), [&](NodeId each) {
-        return each != member && !fleet.away.contains(each);
-      }));
+  const auto stays = [&](NodeId each) {
+    return each != member && (!fleet.away.contains(each) || fleet.wishing.contains(each));
+  };
+  const auto staying = static_cast<std::size_t>(std::count_if(fleet.members.begin(), fleet.members.end(), stays));
   return waited_for == 2 || 2 * staying > waited_for;
 }
 

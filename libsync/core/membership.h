@@ -22,9 +22,10 @@ constexpr Dot unsealed_write(NodeId self) {
 /// What a database knows of the fleet. Nobody is in `away` or `gone` who is not in `members`.
 struct Membership {
   NodeId self;
-  std::set<NodeId> members;  ///< this node among them
-  AwayNodes away;            ///< this node perhaps among them
-  std::set<NodeId> gone;     ///< of those, of whom it was agreed here once that they are away
+  std::set<NodeId> members;       ///< this node among them
+  AwayNodes away;                 ///< this node perhaps among them
+  std::set<NodeId> gone;          ///< of those, of whom it was agreed here once that they are away
+  std::set<NodeId> wishing = {};  ///< of those that are away, who ask to be taken back: they are there
 };
 
 /// Those of `away` that nobody has to wait for any more: every other member has heard that they are away, and this
@@ -34,7 +35,8 @@ std::set<NodeId> agreed_away(const Membership& fleet, const VersionVector& seen,
                              const std::map<NodeId, VersionVector>& reports);
 
 /// Whether it may be said of the member that it is away: more than half of those whom the fleet still waits for have to
-/// stay, except of two. Else each half might leave out the other.
+/// stay, except of two. Else each half might leave out the other. Who asks to be taken back stays: else a member could
+/// keep out another by dying just after it has said that it is away.
 bool may_be_away(const Membership& fleet, NodeId member);
 
 /// Whether this node takes all others for away.

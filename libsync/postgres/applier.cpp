@@ -381,8 +381,9 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     return report;
   }
   auto objection = task.settling ? std::optional<Error>() : objection_to(task, *fleet, *versions);
+  VersionVector brought;
   if (!objection && task.as) {
-    auto obstacle = come_back(task);
+    auto obstacle = come_back(task, brought);
     MBSYNC_TRY(obstacle);
     objection = std::move(*obstacle);
     versions = read_versions(db_);
@@ -444,7 +445,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   // From here on statements compare what was staged with the application's tables, whose statistics can be trusted.
   MBSYNC_TRY(plan_for(db_, std::numeric_limits<std::int64_t>::max()));
   ReferenceCheck references(db_, schema_, task.staged, versions->seen);
-  if (report.set_aside > 0 || versions->report != versions->seen) {
+  if (report.set_aside > 0 || versions->unseen) {
     auto dependents = references.find_dependents();
     MBSYNC_TRY(dependents);
     block(*dependents);
@@ -517,11 +518,17 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
     MBSYNC_TRY(raise_forgotten(db_, forgotten));
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
-  const auto now = look_after_membership(db_, schema_, self);
-  MBSYNC_TRY(now);
-  if (*now && (*now)->membership.away.contains(header.sender.id) && !task.as) {
-    report.outdated = true;
-    report.turned_down = is_away(header.sender);
+  if (task.as) {
+    MBSYNC_TRY(note_comeback(db_, self_, self, brought));
+    MBSYNC_TRY(seal(db_, schema_, self.id));
+  }
+  if (task.as || !is_settled(*fleet) || task.staged.contains(schema_.internal("membership")->id)) {
+    const auto now = look_after_membership(db_, schema_, self);
+    MBSYNC_TRY(now);
+    if (now->membership.away.contains(header.sender.id) && !task.as) {
+      report.outdated = true;
+      report.turned_down = is_away(header.sender);
+    }
   }
   return report;
 }
@@ -545,6 +552,10 @@ std::optional<Error> Applier::objection_to(const Task& task, const Fleet& fleet,
   if (fleet.membership.away.contains(self_.id)) {
     return std::nullopt;  // who knows that it is away, agrees to nothing
   }
+  // What the answer says of its sender may be that it was taken back.
+  if (away && !task.staged.contains(schema_.internal("membership")->id)) {
+    return is_away(sender);
+  }
   const bool brings = !away && brings_somebody_back(fleet.membership, versions.seen, task.header.seen);
   return brings ? std::optional(brought_back(sender, why_brings_back(fleet, versions.seen, task.header.seen)))
                 : std::nullopt;
@@ -559,12 +570,22 @@ std::set<NodeId> Applier::outside_of(const Task& task) const {
 }
 
 // What is in the way, if anything.
-Result<std::optional<Error>> Applier::come_back(const Task& task) {
-  const auto obstacle = become(db_, *task.as, outside_of(task), task.header.seen);
-  MBSYNC_TRY(obstacle);
+Result<std::optional<Error>> Applier::come_back(const Task& task, VersionVector& brought) {
+  const auto& staged = task.staged.at(schema_.internal("membership")->id);
+  const auto rows =
+      db_.exec(fmt::format("SELECT v{0}, v{1} FROM {2} WHERE v{0} IS NOT NULL AND v{1} IS NOT NULL",
+                           staged.table->index_of("node") + 1, staged.table->index_of("taken") + 1, staged.name));
+  MBSYNC_TRY(rows);
+  VersionVector taken;
+  for (const auto& row : *rows) {
+    taken.advance(Dot{NodeId{row[0].as<std::int64_t>()}, row[1].as<std::int64_t>()});
+  }
+  auto comeback = become(db_, *task.as, outside_of(task), task.header.seen, taken);
+  MBSYNC_TRY(comeback);
+  brought = std::move(comeback->brought);
   std::optional<Error> error;
-  if (*obstacle) {
-    error = Error{ErrorKind::kTransient, fmt::format("this node cannot come back yet: {}", **obstacle),
+  if (comeback->obstacle) {
+    error = Error{ErrorKind::kTransient, fmt::format("this node cannot come back yet: {}", *comeback->obstacle),
                   "it goes on once they are up to date; 'mbsync status' shows them"};
   }
   return error;
@@ -579,8 +600,9 @@ Result<std::set<NodeId>> Applier::away_as_told(const Task& task, const Fleet& fl
   const auto news = task.staged.find(schema_.internal("membership")->id);
   if (news != task.staged.end()) {
     const auto& table = *news->second.table;
-    const auto rows = db_.exec(fmt::format("SELECT v{0} FROM {2} WHERE v{0} IS NOT NULL AND v{1}::boolean",
-                                           table.index_of("node") + 1, table.index_of("away") + 1, news->second.name));
+    const auto rows = db_.exec(fmt::format(
+        "SELECT v{0} FROM {2} WHERE v{0} IS NOT NULL AND (v{1}::boolean OR v{3}::boolean)", table.index_of("node") + 1,
+        table.index_of("away") + 1, news->second.name, table.index_of("banned") + 1));
     MBSYNC_TRY(rows);
     for (const auto& row : *rows) {
       away.insert(NodeId{row[0].as<std::int64_t>()});

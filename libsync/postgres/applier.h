@@ -125,7 +125,7 @@ class Applier {
   static Error is_away(const Member& peer);
   [[nodiscard]] std::optional<Error> objection_to(const Task& task, const Fleet& fleet, const Versions& versions) const;
   [[nodiscard]] std::set<NodeId> outside_of(const Task& task) const;
-  Result<std::optional<Error>> come_back(const Task& task);
+  Result<std::optional<Error>> come_back(const Task& task, VersionVector& brought);
   Result<std::set<NodeId>> away_as_told(const Task& task, const Fleet& fleet);
   [[nodiscard]] std::vector<Member> heard_of(const Fleet& fleet, const PullHeader& header) const;
   Result<void> store_fleet(const Fleet& fleet, const PullHeader& header);

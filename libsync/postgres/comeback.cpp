@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "change_sql.h"
 #include "table_sql.h"
 
@@ -41,25 +43,37 @@ Result<void> stage_what_they_lack(PgConnection& db, StagedTable& staged) {
   return {};
 }
 
-Result<std::optional<std::string>> become(PgConnection& db, const Member& next, const std::set<NodeId>& outside,
-                                          const VersionVector& theirs) {
+Result<Comeback> become(PgConnection& db, const Member& next, const std::set<NodeId>& outside,
+                        const VersionVector& theirs, const VersionVector& taken) {
+  Comeback comeback;
   // What waits here and the fleet has, comes with its row once more.
-  MBSYNC_TRY(db.run(fmt::format("DELETE FROM mbsync.change c WHERE c.unseen AND {}", covered_by(theirs, "c", ""))));
+  MBSYNC_TRY(db.run(fmt::format("DELETE FROM mbsync.change c WHERE c.unseen AND ({} OR {})",
+                                covered_by(theirs, "c", ""), covered_by(taken, "c", ""))));
   const auto waiting = db.exec("SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen");
   MBSYNC_TRY(waiting);
   if (const auto rows = (*waiting)[0][0].as<std::int64_t>(); rows > 0) {
-    return std::optional(fmt::format("{} rows wait here for news that only this node has", rows));
+    comeback.obstacle = fmt::format("{} rows wait here for news that only this node has", rows);
+    return comeback;
   }
 
   std::string ids;
   for (const auto node : outside) {
     ids += fmt::format("{}{}", ids.empty() ? "" : ", ", node.value);
   }
+  const auto seen = read_versions(db);
+  MBSYNC_TRY(seen);
+  for (const auto node : outside) {
+    const auto counter = seen->seen.counter(node);
+    if (counter > std::max(theirs.counter(node), taken.counter(node))) {
+      comeback.brought.advance(Dot{node, counter});
+    }
+  }
   const auto only_here = fmt::format("c.origin IN ({}) AND NOT {}", ids, covered_by(theirs, "c", ""));
   MBSYNC_TRY(db.run(fmt::format(
       "DELETE FROM mbsync.change c USING mbsync.synced_table t WHERE c.tab = t.id AND t.schema_name = 'mbsync' AND "
-      "t.table_name = 'membership' AND {}",
-      only_here)));
+      "t.table_name = 'membership' AND {0}; "
+      "DELETE FROM mbsync.change c WHERE {0} AND {1}",
+      only_here, covered_by(taken, "c", ""))));
   const auto renamed = db.exec(fmt::format(
       "WITH dots AS MATERIALIZED (SELECT d.origin, d.counter, row_number() OVER (ORDER BY d.origin, d.counter) AS "
       "place "
@@ -89,7 +103,7 @@ Result<std::optional<std::string>> become(PgConnection& db, const Member& next, 
               "SET name = excluded.name, is_self = true, former = false",
               {std::to_string(next.id.value), next.name}));
   MBSYNC_TRY(db.run(fmt::format("DELETE FROM mbsync.settings WHERE name = '{}'", kNextNode)));
-  return std::optional<std::string>();
+  return comeback;
 }
 
 }  // namespace mbsync

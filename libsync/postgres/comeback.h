@@ -19,9 +19,14 @@ Result<Member> next_self(PgConnection& db, const Member& self);
 /// for the judge to say.
 Result<void> stage_what_they_lack(PgConnection& db, StagedTable& staged);
 
+struct Comeback {
+  std::optional<std::string> obstacle;  ///< why not: rows wait here for which it cannot be done
+  VersionVector brought;  ///< up to where it has brought along what is not the fleet's, for note_comeback()
+};
 /// The database's node is `next` from now on. Of the writes of `outside`, those that `theirs` does not cover become its
-/// own; but who is away, the fleet says. Why not, if rows wait here for which that cannot be done; else nothing.
-Result<std::optional<std::string>> become(PgConnection& db, const Member& next, const std::set<NodeId>& outside,
-                                          const VersionVector& theirs);
+/// own. But who is away, the fleet says; and what `taken` covers, somebody else who came back has brought along
+/// already.
+Result<Comeback> become(PgConnection& db, const Member& next, const std::set<NodeId>& outside,
+                        const VersionVector& theirs, const VersionVector& taken);
 
 }  // namespace mbsync

@@ -113,7 +113,8 @@ struct MembershipDesk::Impl {
         "mbsync.node n LEFT JOIN mbsync.peer p ON p.node = n.id WHERE n.id = {}",
         node.value));
     MBSYNC_TRY(row);
-    return (*row)[0][0].is_null() ? std::optional<std::int64_t>() : (*row)[0][0].as<std::int64_t>();
+    const auto seconds = (*row)[0][0].as<std::int64_t>(-1);
+    return seconds < 0 ? std::optional<std::int64_t>() : seconds;  // in the future: by a clock that was ahead
   }
 
   static Member self_of(const Fleet& fleet) {
@@ -149,7 +150,7 @@ struct MembershipDesk::Impl {
                       "is kept out with 'mbsync peers ban'",
                       kHeardOfLately.count())};
     }
-    MBSYNC_TRY(declare_away(db, member->id, MembershipWord{true, false, "forgotten", self_of(*fleet).name}));
+    MBSYNC_TRY(declare_away(db, member->id, MembershipWord{true, "forgotten", self_of(*fleet).name}));
     return Said{*member, true};
   }
 
@@ -161,17 +162,15 @@ struct MembershipDesk::Impl {
     if (fleet->banned.contains(member->id)) {
       return Said{*member, false};
     }
-    const MembershipWord word{true, true, "banned", self_of(*fleet).name};
-    if (fleet->membership.away.contains(member->id)) {
-      MBSYNC_TRY(say_of_member(db, member->id, word));
-    } else {
+    if (!fleet->membership.away.contains(member->id)) {
       MBSYNC_TRY(check(*fleet, *member));
-      MBSYNC_TRY(declare_away(db, member->id, word));
+      MBSYNC_TRY(declare_away(db, member->id, MembershipWord{true, "banned", self_of(*fleet).name}));
     }
+    MBSYNC_TRY(ban_member(db, member->id, true));
     return Said{*member, true};
   }
 
-  // That it is away stays: whether it is still waited for, only those know who have heard all others.
+  // That it is away stays, as does whose word that is: who has said it takes it back if there is still time.
   Result<Said> unban(std::string_view node) {
     const auto fleet = fleet_here();
     MBSYNC_TRY(fleet);
@@ -180,7 +179,7 @@ struct MembershipDesk::Impl {
     if (!fleet->banned.contains(member->id)) {
       return Said{*member, false};
     }
-    MBSYNC_TRY(say_of_member(db, member->id, MembershipWord{true, false, "may come back", self_of(*fleet).name}));
+    MBSYNC_TRY(ban_member(db, member->id, false));
     return Said{*member, true};
   }
 

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "message.h"
 #include "pg_store.h"
@@ -15,7 +16,6 @@ namespace mbsync {
 /// What is said of a member.
 struct MembershipWord {
   bool away = false;
-  bool banned = false;
   std::string reason;   ///< for people
   std::string said_by;  ///< the node's name
 };
@@ -23,27 +23,34 @@ struct MembershipWord {
 /// Writes it, as if the application had; to be sealed. `not_found`: this database is no node yet.
 Result<void> say_of_member(PgConnection& db, NodeId member, const MembershipWord& word);
 
+/// Whether it is to be kept out, whatever else is said of it; something has to be said already.
+Result<void> ban_member(PgConnection& db, NodeId member, bool banned);
+
 /// Says that a member is away, and lets this node report nothing new until all others have heard it. The caller has
 /// looked whether that may be said (may_be_away()).
 Result<void> declare_away(PgConnection& db, NodeId member, const MembershipWord& word);
 
+/// After become(): up to which counter this node has brought along the writes of those that are gone, so that nobody
+/// who was away with them does it again; and who it is now.
+Result<void> note_comeback(PgConnection& db, const Member& was, const Member& now, const VersionVector& brought);
+
+/// Whether look_after_membership() has nothing to do.
+bool is_settled(const Fleet& fleet);
+
 /// After whatever this node has learnt of others: agrees to what all of them have heard, takes back what was said here
-/// of a member that turns out to be there, and seals. Returns the fleet as it is then; nothing if nobody has ever been
-/// said to be away, which costs one short statement.
-Result<std::optional<Fleet>> look_after_membership(PgConnection& db, const Schema& schema, const Member& self);
+/// of a member that turns out to be there, and seals. Returns the fleet as it is then.
+Result<Fleet> look_after_membership(PgConnection& db, const Schema& schema, const Member& self);
 
 /// How a node that asks is answered.
 struct Welcome {
   Standing standing = Standing::kMember;
   bool alone = false;                ///< this node takes all others for away
   std::vector<NodeId> outside = {};  ///< PullHeader::outside
-  /// Why a member is not answered: it has writes of one whom the fleet does not wait for any more, and too few others
-  /// would stay without it.
-  std::optional<Error> refusal = {};
 };
 
-/// Decides on it, and puts its wish to be taken back on record where it is away and not all have heard that. The
-/// asker's reports have been noted already. Whatever comes of it, what was learnt from the asker is to be kept.
+/// Learns what the asker says of the fleet, unless it has no part in it; decides how it is answered; and puts its wish
+/// to be taken back on record where it is away and not all have heard that. All that is to be kept, whatever the
+/// answer.
 Result<Welcome> welcome(PgConnection& db, const Schema& schema, const Member& self, const PullRequest& request);
 
 /// In words, of somebody who has `told` (brings_somebody_back()).

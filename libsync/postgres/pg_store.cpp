@@ -201,7 +201,7 @@ struct PgStore::Impl {
     MBSYNC_TRY(versions);
     publish_seen(versions->seen);
     const std::lock_guard lock(state_mutex);
-    rows_unseen = versions->report != versions->seen;
+    rows_unseen = versions->unseen;
     return {};
   }
 
@@ -276,32 +276,6 @@ struct PgStore::Impl {
     seen = seen_now;
     news.notify_all();
   }
-
-  // Makes what a peer said of itself and the fleet ours, so that nothing is forgotten that it still needs.
-  Result<void> note_asker(PgConnection& db, const PullRequest& request) {
-    const auto fleet = read_fleet(db);
-    MBSYNC_TRY(fleet);
-    std::vector<Member> fresh;
-    auto heard = request.members;
-    if (!request.was) {
-      heard.push_back(request.sender);  // who comes back is a member only once it is let in
-    }
-    for (const auto& member : heard) {
-      if (std::find(fleet->members.begin(), fleet->members.end(), member) == fleet->members.end()) {
-        fresh.push_back(member);
-      }
-    }
-    MBSYNC_TRY(check_growth(fleet->members.size(), count_new(*fleet, fresh), request.sender));
-    MBSYNC_TRY(store_members(db, fresh));
-    const auto own = current_self().id;
-    for (const auto& [node, report] : request.reports) {
-      const auto known = fleet->reports.find(node);
-      if (node != own && (known == fleet->reports.end() || !known->second.covers(report))) {
-        MBSYNC_TRY(raise_report(db, node, report));
-      }
-    }
-    return touch_member(db, request.sender.id);
-  }
 };
 
 // Asks and applies in a session of its own, whose staging tables live from pull to pull.
@@ -336,14 +310,15 @@ class PgStore::Impl::Pull : public PullSession {
       const auto known_to_hold = fleet.reports.find(peer_);
       store_.floors[this] = known_to_hold == fleet.reports.end() ? VersionVector() : known_to_hold->second;
       schema_ = store_.schema;
-      asker = self_ = store_.self;
+      asker = store_.self;
+      if (std::exchange(comes_back_, false) && asker == self_) {
+        auto next = next_self(*db_, asker);
+        MBSYNC_TRY(next);
+        as_ = std::move(*next);
+      }
+      self_ = asker;
       return {};
     }));
-    if (std::exchange(comes_back_, false)) {
-      auto next = next_self(*db_, asker);
-      MBSYNC_TRY(next);
-      as_ = std::move(*next);
-    }
     ApplyRole apply_role;
     {
       const std::lock_guard lock(store_.state_mutex);
@@ -384,7 +359,9 @@ class PgStore::Impl::Pull : public PullSession {
       const auto report = stage_->apply(!store_.has_unseen(), as_);
       MBSYNC_TRY(report);
       if (report->turned_down) {
-        return *report->turned_down;
+        outcome.sender = header.sender;
+        outcome.turned_down = report->turned_down;
+        return {};
       }
       applied_ = !report->outdated;
       schema_outdated = report->schema_outdated;
@@ -417,28 +394,34 @@ class PgStore::Impl::Pull : public PullSession {
  private:
   // What an answer says that is none (CONFLICTS.md C22).
   Result<void> turned_away(const PullHeader& header, ApplyOutcome& outcome) {
-    const auto& peer = header.sender;
     const auto fleet = read_fleet(*db_);
     MBSYNC_TRY(fleet);
-    const auto& membership = fleet->membership;
+    outcome.sender = header.sender;
+    outcome.turned_down = why_turned_away(header, fleet->membership);
+    comes_back_ = outcome.ask_again = !outcome.turned_down;
+    return {};
+  }
+
+  // Nothing, if this node may come back as another.
+  [[nodiscard]] std::optional<Error> why_turned_away(const PullHeader& header, const Membership& membership) const {
+    const auto& peer = header.sender;
     switch (header.standing) {
       case Standing::kMember:
         break;
       case Standing::kGone:
         if (membership.away.contains(peer.id) && !comes_back_to(membership, peer.id, header.alone)) {
           return Error{ErrorKind::kTransient, fmt::format("{} and this node each take the other for away", peer.name),
-                       "one of the two comes back by itself, once the nodes that it still has have gone on without it"};
+                       "one of the two comes back by itself, once the nodes that it still has have gone on without it: "
+                       "say 'mbsync peers forget' of it on one of these"};
         }
-        comes_back_ = true;
-        outcome.sender = peer;
-        outcome.ask_again = true;
-        return {};
+        break;
       case Standing::kAway:
-        return Error{ErrorKind::kTransient,
-                     fmt::format("{} has heard that this node is away, and asks those who have said so to take it back",
-                                 peer.name),
-                     "it goes on by itself; if the nodes that have said it are switched off, the fleet goes on without "
-                     "this one first, and it then comes back as another"};
+        return Error{
+            ErrorKind::kTransient,
+            fmt::format("{} has heard that this node is away, and asks those who have said so to take it back",
+                        peer.name),
+            "it goes on by itself. If the node that has said it is gone for good, say 'mbsync peers forget' of "
+            "that one, on one of the others: then this one comes back as another"};
       case Standing::kBanned:
         return Error{ErrorKind::kRejected, fmt::format("{} says that this node is banned from the fleet", peer.name),
                      fmt::format("if that was a mistake, say 'mbsync peers unban {}' on another node; nothing of what "
@@ -449,7 +432,7 @@ class PgStore::Impl::Pull : public PullSession {
                      fmt::format("{} is away itself, so nobody can join the fleet by it", peer.name),
                      "let this node reach another one of the fleet: 'mbsync peers' shows whom it knows"};
     }
-    return {};
+    return std::nullopt;
   }
 
   Impl& store_;
@@ -586,13 +569,8 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
     MBSYNC_TRY((*db)->exec(kTableLockTimeout));
     const auto sealed = seal(**db, *schema, self.id);
     MBSYNC_TRY(sealed);
-    MBSYNC_TRY(impl_->note_asker(**db, request));
     const auto welcomed = welcome(**db, *schema, self, request);
     MBSYNC_TRY(welcomed);
-    if (welcomed->refusal) {
-      MBSYNC_TRY((*db)->commit());
-      return *welcomed->refusal;
-    }
     if (welcomed->standing == Standing::kMember) {
       if (request.was) {
         MBSYNC_TRY(store_members(**db, {request.sender}));
@@ -661,6 +639,10 @@ Result<std::int64_t> PgStore::forget_stable() {
         floors.push_back(floor);
       }
     }
+    // Who is alone agrees here, as nobody asks it.
+    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+    MBSYNC_TRY(look_after_membership(**db, *impl_->current_schema(), self));
+    MBSYNC_TRY((*db)->commit());
     const auto done = forget(**db, self.id, floors);
     MBSYNC_TRY(done);
     removed = *done;
@@ -829,17 +811,18 @@ Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
   const auto members = db.exec(
       "SELECT n.id, n.name, n.is_self, to_char(n.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
       "(SELECT count(*) FROM mbsync.change c LEFT JOIN mbsync.report r ON r.node = n.id AND r.origin = c.origin "
-      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)), coalesce(m.away, false), n.agreed, "
+      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)), coalesce(m.away OR m.banned, false), n.agreed, "
       "coalesce(m.banned, false), coalesce(m.reason, ''), coalesce(m.said_by, ''), coalesce(to_char(m.said_at AT TIME "
-      "ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), ''), n.silent_days FROM mbsync.node n LEFT JOIN "
-      "mbsync.membership m ON m.node = n.id WHERE NOT n.former ORDER BY NOT n.is_self, n.name, n.id");
+      "ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), ''), coalesce(lpad(to_hex(m.back_as), 16, '0'), ''), "
+      "n.silent_days FROM mbsync.node n LEFT "
+      "JOIN mbsync.membership m ON m.node = n.id WHERE NOT n.former ORDER BY NOT n.is_self, n.name, n.id");
   MBSYNC_TRY(members);
   for (const auto& row : *members) {
     StoreStatus::MemberStatus member{
         Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()}, row[2].as<bool>(),
         row[3].is_null() ? "" : row[3].c_str(), row[4].as<std::int64_t>(),
         StoreStatus::MemberStanding{row[5].as<bool>(), row[6].as<bool>(), row[7].as<bool>(), row[8].c_str(),
-                                    row[9].c_str(), row[10].c_str(), row[11].as<int>()}};
+                                    row[9].c_str(), row[10].c_str(), row[11].c_str(), row[12].as<int>()}};
     if (member.self) {
       status.self = member.member;
     }

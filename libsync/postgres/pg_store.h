@@ -44,6 +44,8 @@ struct ApplyOutcome {
   bool ask_again = false;   ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
   /// The fleet had gone on without this node, and it has come back with this answer: who it is from now on.
   std::optional<Member> became = {};
+  /// Nothing was applied, and the same answer will not do later either: why (CONFLICTS.md C22).
+  std::optional<Error> turned_down = {};
 };
 
 /// A member that has not been heard of, and lacks something.
@@ -89,6 +91,7 @@ struct StoreStatus {
     std::string reason;
     std::string said_by;  ///< a node's name
     std::string said_at;  ///< ISO time
+    std::string back_as;  ///< the id under which it has come back, or empty
     int silent_days = 0;  ///< SilentMember::days
   };
   struct MemberStatus {

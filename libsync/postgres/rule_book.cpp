@@ -98,7 +98,7 @@ const TableRules* RuleBook::find_locked(PolicyVersion version, const Table& tabl
   }
   if (table.internal && table.name == "membership") {
     ColumnSet said;
-    for (const char* column : {"away", "banned", "reason", "said_by", "said_at"}) {
+    for (const char* column : {"away", "reason", "said_by", "said_at"}) {
       said.insert(table.find(column)->number);
     }
     rules.row.groups = {said};

@@ -7,12 +7,13 @@
 namespace mbsync {
 namespace {
 
-// Which writes of mbsync.membership say whether a node is away, by the node's key.
+// Which writes of mbsync.membership say of those that are away that they are, by the node's key.
 constexpr const char* kAwayDots =
-    "SELECT c.key, c.origin, c.counter FROM mbsync.synced_table t JOIN mbsync.synced_column k ON k.tab = t.id AND "
-    "k.name "
-    "= 'away' JOIN mbsync.change c ON c.tab = t.id WHERE t.schema_name = 'mbsync' AND t.table_name = 'membership' AND "
-    "substring(c.cols FROM k.number + 1 FOR 1) = B'1'";
+    "SELECT c.key, c.origin, c.counter FROM mbsync.synced_table t JOIN mbsync.change c ON c.tab = t.id JOIN "
+    "mbsync.membership m ON m.node = c.key::bigint JOIN mbsync.synced_column k ON k.tab = t.id AND k.name = CASE WHEN "
+    "m.away THEN 'away' ELSE 'banned' END WHERE t.schema_name = 'mbsync' AND t.table_name = 'membership' AND (m.away "
+    "OR "
+    "m.banned) AND substring(c.cols FROM k.number + 1 FOR 1) = B'1'";
 
 NodeId node_of(const pqxx::field& key) {
   return NodeId{key.as<std::int64_t>()};
@@ -21,8 +22,7 @@ NodeId node_of(const pqxx::field& key) {
 // While writes of a member wait here, it must not be heard that this node knows of the member being away: that would
 // say that all of the member's writes are here (CONFLICTS.md C22).
 Result<void> leave_out_who_is_away(PgConnection& db, const std::set<NodeId>& behind, VersionVector::Map& report) {
-  const auto dots = db.exec(
-      fmt::format("SELECT a.* FROM ({}) a JOIN mbsync.membership m ON m.node = a.key::bigint WHERE m.away", kAwayDots));
+  const auto dots = db.exec(kAwayDots);
   MBSYNC_TRY(dots);
   const auto self = db.exec_cached("SELECT id FROM mbsync.node WHERE is_self");
   MBSYNC_TRY(self);
@@ -90,34 +90,38 @@ Result<Versions> read_versions(PgConnection& db) {
   const auto rows = db.exec_cached(
       "SELECT v.origin, v.counter, v.forgotten, (SELECT min(c.counter) FROM mbsync.change c WHERE c.unseen AND "
       "c.origin = v.origin), v.frozen, EXISTS (SELECT FROM mbsync.node n JOIN mbsync.membership m ON m.node = n.id "
-      "WHERE n.declared AND NOT n.agreed AND m.away) FROM mbsync.version_vector v");
+      "WHERE n.declared AND NOT n.agreed AND (m.away OR m.banned)) FROM mbsync.version_vector v");
   MBSYNC_TRY(rows);
   VersionVector::Map seen;
   VersionVector::Map forgotten;
   VersionVector::Map report;
   std::set<NodeId> behind;  // origins of writes that the application has not seen
+  bool frozen = false;
   for (const auto& row : *rows) {
     const NodeId origin{row[0].as<std::int64_t>()};
     seen[origin] = row[1].as<std::int64_t>();
     forgotten[origin] = row[2].as<std::int64_t>();
     report[origin] = seen[origin];
-    if (row[5].as<bool>()) {
-      report[origin] = row[4].as<std::int64_t>(0);
-    } else if (!row[3].is_null()) {
+    if (!row[3].is_null()) {
       report[origin] = row[3].as<std::int64_t>() - 1;
       behind.insert(origin);
     }
+    if (row[5].as<bool>()) {
+      frozen = true;
+      report[origin] = row[4].as<std::int64_t>(0);
+    }
   }
-  if (!behind.empty()) {
+  if (!behind.empty() && !frozen) {
     MBSYNC_TRY(leave_out_who_is_away(db, behind, report));
   }
-  return Versions{VersionVector(std::move(seen)), VersionVector(std::move(forgotten)),
-                  VersionVector(std::move(report))};
+  return Versions{VersionVector(std::move(seen)), VersionVector(std::move(forgotten)), VersionVector(std::move(report)),
+                  !behind.empty()};
 }
 
 Result<Fleet> read_fleet(PgConnection& db) {
   const auto rows = db.exec_cached(
-      "SELECT n.id, n.name, NULL, NULL, n.is_self, n.declared, n.agreed, n.former, coalesce(m.away, false), "
+      "SELECT n.id, n.name, NULL, NULL, n.is_self, n.declared, n.agreed, n.former, coalesce(m.away OR m.banned, "
+      "false), "
       "coalesce(m.banned, false), m.back_at IS NOT NULL FROM mbsync.node n LEFT JOIN mbsync.membership m ON m.node = "
       "n.id UNION ALL SELECT node, NULL, origin, counter, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM mbsync.report "
       "ORDER BY 1");
@@ -146,7 +150,7 @@ Result<Fleet> read_fleet(PgConnection& db) {
       fleet.membership.away[node];
       note(6, fleet.membership.gone);
       note(9, fleet.banned);
-      note(10, fleet.wants_back);
+      note(10, fleet.membership.wishing);
     }
   }
   return fleet;

@@ -27,6 +27,7 @@ struct Versions {
   /// (CONFLICTS.md C10), and without what came since it was said here of a member that it is away, until all others
   /// have heard that (C22). Never goes back.
   VersionVector report;
+  bool unseen = false;  ///< there are writes that the application has not seen
 };
 Result<Versions> read_versions(PgConnection& db);
 
@@ -36,10 +37,9 @@ struct Fleet {
   /// Who is away, without the writes that say so (read_away_dots()).
   Membership membership;
   std::set<NodeId> banned;
-  std::set<NodeId> wants_back;  ///< of those that are away
-  std::set<NodeId> declared;    ///< it was said here that they are away
-  std::set<NodeId> agreed;      ///< that was agreed of them; perhaps they are not away any more
-  std::set<NodeId> former;      ///< this node itself, before it came back as another
+  std::set<NodeId> declared;  ///< it was said here that they are away
+  std::set<NodeId> agreed;    ///< that was agreed of them; perhaps they are not away any more
+  std::set<NodeId> former;    ///< this node itself, before it came back as another
 };
 Result<Fleet> read_fleet(PgConnection& db);
 /// Reads the writes that say of members that they are away. Waits for nobody and may be left out where only the names

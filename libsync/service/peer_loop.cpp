@@ -188,6 +188,9 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
                     to_string(outcome->became->id), name());
         context_.shared.is_another = true;
       }
+      if (outcome->turned_down) {
+        return *outcome->turned_down;
+      }
       if (outcome->ask_again) {
         ask_again(pause);
       } else {

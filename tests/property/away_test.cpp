@@ -99,4 +99,64 @@ TEST_CASE("away: who has joined by one that was gone is told to come back as ano
   CHECK(nodes[0].row(1).has_value());
 }
 
+TEST_CASE("away: several that have joined by one that was gone do not keep each other out (C22)") {
+  auto nodes = fleet_of(3);
+  nodes[0].declare_away(id(2), kNow);
+  meet(nodes, 2);
+  nodes[2].write(1, {{1, Value{"of one that is gone"}}}, kNow);
+  for (const std::size_t place : {3, 4}) {
+    nodes.emplace_back(id(place), std::vector<ColumnNumber>{1, 2, 3});
+    CHECK(nodes[place].pull(nodes[2], kNow));
+  }
+  CHECK(nodes[3].pull(nodes[4], kNow));
+  for (int round = 0; round < 6; ++round) {
+    for (const std::size_t place : {2, 3, 4}) {
+      nodes[place].pull(nodes[0], kNow, NodeId{nodes[place].id().value + 10});
+      nodes[0].pull(nodes[place], kNow);
+    }
+    meet(nodes, 2);
+  }
+  for (const auto& node : nodes) {
+    CHECK(node.row(1).has_value());
+    CHECK(node.id().value != 3);
+  }
+}
+
+TEST_CASE("away: of two that were away together, the second does not undo what came after the first (C22)") {
+  auto nodes = fleet_of(5);
+  nodes[3].write(1, {{1, Value{"of c"}}}, kNow);
+  nodes[3].write(2, {{1, Value{"of c"}}}, kNow);
+  nodes[4].pull(nodes[3], kNow);
+  for (const std::size_t place : {3, 4}) {
+    nodes[0].declare_away(id(place), kNow);
+    meet(nodes, 3);
+  }
+  CHECK(nodes[3].pull(nodes[0], kNow, id(10)));
+  meet(nodes, 4);
+  nodes[1].write(1, {{1, Value{"corrected"}}}, kNow);
+  nodes[1].erase(2, kNow);
+  meet(nodes, 4);
+  CHECK(nodes[0].live_writes() == 0);
+  CHECK(nodes[4].pull(nodes[0], kNow, id(11)));
+  meet(nodes, 5);
+  for (const auto& node : nodes) {
+    CHECK(node.row(1)->at(1) == Value{"corrected"});
+    CHECK_FALSE(node.row(2).has_value());
+  }
+}
+
+TEST_CASE("away: who is there can be taken back although the one that has said it is gone (C22)") {
+  auto nodes = fleet_of(3);
+  nodes[0].declare_away(id(2), kNow);
+  nodes[1].pull(nodes[0], kNow);
+  nodes[2].write(1, {{1, Value{"of c"}}}, kNow);
+  CHECK_FALSE(nodes[2].pull(nodes[1], kNow));
+  nodes[1].declare_away(id(0), kNow);
+  for (int round = 0; round < 4; ++round) {
+    nodes[2].pull(nodes[1], kNow, id(10));
+    nodes[1].pull(nodes[2], kNow);
+  }
+  CHECK(nodes[1].row(1).has_value());
+}
+
 }  // namespace mbsync::sim

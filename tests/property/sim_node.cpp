@@ -15,6 +15,7 @@ namespace {
 // Rows about members (C22).
 constexpr ColumnNumber kIsAway = 1;
 constexpr ColumnNumber kWantsBack = 2;
+constexpr ColumnNumber kTaken = 3;  // up to which counter somebody who has come back had its writes
 const Value kAway{"away"};
 const Value kKept{"kept"};  // it was never agreed that it is away
 
@@ -225,6 +226,9 @@ Membership Node::membership() const {
   for (const auto& [member, dots] : fleet.away) {
     if (agreed_.contains(member)) {
       fleet.gone.insert(member);
+    }
+    if (said(member, kWantsBack)) {
+      fleet.wishing.insert(member);
     }
   }
   return fleet;
@@ -444,11 +448,20 @@ PullRequest Node::request() const {
 PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
   seal();
   const NodeId asker = request.was.value_or(request.sender);
-  learn(asker, request.members, request.reports);
+  const bool any_taken = fault_ == Fault::kTakeFromAway || fault_ == Fault::kComeBackInStep;
+  const auto would_bring = [&] {
+    return !any_taken && !is_away(id_) && !request.was && !is_away(asker) &&
+           brings_somebody_back(membership(), seen_, request.seen);
+  };
+  bool brings = would_bring();
+  // What somebody says who has no part in the fleet counts for nothing.
+  if (any_taken || !(brings || gone().contains(asker))) {
+    learn(asker, request.members, request.reports);
+  }
+  members_.insert(asker);
   look_after_away(at);
-  const bool brings = fault_ != Fault::kTakeFromAway && !is_away(id_) && !request.was &&
-                      brings_somebody_back(membership(), seen_, request.seen);
-  if (brings && may_be_away(membership(), asker)) {
+  brings = brings || would_bring();
+  if (brings) {
     say(asker, kAway, Value{}, at);  // and nobody takes it back
     look_after_away(at);
   }
@@ -520,7 +533,9 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
       (fault_ != Fault::kTakeStaleRows && !answer.seen.covers(forgotten_))) {
     return false;
   }
+  std::map<NodeId, std::int64_t> had;
   if (as) {
+    had = seen_.counters();
     become(*as, answer);
   }
   policy_ = std::max(policy_, answer.policy);
@@ -542,6 +557,11 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
   }
   seen_.merge(answer.seen);
   forgotten_.merge(answer.forgotten);
+  for (const NodeId member : as ? answer.outside : std::set<NodeId>{}) {
+    if (rows_.contains(about(member)) && taken_of(answer).counter(member) < had[member]) {
+      write(about(member), {{kTaken, std::to_string(had[member])}}, answer.at);
+    }
+  }
   learn(answer.sender, answer.members, answer.reports);
   look_after_away(answer.at);
   return true;
@@ -565,15 +585,17 @@ bool Node::is_away_after(NodeId member, const PullAnswer& answer) const {
 
 // What nobody else has of those who are away is from now on this node's, under its new name. Not so what they have
 // added to counters: two that come back may both have it, and it counts once. And who is away, those say whom it joins.
+// What somebody else who was away with this node has brought along already, is not brought once more.
 void Node::become(NodeId next, const PullAnswer& answer) {
+  const VersionVector taken = taken_of(answer);
   const auto is_own = [&](const StoredWrite& write) {
     return answer.outside.contains(write.dot.origin) && !answer.seen.covers(write.dot);
   };
   std::map<Dot, Dot> renamed;
   for (auto& [key, writes] : change_) {
-    if (key < 0) {
-      std::erase_if(writes, is_own);
-    }
+    std::erase_if(writes, [&, about_member = key < 0](const StoredWrite& write) {
+      return is_own(write) && (about_member || taken.covers(write.dot));
+    });
     for (const StoredWrite& write : writes) {
       if (is_own(write)) {
         renamed[write.dot];
@@ -604,6 +626,16 @@ void Node::become(NodeId next, const PullAnswer& answer) {
   members_.insert(next);
   declared_.clear();
   agreed_.clear();
+}
+
+VersionVector Node::taken_of(const PullAnswer& answer) {
+  VersionVector taken;
+  for (const auto& [key, shipped] : answer.rows) {
+    if (key < 0 && shipped.row && shipped.row->at(kTaken)) {
+      taken.advance(Dot{NodeId{-key}, std::stoll(*shipped.row->at(kTaken))});
+    }
+  }
+  return taken;
 }
 
 void Node::apply_row(Key key, const ShippedRow& shipped, const PullAnswer& answer) {

@@ -171,6 +171,8 @@ class Node {
   [[nodiscard]] std::set<NodeId> gone() const;
   [[nodiscard]] Membership membership() const;
   void become(NodeId next, const PullAnswer& answer);
+  /// Of those who are gone, what somebody who has come back has brought along.
+  static VersionVector taken_of(const PullAnswer& answer);
   [[nodiscard]] bool has_unseen_of(NodeId origin) const;
   [[nodiscard]] bool yields_to(const PullAnswer& answer) const;
   /// With what the answer says of it: that it was taken back, a node may hear from that node alone.

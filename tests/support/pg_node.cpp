@@ -61,6 +61,9 @@ Result<ApplyOutcome> PgNode::try_pull(PgNode& other) {
     return answered.error();
   }
   auto applied = session->apply();
+  if (applied && applied->turned_down) {
+    return *applied->turned_down;
+  }
   if (applied) {
     pulls_[other.database_] = std::move(session);
   }

@@ -12,6 +12,10 @@ std::string sentence(const StoreStatus::MemberStatus& entry) {
   const auto& standing = entry.standing;
   const auto who = fmt::format("{} ({})", entry.member.name, to_string(entry.member.id));
   const auto said = fmt::format("{}, said on {} at {}", standing.reason, standing.said_by, standing.said_at);
+  if (entry.self && standing.banned) {
+    return fmt::format("This node is banned ({}). 'mbsync peers unban {}', said on another node, lets it come back.",
+                       said, to_string(entry.member.id));
+  }
   if (entry.self) {
     return fmt::format(
         "The fleet goes on without this node ({}). It comes back by itself, as another and with all that only it has, "
@@ -27,8 +31,10 @@ std::string sentence(const StoreStatus::MemberStatus& entry) {
     return fmt::format("{} is not waited for any more ({}). If it turns up, it comes back by itself.", who, said);
   }
   if (standing.away) {
-    return fmt::format("{} is away ({}), and not all others have heard that yet. Until then it is waited for.", who,
-                       said);
+    return fmt::format(
+        "{} is away ({}), and not all others have heard that yet, or rows of its wait on one of them ('mbsync status' "
+        "there). Until then it is waited for.",
+        who, said);
   }
   return fmt::format(
       "{} lacks writes and has not been heard of for {} days on which others were. Switch it on, or say 'mbsync peers "
@@ -54,12 +60,16 @@ nlohmann::ordered_json member_json(const StoreStatus::MemberStatus& entry) {
           {"reason", or_null(standing.reason)},
           {"said_by", or_null(standing.said_by)},
           {"said_at", or_null(standing.said_at)},
+          {"back_as", or_null(standing.back_as)},
           {"silent_days", standing.silent_days}};
 }
 
 std::string standings_as_text(const StoreStatus& status) {
   std::string text;
   for (const auto& entry : status.members) {
+    if (!entry.standing.back_as.empty()) {
+      continue;  // it is there, under another id
+    }
     if (entry.standing.away || entry.standing.silent_days >= kSilentShownDays) {
       text += fmt::format("\n  {}", sentence(entry));
     }

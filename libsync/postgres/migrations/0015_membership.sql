@@ -1,18 +1,21 @@
 -- Members that are away: what is said of them, and what of it is agreed here (libsync/core/CONFLICTS.md C22).
 
 -- Synchronised like the application's own tables. A node that nobody has ever said anything of has no line.
---   away: the fleet does not wait for it any more. It is one decision with banned and what follows it
---   banned: nor is it to come back
---   said_by: the name of the node on which it was said
+--   away: the fleet does not wait for it any more. It is one decision with reason, said_by (a node's name) and said_at
+--   banned: nor does it, and it is not to come back, whatever is said besides
 --   back_at: since then it asks to be taken back; until all have heard that it is away, it is
+--   taken: who has come back as another has brought its writes along up to this counter
+--   back_as: who that is, if it was this one itself
 CREATE TABLE mbsync.membership (
   node    bigint PRIMARY KEY CHECK (node > 0),
   away    boolean NOT NULL,
-  banned  boolean NOT NULL,
+  banned  boolean NOT NULL DEFAULT false,
   reason  text NOT NULL,
   said_by text NOT NULL,
   said_at timestamptz NOT NULL,
-  back_at timestamptz
+  back_at timestamptz,
+  taken   bigint,
+  back_as bigint
 );
 
 -- Of this node alone:

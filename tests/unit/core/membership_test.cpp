@@ -51,6 +51,9 @@ TEST_CASE("membership: more than half of the members have to stay, except of two
   CHECK_FALSE(may_be_away(fleet(3), node(1)));
   CHECK_FALSE(may_be_away(fleet(3), node(9)));
   CHECK_FALSE(may_be_away(fleet(5, {{node(2), {}}}), node(2)));
+  auto wishing = fleet(3, {{node(3), {}}});
+  wishing.wishing = {node(3)};
+  CHECK(may_be_away(wishing, node(2)));
 }
 
 TEST_CASE("membership: who is alone comes back to the other, and of two the one with the higher id (C22)") {
