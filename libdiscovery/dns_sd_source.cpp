@@ -224,6 +224,22 @@ class DnsSdSource::Session {
   };
 
   std::optional<Error> begin() {
+    if (announces()) {
+      if (auto error = begin_to_announce()) {
+        return error;
+      }
+    }
+    browse_ = std::make_unique<Request>(api_, *this);
+    if (const auto code = api_.browse(&browse_->ref, 0, 0, kServiceType.data(), nullptr, on_browsed, browse_.get());
+        code != kDNSServiceErr_NoError) {
+      return dns_sd_error(code, "looking for peers");
+    }
+    return std::nullopt;
+  }
+
+  [[nodiscard]] bool announces() const { return shared_.options.port != 0; }
+
+  std::optional<Error> begin_to_announce() {
     service_ = std::make_unique<Request>(api_, *this);
     const auto txt = to_txt(announcement_);
     const auto name = cut_name(shared_.options.name);
@@ -232,11 +248,6 @@ class DnsSdSource::Session {
             static_cast<std::uint16_t>(txt.size()), txt.data(), on_registered, service_.get());
         code != kDNSServiceErr_NoError) {
       return dns_sd_error(code, "announcing this node");
-    }
-    browse_ = std::make_unique<Request>(api_, *this);
-    if (const auto code = api_.browse(&browse_->ref, 0, 0, kServiceType.data(), nullptr, on_browsed, browse_.get());
-        code != kDNSServiceErr_NoError) {
-      return dns_sd_error(code, "looking for peers");
     }
     return std::nullopt;
   }
@@ -280,13 +291,13 @@ class DnsSdSource::Session {
         return dns_sd_error(code, "listening");
       }
     }
-    if (const auto code = service_->error; code != kDNSServiceErr_NoError) {
-      return dns_sd_error(code, "announcing this node");
+    if (service_ && service_->error != kDNSServiceErr_NoError) {
+      return dns_sd_error(service_->error, "announcing this node");
     }
     if (const auto code = browse_->error; code != kDNSServiceErr_NoError) {
       return dns_sd_error(code, "looking for peers");
     }
-    if (service_->answered && !worked_) {
+    if ((!service_ || service_->answered) && !worked_) {
       worked_ = true;
       shared_.tell([](PeerListener& listener) { listener.source_works(kName); });
     }
@@ -331,7 +342,10 @@ class DnsSdSource::Session {
     std::set<std::string> again;
     {
       const std::lock_guard lock(shared_.mutex);
-      news = std::exchange(shared_.announcement, std::nullopt);
+      // A daemon that has not taken the first one yet may refuse a change of it.
+      if (service_ && service_->answered) {
+        news = std::exchange(shared_.announcement, std::nullopt);
+      }
       again = std::exchange(shared_.look_again, {});
     }
     if (!again.empty()) {
@@ -445,7 +459,7 @@ class DnsSdSource::Session {
       lose(instance);
       return;
     }
-    Sighting sighting{instance.handle, {}, instance.said};
+    Sighting sighting{instance.handle, {}, instance.said, instance.name};
     for (const auto& host : addresses) {
       sighting.addresses.push_back(PeerAddress{host, instance.port});
     }

@@ -20,7 +20,7 @@ class DnsSdSource : public PeerSource {
 
   struct Options {
     std::string name;        ///< for people; the daemon makes it unique on the network
-    std::uint16_t port = 0;  ///< where this node's server listens
+    std::uint16_t port = 0;  ///< where this node's server listens; 0: nothing is announced, and others are listened to
     Announcement announcement;
     std::function<Result<DnsSdApi>()> load = DnsSdApi::load;
   };

@@ -34,8 +34,14 @@ void PeerDirectory::peer_found(std::string_view source, const Sighting& sighting
     known->second.last_seen = now;  // no news: who asks is found again with each question
     return;
   }
-  const auto first = known == views_.end() ? now : known->second.first_seen;
-  views_[place] = View{place.first, sighting.handle, sighting.addresses, sighting.said, true, first, now};
+  View view{place.first, sighting.handle, sighting.addresses, sighting.said, true, now, now};
+  if (known != views_.end()) {
+    view.first_seen = known->second.first_seen;
+    if (known->second.said == sighting.said) {
+      view.refused = known->second.refused;
+    }
+  }
+  views_[place] = std::move(view);
   ++version_;
 }
 
@@ -67,6 +73,22 @@ void PeerDirectory::answered(const PeerAddress& address, NodeId node) {
   answer = Answer{node, known ? answers_given_ : ++answers_given_};
   own_.erase(address);
   version_ += known ? 0 : 1;
+  for (auto& [place, view] : views_) {
+    if (view.refused && view.said && view.said->node == node) {
+      view.refused.reset();
+      ++version_;
+    }
+  }
+}
+
+void PeerDirectory::refused(NodeId node) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [place, view] : views_) {
+    if (view.present && view.said && view.said->node == node) {
+      view.refused = clock_();
+      ++version_;
+    }
+  }
 }
 
 void PeerDirectory::is_own(const PeerAddress& address) {

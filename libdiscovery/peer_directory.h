@@ -29,6 +29,8 @@ class PeerDirectory : public PeerListener {
     bool present = true;  ///< the source sees it now
     Time first_seen;
     Time last_seen;  ///< when it was found last, or lost
+    /// When it did not take the fleet's key the last time, if it has said what it says since then.
+    std::optional<Time> refused{};
   };
   struct Peer {
     int number = 0;              ///< its name within this process; not given twice
@@ -53,6 +55,8 @@ class PeerDirectory : public PeerListener {
 
   /// This node has answered there, with the fleet's key. Peers that turn out to be one become one.
   void answered(const PeerAddress& address, NodeId node);
+  /// Whoever announces this node does not take the fleet's key.
+  void refused(NodeId node);
   /// This very process has answered there. The address is left out for a while: it may be another machine's later.
   void is_own(const PeerAddress& address);
 

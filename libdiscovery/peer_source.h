@@ -18,6 +18,7 @@ struct Sighting {
   std::string handle;                  ///< tells it from what else the source sees; for people as well
   std::vector<PeerAddress> addresses;  ///< likeliest first; none while they are being looked up
   std::optional<Announcement> said;    ///< nothing if the source does not know; never proved
+  std::string name{};                  ///< what it calls itself to people; may hold any characters, never proved
   bool operator==(const Sighting&) const = default;
 };
 

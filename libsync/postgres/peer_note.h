@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,9 @@ struct AddressNote {
   std::optional<PeerNote::Failed> failed;
 };
 
+/// The fleet's tags (libsync/transport/fleet_tags.h), by what the keys are called in a handshake.
+using TagsByKey = std::map<std::string, std::string>;
+
 struct PeerNotes {
   std::vector<PeerNote> peers;
   std::vector<AddressNote> addresses;
@@ -76,6 +80,7 @@ struct PeerStatus {
 };
 struct PeersStatus {
   bool two_keys = false;                           ///< the node that ran last takes two
+  TagsByKey fleet_tags;                            ///< of that node
   std::vector<PeerStatus> peers;                   ///< by name
   std::vector<PeerStatus::Address> without_owner;  ///< addresses at which nobody has answered yet
 };

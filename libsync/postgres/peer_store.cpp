@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <utility>
+
+#include "fleet_tag_store.h"
 
 namespace mbsync {
 namespace {
@@ -127,6 +130,9 @@ Result<PeersStatus> read_peer_notes(PgConnection& db) {
       db.exec("SELECT EXISTS (SELECT FROM mbsync.settings WHERE name = $1 AND value = 'yes')", {std::string(kTwoKeys)});
   MBSYNC_TRY(keys);
   status.two_keys = (*keys)[0][0].as<bool>();
+  auto tags = read_fleet_tags(db);
+  MBSYNC_TRY(tags);
+  status.fleet_tags = std::move(*tags);
   const auto peers = db.exec(
       fmt::format("SELECT node, name, {}, asked_from, asked_key, {}, answered_key, {}, failure, "
                   "coalesce(failed_at > answered_at, failed_at IS NOT NULL) FROM mbsync.peer ORDER BY name, node",

@@ -15,6 +15,7 @@
 #include "comeback.h"
 #include "conflict_reader.h"
 #include "conflict_retention.h"
+#include "fleet_tag_store.h"
 #include "forget.h"
 #include "membership_store.h"
 #include "merge_rows.h"
@@ -731,6 +732,18 @@ Result<std::vector<AddressNote>> PgStore::remembered_addresses() {
   auto db = impl_->lease("peers");
   MBSYNC_TRY(db);
   return read_remembered_addresses(**db);
+}
+
+Result<TagsByKey> PgStore::fleet_tags() {
+  auto db = impl_->lease("peers");
+  MBSYNC_TRY(db);
+  return read_fleet_tags(**db);
+}
+
+Result<void> PgStore::store_fleet_tags(const TagsByKey& tags) {
+  auto db = impl_->lease("peers");
+  MBSYNC_TRY(db);
+  return mbsync::store_fleet_tags(**db, tags);
 }
 
 void PgStore::interrupt() {

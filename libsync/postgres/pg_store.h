@@ -171,6 +171,10 @@ class PgStore {
   Result<void> store_peer_notes(const PeerNotes& notes);
   /// Where members have answered in the last kAddressesGoodFor, the latest first.
   Result<std::vector<AddressNote>> remembered_addresses();
+  /// Those that were stored last.
+  Result<TagsByKey> fleet_tags();
+  /// Those of other keys go. A smaller one that is there already stays.
+  Result<void> store_fleet_tags(const TagsByKey& tags);
 
   /// Gives up every statement that is under way; from then on everything fails with `cancelled`. Returns at once.
   /// Called again while it has had no effect for longer than a second and a half, it cuts the connections.

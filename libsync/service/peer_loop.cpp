@@ -6,8 +6,12 @@
 #include <exception>
 #include <utility>
 
+#include "dns_sd_source.h"
 #include "log.h"
+#include "other_fleet.h"
+#include "peer_trouble.h"
 #include "protocol_limits.h"
+#include "static_source.h"
 #include "tuning.h"
 
 namespace mbsync {
@@ -97,7 +101,45 @@ bool PeerLoop::is_news(const std::string& text) {
   return context_.said.is_news(node_ ? to_string(*node_) : first_address_, text);
 }
 
-void PeerLoop::give_up(const Error& error) {
+// A handshake that fails, or no answer at all, has a likelier reason where the peer announces another fleet or another
+// version, or nothing.
+Error PeerLoop::with_announcement(Error error) {
+  if (!node_) {
+    return error;
+  }
+  if (client_.refused_in_handshake()) {
+    context_.directory.refused(*node_);
+  }
+  const auto peers = context_.directory.peers();
+  const auto peer = std::find_if(peers.begin(), peers.end(), [this](const auto& entry) { return entry.node == node_; });
+  if (peer == peers.end()) {
+    return error;
+  }
+  if (client_.refused_in_handshake() && other_fleet_since(*peer, context_.fleet_tags)) {
+    error = error.in(kSaysOtherFleet);
+    error.hint = next_step(PeerTrouble::kOtherFleet, first_.port);
+    return error;
+  }
+  for (const auto& view : peer->views) {
+    if (view.present && view.said && view.said->protocol != kProtocolVersion) {
+      return error.in(
+          fmt::format("{} {}, and this node {}", kSaysOtherProtocol, view.said->protocol, kProtocolVersion));
+    }
+  }
+  if (error.kind != ErrorKind::kTransient) {
+    return error;
+  }
+  const auto sources = context_.directory.sources();
+  const auto network = sources.find(std::string(DnsSdSource::kName));
+  const bool announced = std::any_of(peer->views.begin(), peer->views.end(), [](const auto& view) {
+    return view.present && (view.source == DnsSdSource::kName || view.source == StaticSource::kName);
+  });
+  const bool looks = network != sources.end() && network->second.works;
+  return looks && !announced ? error.in(kSaysNotAdvertised) : error;
+}
+
+void PeerLoop::give_up(const Error& reason) {
+  const auto error = with_announcement(reason);
   session_.reset();
   wait_ = false;
   in_step_ = false;
@@ -109,7 +151,8 @@ void PeerLoop::give_up(const Error& error) {
     const auto who = node_ ? std::optional(Member{*node_, node_name_}) : std::nullopt;
     context_.book.failed(who, client_.reached().value_or(first_), error);
   }
-  if (is_news(error.text())) {
+  // That it is announced no more, too, is no news.
+  if (is_news(reason.text())) {
     log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.text()));
   }
   if (error.kind == ErrorKind::kRejected) {

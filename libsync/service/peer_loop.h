@@ -13,6 +13,7 @@
 
 #include "allowed_nodes.h"
 #include "fleet_key.h"
+#include "fleet_tags.h"
 #include "http_client.h"
 #include "pace.h"
 #include "peer_book.h"
@@ -30,6 +31,7 @@ struct PeerContext {
   PeerBook& book;
   const AllowedNodes& allowed;
   const FleetKeys& keys;
+  const FleetTags& fleet_tags;
   milliseconds interval;
   OwnProcess own;
   /// What has been said last of each peer: a loop that begins anew, or a visit, says no more than what has changed.
@@ -60,7 +62,9 @@ class PeerLoop {
   Result<void> apply(const std::stop_token& stop, Pause& pause);
   void applied(const ApplyOutcome& outcome, milliseconds took);
   void ask_again(Pause& pause);
-  void give_up(const Error& error);
+  void give_up(const Error& reason);
+  /// With what the network says of the peer besides.
+  [[nodiscard]] Error with_announcement(Error error);
   /// How long to wait after the failure just told.
   milliseconds patience();
   [[nodiscard]] std::string name() const;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "log.h"
+#include "other_fleet.h"
 #include "static_source.h"
 #include "tuning.h"
 
@@ -49,7 +50,15 @@ void Peers::look_after() {
 void Peers::choose() {
   auto peers = context_.directory.peers();
   std::vector<PeerCandidate> candidates;
+  std::vector<PeerDirectory::Peer> rest;
   std::erase_if(peers, [this](const auto& peer) { return is_left_out(peer); });
+  std::erase_if(peers, [&](const auto& peer) {
+    const bool other = is_of_other_fleet(peer);
+    if (other) {
+      rest.push_back(peer);
+    }
+    return other;
+  });
   for (const auto& peer : peers) {
     if (peer.node && !peer.addresses.empty()) {
       candidates.push_back({*peer.node, context_.health.of(*peer.node).up()});
@@ -60,7 +69,6 @@ void Peers::choose() {
   }
   const auto live = choose_live(self_, candidates, live_max_);
   std::set<int> wanted;
-  std::vector<PeerDirectory::Peer> rest;
   std::size_t unknown = 0;
   for (const auto& peer : peers) {
     if (peer.addresses.empty()) {
@@ -115,6 +123,17 @@ bool Peers::is_left_out(const PeerDirectory::Peer& peer) {
   return true;
 }
 
+// Whoever asks with the key is none, whatever it announces.
+bool Peers::is_of_other_fleet(const PeerDirectory::Peer& peer) const {
+  return other_fleet_since(peer, context_.fleet_tags) && (!peer.node || !context_.health.of(*peer.node).up());
+}
+
+bool Peers::is_put_off(const PeerDirectory::Peer& peer) const {
+  const auto since = other_fleet_since(peer, context_.fleet_tags);
+  const auto now = std::chrono::system_clock::now();
+  return since && is_of_other_fleet(peer) && now >= *since && now - *since < kOtherFleetEvery;
+}
+
 // It may have moved: what announces it is asked for its addresses anew.
 void Peers::look_for(const PeerDirectory::Peer& peer) {
   const auto now = Clock::now();
@@ -159,7 +178,7 @@ void Peers::visit_in_turn(const std::stop_token& stop) {
       const std::lock_guard lock(mutex_);
       std::vector<const PeerDirectory::Peer*> open;
       for (const auto& peer : to_visit_) {
-        if (!visited.contains(peer.number)) {
+        if (!visited.contains(peer.number) && !is_put_off(peer)) {
           open.push_back(&peer);
         }
       }

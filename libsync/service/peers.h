@@ -46,6 +46,8 @@ class Peers {
 
   void choose();
   bool is_left_out(const PeerDirectory::Peer& peer);
+  [[nodiscard]] bool is_of_other_fleet(const PeerDirectory::Peer& peer) const;
+  [[nodiscard]] bool is_put_off(const PeerDirectory::Peer& peer) const;
   void listen_to(const PeerDirectory::Peer& peer);
   void end(int number);
   void look_for(const PeerDirectory::Peer& peer);

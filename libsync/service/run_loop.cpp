@@ -17,6 +17,7 @@
 #include "allowed_nodes.h"
 #include "dns_sd_source.h"
 #include "fleet_key.h"
+#include "fleet_tag_keeper.h"
 #include "http_server.h"
 #include "log.h"
 #include "pace.h"
@@ -175,6 +176,8 @@ class Node {
     const AllowedNodes allowed(config_.allowed_nodes);
     const auto start = make_process_tag().substr(0, kStartDigits);
     PeerDirectory directory(store_.self().id, start);
+    FleetTagKeeper tags(*keys, {[&] { return store_.fleet_tags(); },
+                                [&](const TagsByKey& known) { return store_.store_fleet_tags(known); }});
     Answers answers(shared_, health, book, allowed, config_.discovers() ? &directory : nullptr);
     HttpServerOptions options;
     options.bind_address = config_.bind_address;
@@ -182,6 +185,7 @@ class Node {
     options.spool_directory = config_.data_dir;
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
     options.process_tag = make_process_tag();
+    options.fleet_tags = &tags.tags();
     auto server = std::make_unique<HttpServer>(options, *keys, answers);
     auto started = server->start();
     if (!started && config_.source(ConfigKey::kBindAddress) == "default") {
@@ -196,11 +200,14 @@ class Node {
     log_info(kDomain, "listening address={} port={}", options.bind_address, server->port());
 
     SenderAnnouncer said;
-    const OwnProcess own{options.process_tag, server->port()};
-    PeerContext context{shared_, directory,        health, book, allowed,
-                        *keys,   config_.interval, own,    said, [&] { interrupter.call(); }};
+    const OwnProcess own{options.process_tag, server->port(), &tags.tags()};
+    PeerContext context{
+        shared_, directory, health, book, allowed, *keys, tags.tags(), config_.interval, own, said, [&] {
+          interrupter.call();
+        }};
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;
+    tags_ = &tags;
     std::vector<PeerAddress> named;
     for (const auto& text : config_.peers) {
       auto address = parse_peer_address(text);
@@ -212,8 +219,12 @@ class Node {
       DnsSdSource::Options service;
       service.name = config_.node_name;
       service.port = server->port();
-      service.announcement = Announcement{kProtocolVersion, store_.self().id, "", start};
-      peers.add(std::make_unique<DnsSdSource>(std::move(service)));
+      service.announcement = Announcement{kProtocolVersion, store_.self().id, tags.announced(), start};
+      auto source = std::make_unique<DnsSdSource>(std::move(service));
+      announce_ = [&tags, node = store_.self().id, start, network = source.get()] {
+        network->announce(Announcement{kProtocolVersion, node, tags.announced(), start});
+      };
+      peers.add(std::move(source));
       remember(directory);
     }
 
@@ -224,6 +235,8 @@ class Node {
     server->stop();
     peers.stop();
     peers_ = nullptr;
+    tags_ = nullptr;
+    announce_ = nullptr;
     return ended();
   }
 
@@ -370,6 +383,9 @@ class Node {
         last_seal = now;
       }
       peers_->look_after();
+      if (tags_->look_after(now) && announce_) {
+        announce_();
+      }
       settle(now);
       if (shared_.reports_changed && now - last_forget >= kForgetEvery) {
         shared_.reports_changed = false;
@@ -480,7 +496,9 @@ class Node {
   Pause pause_;
   PgStore store_;
   SharedState shared_;
-  Peers* peers_ = nullptr;  // while it watches
+  Peers* peers_ = nullptr;  // while it watches, as are the two below
+  FleetTagKeeper* tags_ = nullptr;
+  std::function<void()> announce_;  // anew; nothing: this node is not announced
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
   std::set<std::string> policy_trouble_;

@@ -68,6 +68,14 @@ inline constexpr milliseconds kPeerNotesEvery{10'000};
 /// Nodes that are noted down: more than a fleet has, as ids can be invented by whoever has the key.
 inline constexpr std::size_t kPeersNoted = 4'096;
 
+/// How often a peer is tried that announces another fleet and has refused the key. If somebody gives it the right one
+/// it is started anew, and that is seen at once: this is for what nobody has thought of.
+inline constexpr milliseconds kOtherFleetEvery{600'000};
+
+/// Between two changes of the fleet's tag, which whoever has the key can cause: each is written to the database and
+/// said on the network.
+inline constexpr milliseconds kFleetTagPause{1'000};
+
 /// How often an answer that is here already is tried again when rows are locked, and how long between (times the number
 /// of tries so far). Together some 20 seconds; then it is pulled afresh.
 inline constexpr int kApplyTries = 40;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "fleet_tags.h"
 #include "http_pull.h"
 #include "psk_tls.h"
 #include "request_memory.h"
@@ -33,11 +34,13 @@ Error cancelled() {
 /// Pulls over a TLS connection to whichever address answers.
 class PskClient : public HttpPull {
  public:
-  PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, bool two_keys, PeerPatience patience, StopCheck stopped)
+  PskClient(std::vector<PeerAddress> addresses, SSL_CTX& tls, bool two_keys, PeerPatience patience,
+            const FleetTags* fleet_tags, StopCheck stopped)
       : addresses_(std::move(addresses)),
         tls_(&tls),
         two_keys_(two_keys),
         patience_(patience),
+        fleet_tags_(fleet_tags),
         stopped_(std::move(stopped)) {}
   ~PskClient() override { shutdown_ssl(socket_, true); }
   PskClient(const PskClient&) = delete;
@@ -158,6 +161,9 @@ class PskClient : public HttpPull {
 
   bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) override {
     TlsStream stream(*socket.ssl, socket.sock, TlsStream::Limits{patience_.silence, patience_.silence}, stopped_);
+    if (fleet_tags_ != nullptr) {
+      say_of_fleet(fleet_tags_->of(key_));
+    }
     const bool ok = run_over(stream, callback);
     way_.answered = stream.has_read();
     if (stream.failure()) {
@@ -185,6 +191,7 @@ class PskClient : public HttpPull {
   KeyUse key_ = KeyUse::kCurrent;
   bool refused_ = false;  // in the handshake
   const PeerPatience patience_;
+  const FleetTags* const fleet_tags_;
   const StopCheck stopped_;
   Resolver resolver_;
 };
@@ -196,7 +203,8 @@ struct PeerClient::Impl {
       : keys(std::move(fleet_keys)),
         own(std::move(process)),
         tls(make_client_context(keys)),
-        http(std::move(peer), *tls, keys.next.has_value(), patience, [this] { return stopped.load(); }) {}
+        http(std::move(peer), *tls, keys.next.has_value(), patience, own.fleet_tags,
+             [this] { return stopped.load(); }) {}
 
   Result<void> pull(const PullRequest& request, PullSink& sink);
   /// What it says in full, or only what is other than in a request that the peer is likely to know.
@@ -224,6 +232,9 @@ Result<void> PeerClient::Impl::pull_once(const std::string& body, const PullRequ
   to_itself = outcome.own_process;
   base_unknown = outcome.base_unknown;
   again = outcome.again;
+  if (outcome.result && own.fleet_tags != nullptr) {
+    own.fleet_tags->heard(http.key(), outcome.fleet_tag);
+  }
   const bool about_it = !outcome.result && !outcome.of_sink && outcome.result.error().kind != ErrorKind::kCancelled;
   return about_it ? about_peer(outcome.result.error()) : outcome.result;
 }

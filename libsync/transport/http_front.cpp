@@ -146,6 +146,7 @@ struct HttpFront::Impl {
 
   void set_up_front();
   void answer_pull(const httplib::Request& request, httplib::Response& response);
+  void exchange_tags(const httplib::Request& request, httplib::Response& response);
 
   const Options options;
   PullService* service;
@@ -215,6 +216,7 @@ void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Resp
       !accepted) {
     return refuse(response, accepted.error());
   }
+  exchange_tags(request, response);
   memory.keep(*parsed);
   const std::string group = limit_group(request.remote_addr);
   auto exchange = std::make_shared<PullExchange>(
@@ -232,6 +234,18 @@ void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Resp
     }
     return sent;
   });
+}
+
+// Only with those who are answered.
+void HttpFront::Impl::exchange_tags(const httplib::Request& request, httplib::Response& response) {
+  if (options.fleet_tags == nullptr) {
+    return;
+  }
+  const auto key = key_in(request);
+  options.fleet_tags->heard(key, request.get_header_value(kFleetTagHeader));
+  if (const auto tag = options.fleet_tags->of(key); !tag.empty()) {
+    response.set_header(kFleetTagHeader, tag);
+  }
 }
 
 HttpFront::HttpFront(Options options, PullService& service)

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "fleet_tags.h"
 #include "process_tag.h"
 #include "pull_stream.h"
 #include "request_memory.h"
@@ -96,6 +97,13 @@ bool HttpPull::run_over(LimitedStream& stream, const std::function<bool(httplib:
   return ok;
 }
 
+void HttpPull::say_of_fleet(const std::string& tag) {
+  request_->headers.erase(kFleetTagHeader);  // of another try
+  if (!tag.empty()) {
+    request_->set_header(kFleetTagHeader, tag);
+  }
+}
+
 /// httplib hands over what it has read at least every CPPHTTPLIB_RECV_BUFSIZ bytes.
 void HttpPull::limit_to_next_piece() {
   stream_->limit_reads(CPPHTTPLIB_RECV_BUFSIZ + tuning::kHttpHeadBytesMax);
@@ -119,7 +127,10 @@ bool HttpPull::exchange(httplib::Request& request) {
     limit_to_next_piece();
     return receiver(bytes, size, offset, total);
   };
-  return send(request, response, error);
+  request_ = &request;
+  const bool sent = send(request, response, error);
+  request_ = nullptr;
+  return sent;
 }
 
 HttpPull::Outcome HttpPull::pull(const std::string& body, const PullRequest& asked, const OwnProcess& own,
@@ -142,6 +153,7 @@ HttpPull::Outcome HttpPull::pull(const std::string& body, const PullRequest& ask
     receiver.begin(head);
     outcome.own_process = head.status == kStatusOwnProcess;
     outcome.base_unknown = head.status == kStatusBaseUnknown;
+    outcome.fleet_tag = head.get_header_value(kFleetTagHeader);
     return !stopped();
   };
   request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,

@@ -25,6 +25,7 @@ class HttpPull : public httplib::ClientImpl {
     bool own_process = false;   ///< the server of this very process answered
     bool base_unknown = false;  ///< the peer does not know what the request built upon
     bool again = false;         ///< the connection had been closed while it was idle, and nothing was lost
+    std::string fleet_tag;      ///< what the peer has said in its header
   };
   /// `body`: what is sent; `asked`: what it says in full.
   Outcome pull(const std::string& body, const PullRequest& asked, const OwnProcess& own, PullSink& sink,
@@ -32,6 +33,8 @@ class HttpPull : public httplib::ClientImpl {
 
  protected:
   bool run_over(LimitedStream& stream, const std::function<bool(httplib::Stream&)>& callback);
+  /// Before run_over(): with which key a connection is made, and so which tag goes with it, is known only now.
+  void say_of_fleet(const std::string& tag);
 
   struct Way {
     bool fresh = false;            ///< the connection was made for this exchange
@@ -45,6 +48,7 @@ class HttpPull : public httplib::ClientImpl {
   void limit_to_next_piece();
 
   LimitedStream* stream_ = nullptr;
+  httplib::Request* request_ = nullptr;  // the one under way
 };
 
 }  // namespace mbsync

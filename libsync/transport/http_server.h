@@ -9,6 +9,7 @@
 #include <string>
 
 #include "fleet_key.h"
+#include "fleet_tags.h"
 #include "pull_service.h"
 
 namespace mbsync {
@@ -20,7 +21,8 @@ struct HttpServerOptions {
   /// One line for the log; called from the server's threads, already limited so that a flood of strangers makes no
   /// flood of lines. Never holds a secret.
   std::function<void(std::string_view line)> on_warning;
-  std::string process_tag{};  ///< what this process's own clients call it (process_tag.h); empty: nothing
+  std::string process_tag{};        ///< what this process's own clients call it (process_tag.h); empty: nothing
+  FleetTags* fleet_tags = nullptr;  ///< said to those who ask, and heard from them; outlives the server; none: nothing
 };
 
 class HttpServer {

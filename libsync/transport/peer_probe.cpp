@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <utility>
 
 #include "http_client.h"
@@ -40,23 +39,9 @@ class HeaderSink : public PullSink {
   std::optional<PullHeader> header_;
 };
 
-ProbeReport::Step failed(ProbeStep step, const Error& error, const std::string& next = "") {
-  return {step, false, error.message, next.empty() ? error.hint : next};
-}
-
-// "Refused" comes from the machine itself: it is there, and nobody listens. Silence is what a firewall does.
-std::string next_for_port(const Error& error, std::uint16_t port) {
-  if (error.message.find("refused") != std::string::npos) {
-    return fmt::format(
-        "that machine is there, but nothing listens: start mbsync on it, with SYNC_PORT={} and a SYNC_BIND that is not "
-        "127.0.0.1",
-        port);
-  }
-  return fmt::format(
-      "is that machine on, and is this its address? Then its firewall holds the connection back; on a machine like "
-      "this "
-      "one it is opened with: {}",
-      firewall_command(port));
+void fail(ProbeReport& report, ProbeStep step, PeerTrouble trouble, const Error& error, const std::string& next) {
+  report.steps.push_back({step, false, error.message, next});
+  report.trouble = trouble;
 }
 
 Result<KeyUse> try_keys(const std::vector<Endpoint>& endpoints, Socket first, const FleetKeys& keys) {
@@ -93,35 +78,13 @@ std::string_view to_string(ProbeStep step) {
   return "answer";
 }
 
-std::string firewall_command(std::uint16_t port) {
-  const auto is_there = [](std::initializer_list<const char*> places) {
-    for (const char* place : places) {
-      std::error_code error;
-      if (std::filesystem::exists(place, error)) {
-        return true;
-      }
-    }
-    return false;
-  };
-  if (is_there({"/usr/sbin/ufw", "/sbin/ufw"})) {
-    return fmt::format("sudo ufw allow {}/tcp", port);
-  }
-  if (is_there({"/usr/bin/firewall-cmd", "/bin/firewall-cmd"})) {
-    return fmt::format("sudo firewall-cmd --permanent --add-port={}/tcp && sudo firewall-cmd --reload", port);
-  }
-  if (is_there({"/usr/sbin/nft", "/sbin/nft"})) {
-    return fmt::format("sudo nft add rule inet filter input tcp dport {} accept", port);
-  }
-  return fmt::format("(no firewall of this kind was found here: allow TCP port {} in whatever stands before it)", port);
-}
-
 ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullRequest request) {
   ProbeReport report;
   Resolver resolver;
   const auto endpoints = resolver.resolve(peer.host, peer.port, steady_clock::now() + kStepMax, never());
   if (!endpoints) {
-    report.steps.push_back(failed(ProbeStep::kName, endpoints.error(),
-                                  "give its address in numbers, or see to it that this machine can look up the name"));
+    fail(report, ProbeStep::kName, PeerTrouble::kNameUnknown, endpoints.error(),
+         next_step(PeerTrouble::kNameUnknown, peer.port));
     return report;
   }
   report.steps.push_back(
@@ -130,19 +93,18 @@ ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullReque
 
   auto socket = connect_to(*endpoints, steady_clock::now() + kStepMax, never());
   if (!socket) {
-    report.steps.push_back(failed(ProbeStep::kPort, socket.error(), next_for_port(socket.error(), peer.port)));
+    // "Refused" comes from the machine itself: it is there. Silence is what a firewall does.
+    const auto trouble = trouble_of(socket.error().message) == PeerTrouble::kPortClosed ? PeerTrouble::kPortClosed
+                                                                                        : PeerTrouble::kSilent;
+    fail(report, ProbeStep::kPort, trouble, socket.error(), next_step(trouble, peer.port));
     return report;
   }
   report.steps.push_back({ProbeStep::kPort, true, fmt::format("something listens at {}", to_string(peer)), ""});
 
   const auto key = try_keys(*endpoints, std::move(*socket), keys);
   if (!key) {
-    report.steps.push_back(
-        failed(ProbeStep::kKey, key.error(),
-               key.error().kind == ErrorKind::kRejected
-                   ? "set the same SYNC_REGISTRATION_KEY on both machines and restart mbsync there; if another program "
-                     "listens at that port, give mbsync another SYNC_PORT"
-                   : ""));
+    const auto trouble = trouble_of(key.error().message);
+    fail(report, ProbeStep::kKey, trouble, key.error(), next_step(trouble, peer.port));
     return report;
   }
   report.key = *key;
@@ -155,7 +117,9 @@ ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullReque
   const auto pulled = PeerClient({peer}, keys).pull(request, sink);
   const auto answered_at = system_clock::now();
   if (!sink.seen()) {
-    report.steps.push_back(failed(ProbeStep::kAnswer, pulled ? Error{} : pulled.error()));
+    const auto error = pulled ? Error{} : pulled.error();
+    const auto trouble = trouble_of(error.message);
+    fail(report, ProbeStep::kAnswer, trouble, error, error.hint.empty() ? next_step(trouble, peer.port) : error.hint);
     return report;
   }
   report.node = sink.seen()->sender;

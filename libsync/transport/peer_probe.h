@@ -10,6 +10,7 @@
 #include "fleet_key.h"
 #include "message.h"
 #include "peer_address.h"
+#include "peer_trouble.h"
 
 namespace mbsync {
 
@@ -30,6 +31,7 @@ struct ProbeReport {
     std::string next;    ///< what to do; empty if it passed
   };
   std::vector<Step> steps;
+  std::optional<PeerTrouble> trouble;                    ///< what the last step has failed of
   std::optional<Member> node;                            ///< who has answered
   std::optional<KeyUse> key;                             ///< with which key it was reached
   std::optional<std::chrono::milliseconds> clock_ahead;  ///< its clock, compared with this one's
@@ -39,8 +41,5 @@ struct ProbeReport {
 
 /// Takes some seconds at most for each step. `request`: what this node would ask; its wait_ms does not matter.
 ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullRequest request);
-
-/// What opens `port` on this machine, with the firewall that is found here; a sentence if none is.
-std::string firewall_command(std::uint16_t port);
 
 }  // namespace mbsync

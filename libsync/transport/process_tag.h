@@ -8,6 +8,8 @@
 
 namespace mbsync {
 
+class FleetTags;
+
 inline constexpr const char* kProcessTagHeader = "Mbsync-Process";
 /// "Loop detected": what the server answers to its own process.
 inline constexpr int kStatusOwnProcess = 508;
@@ -17,8 +19,9 @@ inline constexpr const char* kPortHeader = "Mbsync-Port";
 
 /// What a client says of the process that it belongs to.
 struct OwnProcess {
-  std::string tag;         ///< empty: nothing
-  std::uint16_t port = 0;  ///< 0: nothing
+  std::string tag;                  ///< empty: nothing
+  std::uint16_t port = 0;           ///< 0: nothing
+  FleetTags* fleet_tags = nullptr;  ///< what it says of its fleet, and where it keeps what it hears; none: nothing
 };
 
 /// 128 random bits in hexadecimal; empty if the system has no random numbers, and then nobody recognises himself.

@@ -199,3 +199,19 @@ TEST_CASE("requests that are repeated, or come in another order than they were m
   pair.exchange();
   CHECK(pair.b.scalar("SELECT count(*) FROM item") == "2");
 }
+
+TEST_CASE("fleet tags: kept by the key they belong to, the smaller one of two, and gone with the key") {
+  PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE item (id int PRIMARY KEY)");
+  node.prepare();
+  CHECK(node.store().fleet_tags()->empty());
+  const TagsByKey two{{"mbsync-v1:0a1b", "7000000000000000"}, {"mbsync-v1:2c3d", "8000000000000000"}};
+  REQUIRE(node.store().store_fleet_tags(two));
+  CHECK(*node.store().fleet_tags() == two);
+  REQUIRE(
+      node.store().store_fleet_tags({{"mbsync-v1:0a1b", "6000000000000000"}, {"mbsync-v1:2c3d", "9000000000000000"}}));
+  CHECK(*node.store().fleet_tags() ==
+        TagsByKey{{"mbsync-v1:0a1b", "6000000000000000"}, {"mbsync-v1:2c3d", "8000000000000000"}});
+  REQUIRE(node.store().store_fleet_tags({{"mbsync-v1:2c3d", "8000000000000000"}}));
+  CHECK(*node.store().fleet_tags() == TagsByKey{{"mbsync-v1:2c3d", "8000000000000000"}});
+  CHECK(PgStore::read_status(parse_database_url(node.url()).value())->peers.fleet_tags == *node.store().fleet_tags());
+}

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "child_process.h"
 #include "fleet.h"
@@ -102,6 +103,49 @@ TEST_CASE("trust: a fleet changes its key machine by machine, and at no time doe
       CHECK(status(*node).find(key) == std::string::npos);
     }
   }
+}
+
+TEST_CASE("trust: a fleet comes to have one tag for its key, over those between, and keeps it") {
+  Fleet fleet;
+  auto& cluster = Fleet::shared_cluster();
+  Node& a = fleet.add_node(cluster, "a", kSchema);
+  Node& b = fleet.add_node(cluster, "b", kSchema);
+  Node& c = fleet.add_node(cluster, "c", kSchema);
+  fleet.connect(a, b);
+  fleet.connect(b, c);
+  const auto tag_of = [](Node& node) {
+    return node.scalar(
+        "SELECT coalesce(string_agg(value, ' '), '') FROM mbsync.settings WHERE name LIKE 'fleet_tag %'");
+  };
+  // By themselves each makes one of its own.
+  a.start_ready();
+  REQUIRE(wait_until(seconds{20}, [&] { return tag_of(a).size() == 16; }));
+  const auto first = tag_of(a);
+  b.start_ready();
+  c.start_ready();
+  const auto agree = [&] {
+    const std::set<std::string> tags{tag_of(a), tag_of(b), tag_of(c)};
+    return tags.size() == 1 && tags.begin()->size() == 16;
+  };
+  REQUIRE(wait_until(seconds{40}, agree));
+  const auto agreed = tag_of(a);
+  CHECK(agreed <= first);
+
+  a.stop();
+  a.start_ready();
+  a.await_log("peer: in step");
+  CHECK(agree());
+  CHECK(tag_of(a) == agreed);
+
+  // Another key: another tag, which nobody could have found from the key or from the one before.
+  a.stop();
+  a.set("SYNC_REGISTRATION_KEY", kNewKey);
+  a.start_ready();
+  REQUIRE(wait_until(seconds{20}, [&] { return tag_of(a) != agreed; }));
+  CHECK(tag_of(a).size() == 16);
+  a.await_log("its SYNC_REGISTRATION_KEY differs");
+  CHECK(tag_of(b) == agreed);
+  CHECK(tag_of(c) == agreed);
 }
 
 TEST_CASE("trust: weak and equal next keys are refused by name") {

@@ -172,3 +172,25 @@ TEST_CASE("mdns: many peers keep the daemon busy with a few requests at a time")
   REQUIRE(wait_until(20s, [&] { return recorder.found().size() >= kPeers; }));
   CHECK(daemon.requests_max() <= 16);  // eight peers, both kinds of addresses
 }
+
+TEST_CASE("mdns: who has no port only listens, and hears also the node of this machine") {
+  FakeDaemon daemon;
+  daemon.set_addresses("one.local.", {"10.0.0.1"});
+  daemon.add("till", service("one.local.", options().announcement));
+  Recorder recorder;
+  auto made = options();
+  made.port = 0;
+  made.announcement = {};
+  DnsSdSource source(made);
+  source.start(recorder);
+  REQUIRE(hears(recorder, 1));
+  CHECK(recorder.found()[0].name == "till");
+  CHECK(recorder.found()[0].said == options().announcement);
+  CHECK(recorder.works() == 1);
+  CHECK(daemon.announced().empty());
+  source.announce({1, kSelf, "f2", "a1"});
+  source.look_again("till (lo)");
+  daemon.set_addresses("one.local.", {"10.0.0.7"});
+  REQUIRE(hears(recorder, 2));
+  CHECK(daemon.announced().empty());
+}
