@@ -29,8 +29,7 @@ TagsByKey read(const FleetTagKeeper::Store& store) {
 
 }  // namespace
 
-FleetTagKeeper::FleetTagKeeper(const FleetKeys& keys, const Store& store)
-    : FleetTagKeeper(keys, read(store), store) {}
+FleetTagKeeper::FleetTagKeeper(const FleetKeys& keys, const Store& store) : FleetTagKeeper(keys, read(store), store) {}
 
 FleetTagKeeper::FleetTagKeeper(const FleetKeys& keys, const TagsByKey& known, Store store)
     : current_(keys.current.identity()),

@@ -20,7 +20,7 @@ constexpr Words kWords[] = {
     {PeerTrouble::kNotAdvertised, "not_advertised", "not advertised"},
     {PeerTrouble::kNoAddress, "no_address", "no address known"},
     {PeerTrouble::kNameUnknown, "name_unknown", "host name unknown"},
-    {PeerTrouble::kSilent, "address_silent", "address does not answer"},
+    {PeerTrouble::kSilent, "address_silent", "address silent"},
     {PeerTrouble::kPortClosed, "port_closed", "port closed"},
     {PeerTrouble::kNotMbsync, "not_mbsync", "another program listens"},
     {PeerTrouble::kTurnedAway, "turned_away", "turned away"},

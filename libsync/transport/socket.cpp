@@ -161,6 +161,12 @@ Waited wait_for(int fd, short events, Deadline deadline, const StopCheck& stoppe
   }
 }
 
+std::string numeric_host(const Endpoint& endpoint) {
+  char text[NI_MAXHOST] = {};
+  return getnameinfo(address_of(endpoint), endpoint.bytes, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0 ? text
+                                                                                                                : "";
+}
+
 bool hung_up(int fd) {
   pollfd entry{fd, POLLRDHUP, 0};
   return ::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;

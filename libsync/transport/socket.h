@@ -69,6 +69,9 @@ struct Endpoint {
   int family = 0;
 };
 
+/// Its address in numbers, of a link-local one with the interface; empty if it has none.
+std::string numeric_host(const Endpoint& endpoint);
+
 /// What getaddrinfo does with these `flags`: its return value (0 is success), and the addresses in `out`.
 using NameLookup =
     std::function<int(const std::string& host, std::uint16_t port, int flags, std::vector<Endpoint>& out)>;

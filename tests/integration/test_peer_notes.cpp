@@ -94,14 +94,35 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   CHECK(peer["answered"] == "2023-11-14T22:13:21Z");
   CHECK(peer["failing"] == true);
   CHECK_THAT(status(node), Catch::Contains("till does not answer: it has fallen silent (2023-11-14T22:13:22Z)"));
+  CHECK(peer["reason"] == "other");
+  add_member(node, kTill);
+  add_member(node, kBranch);
+  const auto line_of = [&](const std::string& member) {
+    const auto text = status(node);
+    const auto begin = text.find("\n" + member + " ");
+    return text.substr(begin, text.find('\n', begin + 1) - begin);
+  };
+  CHECK_THAT(line_of("till"), Catch::EndsWith("  no"));
+  CHECK_THAT(line_of("branch"), Catch::EndsWith("  not met"));
+  failed.failed->reason = "peer '192.168.1.5:8765': cannot connect: no answer in time";
+  failed.failed->at = kNoon + seconds{3};
+  REQUIRE(node.store().store_peer_notes({{failed, asked_by(kBranch, KeyUse::kCurrent)}, {}}));
+  CHECK_THAT(line_of("till"), Catch::EndsWith("  no, address silent"));
+  CHECK_THAT(line_of("branch"), Catch::EndsWith("  not asked"));
+  CHECK_THAT(status(node), Catch::Contains("till does not answer, address silent: peer '192.168.1.5:8765'"));
+  CHECK(status_json(node)["peers"][1]["reason"] == "address_silent");
+  answered.answered->at = kNoon + seconds{4};
+  REQUIRE(node.store().store_peer_notes({{answered}, {}}));
+  CHECK_THAT(line_of("till"), Catch::EndsWith("  yes"));
+  CHECK(status_json(node)["peers"][1]["reason"].is_null());
 
   // Another node answers there.
   REQUIRE(node.store().store_peer_notes({{}, {AddressNote{home, kBranch.id, kNoon + seconds{9}, std::nullopt}}}));
-  CHECK(status_json(node)["peers"][0]["addresses"].size() == 1);
+  CHECK(status_json(node)["peers"][1]["addresses"].size() == 1);
 
   // A new start, with another configuration perhaps: which key is which is not known any more, the rest is.
   REQUIRE(node.store().begin_peer_notes(false));
-  peer = status_json(node)["peers"][0];
+  peer = status_json(node)["peers"][1];
   CHECK(peer["asked_key"].is_null());
   CHECK(peer["answered_key"].is_null());
   CHECK(peer["asked"] == "2023-11-14T22:13:20Z");

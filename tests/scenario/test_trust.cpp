@@ -198,50 +198,131 @@ TEST_CASE("trust: with a list of nodes, others neither get anything nor bring an
   CHECK(a.scalar("SELECT count(*) FROM item") == "2");
 }
 
+namespace {
+
+struct Diagnosis {
+  int exit_code = 0;
+  std::string text;
+  nlohmann::json document;
+
+  [[nodiscard]] std::string reasons() const {
+    std::string all;
+    for (const auto& finding : document["findings"]) {
+      CHECK_FALSE(finding["next"].get<std::string>().empty());
+      all += (all.empty() ? "" : " ") + finding["reason"].get<std::string>();
+    }
+    return all;
+  }
+};
+
+/// By the machine of `node`; it does not look on the network, as its node does not.
+Diagnosis diagnose(Node& node, const std::string& target, const std::string& key = kFleetKey) {
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"peers", "--diagnose", target});
+    return run_program(
+        mbsync_program(),
+        clean_options(std::move(more),
+                      {{"DATABASE_URL", node.url()}, {"SYNC_REGISTRATION_KEY", key}, {"SYNC_BIND", "127.0.0.1"}},
+                      std::filesystem::temp_directory_path()));
+  };
+  const auto json = run({"--json"});
+  const auto text = run({});
+  INFO(json.out << json.err);
+  CHECK(text.exit_code == json.exit_code);
+  CHECK_THAT(json.out + json.err + text.out + text.err, !Catch::Contains(key));
+  return {json.exit_code, text.out, nlohmann::json::parse(json.out)};
+}
+
+}  // namespace
+
 TEST_CASE("peers: why a machine is not reached is said step by step, and what to do") {
   Fleet fleet;
   auto& cluster = Fleet::shared_cluster();
   Node& a = fleet.add_node(cluster, "a", kSchema);
   Node& b = fleet.add_node(cluster, "b", kSchema);
-  fleet.connect(a, b);
+  a.add_peer(b.port());
+  b.add_peer(a.port());
   a.start_ready();
   b.start_ready();
   a.await_log("peer: in step");
-  const auto diagnose = [&](std::uint16_t port, const std::string& key, bool as_json = false) {
-    std::vector<std::string> arguments{"peers", "--diagnose", fmt::format("127.0.0.1:{}", port)};
-    if (as_json) {
-      arguments.emplace_back("--json");
-    }
-    return run_program(mbsync_program(),
-                       clean_options(std::move(arguments), {{"DATABASE_URL", a.url()}, {"SYNC_REGISTRATION_KEY", key}},
-                                     std::filesystem::temp_directory_path()));
-  };
+  b.await_log("peer: in step");
+  const auto address_of = [](const Node& node) { return fmt::format("127.0.0.1:{}", node.port()); };
 
-  const auto reached = diagnose(b.port(), kFleetKey, true);
-  INFO(reached.out << reached.err);
+  const auto reached = diagnose(a, address_of(b));
+  INFO(reached.text);
   CHECK(reached.exit_code == 0);
-  const auto document = nlohmann::json::parse(reached.out);
-  CHECK(document["reached"] == true);
-  CHECK(document["node"]["id"] == id_of(b));
-  CHECK(document["steps"].size() == 4);
+  CHECK(reached.document["reached"] == true);
+  CHECK(reached.document["address"] == address_of(b));
+  CHECK(reached.document["node"]["id"] == id_of(b));
+  CHECK(reached.document["steps"].size() == 4);
+  CHECK(reached.document["advertised"]["looked"] == false);
 
-  const auto itself = diagnose(a.port(), kFleetKey);
+  // By what the running node has written down, its name or its id will do.
+  REQUIRE(wait_until(seconds{30}, [&] {
+    return a.scalar("SELECT count(*) FROM mbsync.peer_address WHERE answered_at IS NOT NULL") == "1";
+  }));
+  for (const auto& target : {std::string("b"), id_of(b)}) {
+    const auto by_name = diagnose(a, target);
+    INFO(by_name.text);
+    CHECK(by_name.exit_code == 0);
+    CHECK(by_name.document["address"] == address_of(b));
+    CHECK(by_name.document["ways"][0]["known_from"] == nlohmann::json({"remembered"}));
+  }
+
+  const auto itself = diagnose(a, address_of(a));
   CHECK(itself.exit_code == 1);
-  CHECK_THAT(itself.out, Catch::Contains("both nodes have the identity"));
+  CHECK(itself.reasons() == "same_identity");
+  CHECK_THAT(itself.text, Catch::Contains("both nodes have the identity"));
 
-  const auto other_key = diagnose(b.port(), kNewKey);
+  const auto other_key = diagnose(a, address_of(b), kNewKey);
   CHECK(other_key.exit_code == 1);
-  CHECK_THAT(other_key.out, Catch::Contains("key   FAILED") && Catch::Contains("Next: set the same SYNC_REG"));
-  CHECK_THAT(other_key.out + other_key.err, !Catch::Contains(kNewKey));
+  CHECK(other_key.reasons() == "other_key");
+  CHECK_THAT(other_key.text, Catch::Contains("key   FAILED") && Catch::Contains("Next: set the same SYNC_REG"));
+
+  // Of one that was never heard of.
+  const auto nobody = diagnose(a, "00000000000000ff");
+  CHECK(nobody.exit_code == 1);
+  CHECK(nobody.reasons() == "no_discovery");
+  CHECK_THAT(nobody.text, Catch::Contains("Advertised: not looked for") && Catch::Contains("SYNC_PEERS"));
+  const auto unknown = diagnose(a, "no-such-machine.invalid");
+  CHECK(unknown.exit_code == 1);
+  CHECK(unknown.reasons() == "name_unknown");
+
+  // Something is there that only one of the two has.
+  a.execute("CREATE TABLE extra (id int PRIMARY KEY); INSERT INTO extra VALUES (1)");
+  await_status(b, "no, schema differs");
+  const auto schema = diagnose(b, "a");
+  INFO(schema.text);
+  CHECK(schema.exit_code == 1);
+  CHECK(schema.reasons() == "schema_differs");
+  CHECK_THAT(schema.text, Catch::Contains("extra exists on a but not here") && Catch::Contains("migrations"));
+  b.execute("CREATE TABLE extra (id int PRIMARY KEY)");
+  await_status(b, "yes");
+  CHECK(diagnose(b, "a").exit_code == 0);
 
   b.stop();
-  const auto nobody = diagnose(b.port(), kFleetKey);
-  CHECK(nobody.exit_code == 1);
-  CHECK_THAT(nobody.out,
+  await_status(a, "no, port closed");
+  await_status(a, "b does not answer, port closed: ");
+  const auto closed = diagnose(a, address_of(b));
+  CHECK(closed.exit_code == 1);
+  CHECK(closed.reasons() == "port_closed");
+  CHECK_THAT(closed.text,
              Catch::Contains("port  FAILED") && Catch::Contains("Next: that machine is there, but nothing"));
+  CHECK(diagnose(a, "b").reasons() == "port_closed");
 
-  const auto list = run_program(
-      mbsync_program(), clean_options({"peers"}, {{"DATABASE_URL", a.url()}}, std::filesystem::temp_directory_path()));
+  // It comes back with a list on which a is not.
+  b.set("SYNC_ALLOWED_NODES", "00000000000000ff");
+  b.start_ready();
+  await_status(a, "no, not allowed");
+  CHECK(diagnose(a, "b").reasons() == "not_allowed");
+  b.stop();
+  b.set("SYNC_REGISTRATION_KEY", kNewKey);
+  b.start_ready();
+  await_status(a, "no, other key");
+  CHECK(diagnose(a, "b").reasons() == "other_key");
+
+  const auto list = run_program(mbsync_program(), clean_options({"peers", "--json"}, {{"DATABASE_URL", a.url()}},
+                                                                std::filesystem::temp_directory_path()));
   CHECK(list.exit_code == 0);
-  CHECK_THAT(list.out, Catch::Contains("Peer") && Catch::Contains(id_of(b)));
+  CHECK(nlohmann::json::parse(list.out)["peers"][0]["reason"] == "other_key");
 }

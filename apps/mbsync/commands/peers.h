@@ -10,7 +10,7 @@ namespace mbsync {
 
 struct PeersOptions {
   ConfigOptions config;
-  std::string diagnose;  ///< HOST or HOST:PORT; empty: the list
+  std::string diagnose;  ///< HOST, HOST:PORT, a node's name or id; empty: the list
 };
 
 void add_peers(CLI::App& app, Invocation& invocation);

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "output.h"
+#include "peer_trouble.h"
 
 namespace mbsync {
 namespace {
@@ -21,21 +24,40 @@ nlohmann::ordered_json address_json(const PeerStatus::Address& address) {
 }
 
 nlohmann::ordered_json peer_json(const PeerStatus& peer) {
-  nlohmann::ordered_json document{{"id", to_string(peer.peer.id)},
-                                  {"name", peer.peer.name},
-                                  {"asked", or_null(peer.asked_at)},
-                                  {"asked_from", or_null(peer.asked_from)},
-                                  {"asked_key", or_null(peer.asked_key)},
-                                  {"answered", or_null(peer.answered_at)},
-                                  {"answered_key", or_null(peer.answered_key)},
-                                  {"failing", peer.failing},
-                                  {"failed", or_null(peer.failed_at)},
-                                  {"failure", or_null(peer.failure)},
-                                  {"addresses", nlohmann::ordered_json::array()}};
+  nlohmann::ordered_json document{
+      {"id", to_string(peer.peer.id)},
+      {"name", peer.peer.name},
+      {"asked", or_null(peer.asked_at)},
+      {"asked_from", or_null(peer.asked_from)},
+      {"asked_key", or_null(peer.asked_key)},
+      {"answered", or_null(peer.answered_at)},
+      {"answered_key", or_null(peer.answered_key)},
+      {"failing", peer.failing},
+      {"failed", or_null(peer.failed_at)},
+      {"failure", or_null(peer.failure)},
+      {"reason", peer.failing ? or_null(std::string(to_string(trouble_of(peer.failure)))) : or_null("")},
+      {"addresses", nlohmann::ordered_json::array()}};
   for (const auto& address : peer.addresses) {
     document["addresses"].push_back(address_json(address));
   }
   return document;
+}
+
+std::string reason_in_short(const PeerStatus& peer) {
+  return std::string(in_short(trouble_of(peer.failure)));
+}
+
+std::string answers_as_text(const PeersStatus& peers, NodeId node) {
+  const auto peer = std::find_if(peers.peers.begin(), peers.peers.end(),
+                                 [&](const PeerStatus& known) { return known.peer.id == node; });
+  if (peer == peers.peers.end()) {
+    return "not met";
+  }
+  if (peer->failing) {
+    const auto reason = reason_in_short(*peer);
+    return reason.empty() ? "no" : "no, " + reason;
+  }
+  return peer->answered_at.empty() ? "not asked" : "yes";
 }
 
 std::string peers_as_text(const PeersStatus& peers) {
@@ -58,7 +80,9 @@ std::string peers_as_text(const PeersStatus& peers) {
       rows.back().insert(rows.back().end(), {key(peer.asked_key), key(peer.answered_key)});
     }
     if (peer.failing) {
-      troubles += fmt::format("\n  {} does not answer: {} ({})", name, peer.failure, peer.failed_at);
+      const auto reason = reason_in_short(peer);
+      troubles += fmt::format("\n  {} does not answer{}: {} ({})", name, reason.empty() ? "" : ", " + reason,
+                              peer.failure, peer.failed_at);
     }
   }
   return "\n\n" + format_table(headings, rows) + troubles;

@@ -140,13 +140,14 @@ std::string as_text(const StoreStatus& status) {
   for (const auto& entry : status.members) {
     if (!entry.self && !(entry.standing.away && entry.standing.agreed)) {
       members.push_back({entry.member.name, to_string(entry.member.id), std::to_string(entry.behind_writes),
-                         entry.last_seen.empty() ? "never" : entry.last_seen});
+                         entry.last_seen.empty() ? "never" : entry.last_seen,
+                         answers_as_text(status.peers, entry.member.id)});
     }
   }
   if (members.empty()) {
     text += "\nNo other member is known yet.";
   } else {
-    text += "\n" + format_table({"Member", "Id", "Writes behind", "Last asked"}, members);
+    text += "\n" + format_table({"Member", "Id", "Writes behind", "Last asked", "Answers"}, members);
   }
   text += standings_as_text(status);
   text += peers_as_text(status.peers);
