@@ -3,6 +3,9 @@
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "fleet.h"
 #include "lan.h"
@@ -68,10 +71,52 @@ struct Office {
     });
   }
 
+  // mbsync with these arguments, on the machine of a node.
+  Finished run(std::size_t index, std::vector<std::string> arguments) {
+    const auto& host = lan.host(index);
+    const auto launcher = host.launcher();
+    std::vector<std::string> all(launcher.begin() + 1, launcher.end());
+    all.push_back(mbsync_program());
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    auto environment = host.environment();
+    auto& node = *nodes[index];
+    environment.emplace_back("DATABASE_URL", node.cluster().socket_url(node.database()));
+    environment.emplace_back("SYNC_REGISTRATION_KEY", kFleetKey);
+    return run_program(launcher.front(),
+                       clean_options(std::move(all), environment, std::filesystem::temp_directory_path()));
+  }
+  nlohmann::json diagnose(std::size_t index, const std::string& target) {
+    const auto finished = run(index, {"peers", "--diagnose", target, "--json"});
+    INFO(finished.out << finished.err);
+    REQUIRE(finished.exit_code <= 1);
+    auto document = nlohmann::json::parse(finished.out);
+    document["exit_code"] = finished.exit_code;
+    return document;
+  }
+  void await_status(std::size_t index, const std::string& text) {
+    const bool seen = wait_until(
+        seconds{60}, [&] { return run(index, {"status"}).out.find(text) != std::string::npos; }, milliseconds{500});
+    INFO(run(index, {"status"}).out << nodes[index]->log_end());
+    CHECK(seen);
+  }
+  std::string tag_of(std::size_t index) {
+    return nodes[index]->scalar(
+        "SELECT coalesce(string_agg(value, ' '), '') FROM mbsync.settings WHERE name LIKE 'fleet_tag %'");
+  }
+
   Fleet fleet;
   Lan lan;
   std::vector<Node*> nodes;
 };
+
+std::set<std::string> reasons_of(const nlohmann::json& diagnosis) {
+  std::set<std::string> reasons;
+  for (const auto& finding : diagnosis["findings"]) {
+    CHECK_FALSE(finding["next"].get<std::string>().empty());
+    reasons.insert(finding["reason"]);
+  }
+  return reasons;
+}
 
 }  // namespace
 
@@ -90,6 +135,107 @@ TEST_CASE("lan: nodes that have nothing but the key find each other") {
   // Each hears its own announcement, and takes no notice of it.
   CHECK(office.nodes[0]->count_in_log("node's own") == 0);
   CHECK(office.nodes[0]->count_in_log("warning") == 0);
+
+  // Each began with a tag of its own. They have one now, and say so on the network.
+  CHECK(wait_until(seconds{40}, [&] {
+    const std::set<std::string> tags{office.tag_of(0), office.tag_of(1), office.tag_of(2)};
+    return tags.size() == 1 && tags.begin()->size() == 16;
+  }));
+  CHECK(wait_until(seconds{90}, [&] {
+    const auto diagnosis = office.diagnose(0, "till-3");
+    const auto& seen = diagnosis["advertised"]["announcements"];
+    return diagnosis["exit_code"] == 0 && !seen.empty() && seen[0]["our_fleet"] == true;
+  }));
+}
+
+TEST_CASE("lan: why a machine is not there is said by what the network says of it") {
+  Office office(2);
+  office.nodes[0]->start_ready();
+
+  // Nobody has ever seen it.
+  auto never = office.diagnose(0, "till-2");
+  CHECK(never["exit_code"] == 1);
+  CHECK(never["advertised"]["looked"] == true);
+  CHECK(never["advertised"]["seen"] == false);
+  CHECK(reasons_of(never).contains("not_advertised"));
+
+  office.nodes[1]->start_ready();
+  office.nodes[0]->await_log("peer: in step", seconds{30});
+  const auto there = office.diagnose(0, "till-2");
+  INFO(there);
+  CHECK(there["exit_code"] == 0);
+  CHECK(there["advertised"]["announcements"][0]["name"] == "till-2");
+  CHECK(there["address"] == fmt::format("{}:{}", office.lan.host(1).address(), kPort));
+  CHECK(office.diagnose(0, office.lan.host(1).address())["exit_code"] == 0);
+
+  SECTION("it is advertised by an address that does not answer") {
+    office.lan.set_all({0, milliseconds{0}, true});
+    office.await_status(0, "no, address silent");
+    const auto silent = office.diagnose(0, "till-2");
+    INFO(silent);
+    CHECK(silent["exit_code"] == 1);
+    CHECK(silent["advertised"]["seen"] == true);
+    CHECK(reasons_of(silent) == std::set<std::string>{"address_silent"});
+    CHECK_THAT(
+        office.run(0, {"peers", "--diagnose", "till-2"}).out,
+        Catch::Contains("it is advertised by 10.77.0.2:8765, which does not answer") && Catch::Contains("firewall"));
+  }
+  SECTION("it is stopped, and takes its announcement along") {
+    office.nodes[1]->stop();
+    office.await_status(0, "no, not advertised");
+    const auto gone = office.diagnose(0, "till-2");
+    INFO(gone);
+    CHECK(gone["exit_code"] == 1);
+    CHECK(reasons_of(gone) == std::set<std::string>{"not_advertised", "port_closed"});
+  }
+  SECTION("this machine has no mDNS daemon, and that is no matter while it knows the way") {
+    office.lan.host(0).stop_mdns();
+    const auto blind = office.diagnose(0, "till-2");
+    INFO(blind);
+    CHECK(blind["exit_code"] == 0);
+    CHECK(reasons_of(blind) == std::set<std::string>{"no_discovery"});
+    const auto stranger = office.run(0, {"peers", "--diagnose", "00000000000000ff"});
+    CHECK(stranger.exit_code == 1);
+    CHECK_THAT(stranger.out, Catch::Contains("this machine cannot look on its network") &&
+                                 Catch::Contains("start avahi-daemon") && Catch::Contains("SYNC_PEERS"));
+  }
+}
+
+TEST_CASE("lan: a machine of another fleet is asked seldom, and at once when it has the right key") {
+  Office office(3);
+  constexpr const char* kOtherKey = "MK2W-7PDX-T4QZ-H9CB-3VNR-L6FJ";
+  auto& stranger = *office.nodes[2];
+  stranger.set("SYNC_REGISTRATION_KEY", kOtherKey);
+  office.start();
+  office.nodes[0]->await_log("peer: in step", seconds{30});
+  office.nodes[0]->await_log("it advertises another fleet", seconds{30});
+  const auto id = stranger.scalar("SELECT id FROM mbsync.node WHERE is_self");
+  const auto failed_at = [&] {
+    return office.nodes[0]->scalar(
+        fmt::format("SELECT coalesce(max(failed_at)::text, '') FROM mbsync.peer WHERE node = {}", id));
+  };
+  REQUIRE(wait_until(seconds{20}, [&] { return !failed_at().empty(); }));
+  CHECK_THAT(office.run(0, {"peers"}).out, Catch::Contains("does not answer, advertises another fleet: "));
+  const auto diagnosis = office.diagnose(0, "till-3");
+  INFO(diagnosis);
+  CHECK(diagnosis["exit_code"] == 1);
+  CHECK(diagnosis["advertised"]["announcements"][0]["our_fleet"] == false);
+  CHECK(reasons_of(diagnosis).contains("other_fleet"));
+  CHECK_FALSE(reasons_of(diagnosis).contains("other_key"));
+
+  // What is tried again is written down within ten seconds. (Otherwise it would be tried after two, four and eight.)
+  const auto last = failed_at();
+  CHECK_FALSE(wait_until(seconds{15}, [&] { return failed_at() != last; }));
+
+  stranger.stop();
+  stranger.set("SYNC_REGISTRATION_KEY", kFleetKey);
+  const auto met = office.nodes[0]->count_in_log("peer: in step");
+  stranger.start_ready();
+  const auto ready = Clock::now();
+  office.nodes[0]->await_log("peer: in step", seconds{30}, met + 1);
+  const auto took = std::chrono::duration_cast<milliseconds>(Clock::now() - ready);
+  report(fmt::format("lan: in step {} ms after it was started with the right key", took.count()));
+  CHECK(took < seconds{5});
 }
 
 TEST_CASE("lan: a node that vanishes is noticed, and found again, at another address too") {
