@@ -50,7 +50,8 @@ using TagsByKey = std::map<std::string, std::string>;
 struct PeerNotes {
   std::vector<PeerNote> peers;
   std::vector<AddressNote> addresses;
-  [[nodiscard]] bool empty() const { return peers.empty() && addresses.empty(); }
+  std::optional<std::string> discovery{};  ///< why peers are not found by themselves now; empty: they are
+  [[nodiscard]] bool empty() const { return peers.empty() && addresses.empty() && !discovery; }
 };
 
 /// Addresses that are kept at most; those that answered longest ago go first, after those that never did.
@@ -79,9 +80,10 @@ struct PeerStatus {
   std::vector<Address> addresses;  ///< the one that answered last first
 };
 struct PeersStatus {
-  bool two_keys = false;                           ///< the node that ran last takes two
-  TagsByKey fleet_tags;                            ///< of that node
-  std::vector<PeerStatus> peers;                   ///< by name
+  bool two_keys = false;          ///< the node that ran last takes two
+  TagsByKey fleet_tags;           ///< of that node
+  std::string discovery_failure;  ///< why it does not find peers by themselves; empty: nothing is known
+  std::vector<PeerStatus> peers;  ///< by name
   std::vector<PeerStatus::Address> without_owner;  ///< addresses at which nobody has answered yet
 };
 

@@ -11,6 +11,7 @@ namespace mbsync {
 namespace {
 
 constexpr const char* kTwoKeys = "two_registration_keys";
+constexpr const char* kDiscoveryFailure = "discovery_failure";
 
 // A time as microseconds, and back: no text form of a time depends on the session then.
 constexpr const char* kTime = "'epoch'::timestamptz + ${}::bigint * interval '1 microsecond'";
@@ -91,6 +92,14 @@ Result<void> store_address(PgConnection& db, const AddressNote& note) {
   return {};
 }
 
+Result<void> store_setting(PgConnection& db, const char* name, const std::string& value) {
+  MBSYNC_TRY(
+      db.exec("INSERT INTO mbsync.settings (name, value) VALUES ($1, $2) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              {std::string(name), value}));
+  return {};
+}
+
 }  // namespace
 
 Result<void> begin_peer_notes(PgConnection& db, bool two_keys) {
@@ -98,10 +107,8 @@ Result<void> begin_peer_notes(PgConnection& db, bool two_keys) {
   MBSYNC_TRY(
       db.exec("UPDATE mbsync.peer SET asked_key = NULL, answered_key = NULL "
               "WHERE asked_key IS NOT NULL OR answered_key IS NOT NULL"));
-  MBSYNC_TRY(
-      db.exec("INSERT INTO mbsync.settings (name, value) VALUES ($1, $2) "
-              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-              {std::string(kTwoKeys), std::string(two_keys ? "yes" : "no")}));
+  MBSYNC_TRY(store_setting(db, kTwoKeys, two_keys ? "yes" : "no"));
+  MBSYNC_TRY(store_setting(db, kDiscoveryFailure, ""));
   return db.commit();
 }
 
@@ -115,6 +122,9 @@ Result<void> store_peer_notes(PgConnection& db, const PeerNotes& notes) {
   for (const auto& note : notes.addresses) {
     MBSYNC_TRY(store_address(db, note));
   }
+  if (notes.discovery) {
+    MBSYNC_TRY(store_setting(db, kDiscoveryFailure, *notes.discovery));
+  }
   if (!notes.addresses.empty()) {
     MBSYNC_TRY(
         db.exec(fmt::format("DELETE FROM mbsync.peer_address WHERE (host, port) IN (SELECT host, port FROM "
@@ -126,10 +136,13 @@ Result<void> store_peer_notes(PgConnection& db, const PeerNotes& notes) {
 
 Result<PeersStatus> read_peer_notes(PgConnection& db) {
   PeersStatus status;
-  const auto keys =
-      db.exec("SELECT EXISTS (SELECT FROM mbsync.settings WHERE name = $1 AND value = 'yes')", {std::string(kTwoKeys)});
-  MBSYNC_TRY(keys);
-  status.two_keys = (*keys)[0][0].as<bool>();
+  const auto settings = db.exec(
+      "SELECT EXISTS (SELECT FROM mbsync.settings WHERE name = $1 AND value = 'yes'), "
+      "coalesce((SELECT value FROM mbsync.settings WHERE name = $2), '')",
+      {std::string(kTwoKeys), std::string(kDiscoveryFailure)});
+  MBSYNC_TRY(settings);
+  status.two_keys = (*settings)[0][0].as<bool>();
+  status.discovery_failure = (*settings)[0][1].c_str();
   auto tags = read_fleet_tags(db);
   MBSYNC_TRY(tags);
   status.fleet_tags = std::move(*tags);

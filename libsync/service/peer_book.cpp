@@ -1,5 +1,7 @@
 #include "peer_book.h"
 
+#include <utility>
+
 #include "log.h"
 #include "pace.h"
 #include "tuning.h"
@@ -87,6 +89,12 @@ void PeerPages::failed(const std::optional<Member>& peer, const PeerAddress& add
   note_down(page_of(address));
 }
 
+void PeerPages::discovery(const std::string& failure) {
+  const std::lock_guard lock(mutex_);
+  discovery_changed_ = discovery_changed_ || discovery_ != failure;
+  discovery_ = failure;
+}
+
 template <typename Note>
 bool PeerPages::is_due(const Page<Note>& page, Time now) {
   return page.changed || (page.touched && (now - page.stored >= kPeerNotesEvery || now < page.stored));
@@ -106,6 +114,9 @@ PeerNotes PeerPages::due(Time now) {
   };
   collect(peers_, notes.peers);
   collect(addresses_, notes.addresses);
+  if (std::exchange(discovery_changed_, false)) {
+    notes.discovery = discovery_;
+  }
   return notes;
 }
 
@@ -117,6 +128,7 @@ void PeerPages::put_back(const PeerNotes& notes) {
   for (const auto& note : notes.addresses) {
     addresses_[note.address].changed = true;
   }
+  discovery_changed_ = discovery_changed_ || notes.discovery.has_value();
 }
 
 PeerBook::PeerBook(Store store)
@@ -156,6 +168,9 @@ void PeerBook::answered(const Member& peer, const PeerAddress& address, KeyUse k
 }
 void PeerBook::failed(const std::optional<Member>& peer, const PeerAddress& address, const Error& why) {
   pages_.failed(peer, address, why, Clock::now());
+}
+void PeerBook::discovery(const std::string& failure) {
+  pages_.discovery(failure);
 }
 
 }  // namespace mbsync

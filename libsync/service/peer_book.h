@@ -25,6 +25,9 @@ class PeerPages {
   /// `peer`: nobody, as long as it is not known who is there.
   void failed(const std::optional<Member>& peer, const PeerAddress& address, const Error& why, Time now);
 
+  /// Why peers are not found by themselves; empty: they are.
+  void discovery(const std::string& failure);
+
   /// What is to be stored now: at once what has changed, and after kPeerNotesEvery what has merely happened again.
   PeerNotes due(Time now);
   /// They could not be stored, and are due again.
@@ -46,6 +49,8 @@ class PeerPages {
   std::mutex mutex_;  // guards what follows
   std::map<NodeId, Page<PeerNote>> peers_;
   std::map<PeerAddress, Page<AddressNote>> addresses_;
+  std::string discovery_;
+  bool discovery_changed_ = false;
 };
 
 /// The pages, and the thread that has them stored.
@@ -63,6 +68,7 @@ class PeerBook {
   void asked(const Member& peer, const std::string& from, KeyUse key);
   void answered(const Member& peer, const PeerAddress& address, KeyUse key);
   void failed(const std::optional<Member>& peer, const PeerAddress& address, const Error& why);
+  void discovery(const std::string& failure);
 
  private:
   void run(const std::stop_token& stop);

@@ -202,8 +202,13 @@ void Peers::visit_in_turn(const std::stop_token& stop) {
 void Peers::say_what_sources_say() {
   for (const auto& [source, state] : context_.directory.sources()) {
     const auto text = state.failure ? state.failure->text() : "";
-    if (!announcers_[source].is_news(text)) {
+    // In the middle of what a daemon goes away is no news; what to do about it is.
+    const bool advised = state.failure && !state.failure->hint.empty();
+    if (!announcers_[source].is_news(advised ? state.failure->hint : text)) {
       continue;
+    }
+    if (source != StaticSource::kName) {
+      context_.book.discovery(text);
     }
     if (state.failure) {
       log_warning(kDomain, "peers cannot be found by themselves source={} reason={}", source, log_value(text));

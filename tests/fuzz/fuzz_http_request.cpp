@@ -39,7 +39,9 @@ void run(std::string_view input) {
   // One for all inputs, as one server has for all connections.
   static Service service;
   constexpr SenderLimiter::Limits kNoLimits{.requests = {1e9, 1e9}, .exchanges = 8, .senders = 4'096};
-  static HttpFront front({"/nonexistent", "", [] { return false; }, [] { return false; }, {}, kNoLimits}, service);
+  static FleetTags tags;
+  static HttpFront front({"/nonexistent", "", [] { return false; }, [] { return false; }, {}, kNoLimits, &tags},
+                         service);
   front.set_open(true);
   service.accepts = 0;
   MemoryStream stream(input);
@@ -56,6 +58,8 @@ void run(std::string_view input) {
     }
   }
   FUZZ_EXPECT(service.accepts <= static_cast<int>(requests), "one request was answered twice");
+  const auto tag = tags.of(KeyUse::kCurrent);
+  FUZZ_EXPECT(tag.empty() || is_fleet_tag(tag), "what is no tag was taken for one");
   FUZZ_EXPECT(count(stream.written(), "200 OK\r\n") <= static_cast<std::size_t>(service.accepts),
               "what was not accepted was answered");
   // No request is worth more than the answer to a small one, or a refusal.

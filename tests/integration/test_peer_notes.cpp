@@ -221,6 +221,23 @@ TEST_CASE("requests that are repeated, or come in another order than they were m
   CHECK(pair.b.scalar("SELECT count(*) FROM item") == "2");
 }
 
+TEST_CASE("peer notes: that peers are not found by themselves is shown until they are, or the node starts anew") {
+  PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE item (id int PRIMARY KEY)");
+  node.prepare();
+  CHECK(status_json(node)["discovery_failure"].is_null());
+  const PeerNotes fails{{}, {}, "the mDNS daemon does not answer (start it)"};
+  REQUIRE(node.store().store_peer_notes(fails));
+  CHECK(status_json(node)["discovery_failure"] == *fails.discovery);
+  CHECK_THAT(status(node), Catch::Contains("Peers are not found by themselves here") &&
+                               Catch::Contains("the mDNS daemon does not answer (start it)"));
+  REQUIRE(node.store().store_peer_notes({{}, {}, ""}));
+  CHECK(status_json(node)["discovery_failure"].is_null());
+  CHECK_THAT(status(node), !Catch::Contains("by themselves"));
+  REQUIRE(node.store().store_peer_notes(fails));
+  REQUIRE(node.store().begin_peer_notes(false));
+  CHECK(status_json(node)["discovery_failure"].is_null());
+}
+
 TEST_CASE("fleet tags: kept by the key they belong to, the smaller one of two, and gone with the key") {
   PgNode node(shared_cluster(), fresh_database_name(), "CREATE TABLE item (id int PRIMARY KEY)");
   node.prepare();

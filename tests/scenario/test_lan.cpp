@@ -273,6 +273,7 @@ TEST_CASE("lan: without an mDNS daemon that is said once, what is known goes on,
   office.meet();
   office.lan.host(0).kill_mdns();
   office.nodes[0]->await_log("peers cannot be found by themselves", seconds{30});
+  office.await_status(0, "Peers are not found by themselves here");
   office.write(0, "without");
   office.write(1, "also without");
   CHECK(office.arrives("without"));
@@ -282,6 +283,9 @@ TEST_CASE("lan: without an mDNS daemon that is said once, what is known goes on,
   office.lan.host(0).start_mdns();
   office.nodes[0]->await_log("peers are looked for source=mdns", seconds{60}, 2);
   CHECK(office.nodes[0]->count_in_log("peers cannot be found by themselves") == 1);
+  CHECK(wait_until(seconds{10}, [&] {
+    return office.run(0, {"status"}).out.find("Peers are not found by themselves here") == std::string::npos;
+  }));
 }
 
 TEST_CASE("lan: where there is no daemon at all, one names the other, and both remember that") {

@@ -80,6 +80,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"members", nlohmann::ordered_json::array()},
       {"peers", nlohmann::ordered_json::array()},
       {"addresses_without_answer", nlohmann::ordered_json::array()},
+      {"discovery_failure", nullptr},
       {"registration_keys", nlohmann::ordered_json::object()},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
@@ -92,6 +93,9 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
   }
   for (const auto& address : status.peers.without_owner) {
     document["addresses_without_answer"].push_back(address_json(address));
+  }
+  if (!status.peers.discovery_failure.empty()) {
+    document["discovery_failure"] = status.peers.discovery_failure;
   }
   const auto keys = keys_in_use(status);
   document["registration_keys"] = {
@@ -154,6 +158,10 @@ std::string as_text(const StoreStatus& status) {
   for (const auto& address : status.peers.without_owner) {
     text +=
         fmt::format("\n  nobody has answered yet at {}: {} ({})", address.address, address.failure, address.failed_at);
+  }
+  if (!status.peers.discovery_failure.empty()) {
+    text += fmt::format("\n\nPeers are not found by themselves here, only where they are named or have been met: {}",
+                        status.peers.discovery_failure);
   }
   if (status.peers.two_keys) {
     text += keys_as_text(keys_in_use(status));

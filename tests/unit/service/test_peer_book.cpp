@@ -50,6 +50,21 @@ TEST_CASE("peer book: news are due at once, the same again now and then") {
   CHECK(pages.due(later).peers.at(0).peer.name == "till of the shop");
 }
 
+TEST_CASE("peer book: that peers are not found by themselves is due when it changes, and again if it was not stored") {
+  PeerPages pages;
+  pages.discovery("");
+  CHECK(pages.due(kStart).empty());  // nothing else has been noted down before
+  pages.discovery("no daemon");
+  auto notes = pages.due(kStart);
+  CHECK(notes.discovery == "no daemon");
+  CHECK(pages.due(kStart).empty());
+  pages.put_back(notes);
+  pages.discovery("no daemon");
+  CHECK(pages.due(kStart).discovery == "no daemon");
+  pages.discovery("");
+  CHECK(pages.due(kStart).discovery == "");
+}
+
 TEST_CASE("peer book: who answers and who does not, by node and by address") {
   PeerPages pages;
   pages.failed(std::nullopt, kAddress, kAway, kStart);
