@@ -99,6 +99,21 @@ TEST_CASE("fleet tags: each belongs to the key of the connection") {
   }
 }
 
+TEST_CASE("fleet tags: who is reached with the next key hears and is told the next one's") {
+  Exchange exchange{FleetTags(kLow, kMiddle), FleetTags(kHigh), {}};
+  REQUIRE(exchange.run(FleetKeys(our_key(), other_key()), other_key()));
+  CHECK(exchange.answerer.of(KeyUse::kCurrent) == kMiddle);
+  CHECK(exchange.asker.of(KeyUse::kCurrent) == kLow);
+  CHECK(exchange.asker.of(KeyUse::kNext) == kMiddle);
+}
+
+TEST_CASE("fleet tags: of the next key a smaller one is heard as well") {
+  Exchange exchange{FleetTags(kHigh, kMiddle), FleetTags(kLow), {}};
+  REQUIRE(exchange.run(FleetKeys(our_key(), other_key()), other_key()));
+  CHECK(exchange.asker.of(KeyUse::kCurrent) == kHigh);
+  CHECK(exchange.asker.of(KeyUse::kNext) == kLow);
+}
+
 TEST_CASE("fleet tags: nothing is heard from one who is not answered, nor from an answer that is not taken") {
   Exchange exchange{FleetTags(kHigh), FleetTags(kMiddle), {}};
   SECTION("the request is refused") {
