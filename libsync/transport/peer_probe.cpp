@@ -126,6 +126,12 @@ ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullReque
   report.clock_ahead = std::chrono::duration_cast<milliseconds>(
       system_clock::time_point(std::chrono::microseconds(sink.seen()->sent_at_us)) -
       (asked_at + (answered_at - asked_at) / 2));
+  if (sink.seen()->standing == Standing::kBanned) {
+    const Error banned{ErrorKind::kRejected,
+                       fmt::format("{} says that this node is banned from the fleet", report.node->name), ""};
+    fail(report, ProbeStep::kAnswer, PeerTrouble::kBanned, banned, next_step(PeerTrouble::kBanned, peer.port));
+    return report;
+  }
   report.steps.push_back(
       {ProbeStep::kAnswer, true, fmt::format("{} ({}) answers", report.node->name, to_string(report.node->id)), ""});
   return report;

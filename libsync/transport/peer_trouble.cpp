@@ -55,6 +55,7 @@ constexpr Sign kSigns[] = {
     {kSaysOtherProtocol, PeerTrouble::kOtherProtocol},
     {"speaks protocol version", PeerTrouble::kOtherProtocol},
     {"does not take this SYNC_REGISTRATION_KEY", PeerTrouble::kOtherKey},
+    {"is banned from the fleet", PeerTrouble::kBanned},
     {"is not among those that", PeerTrouble::kNotAllowed},
     {"both nodes have the identity", PeerTrouble::kSameIdentity},
     {"has this node's identity", PeerTrouble::kSameIdentity},
@@ -136,7 +137,7 @@ std::string next_step(PeerTrouble trouble, std::uint16_t port) {
     case PeerTrouble::kNotAllowed:
       return "if it belongs to the fleet, add its id to SYNC_ALLOWED_NODES on the other and restart mbsync there";
     case PeerTrouble::kBanned:
-      return "if it is to take part again, lift the ban";
+      return "if that was a mistake: 'mbsync peers unban' with its name, on a node that is not banned itself";
     case PeerTrouble::kSameIdentity:
       return "if this is not the machine itself: one of the two databases is a copy of the other and must get an "
              "identity of its own";

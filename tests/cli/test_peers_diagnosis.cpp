@@ -260,6 +260,14 @@ TEST_CASE("diagnosis: a clock that is off, a node that is not allowed, and one t
   facts.allowed = {kTill.id};
   CHECK(judged(facts).empty());
 
+  facts.banned = {kTill};
+  CHECK(troubles_of(facts) == Troubles{PeerTrouble::kBanned});
+  CHECK_THAT(judged(facts)[0].next, Catch::Contains("mbsync peers unban 000000000000002b"));
+  facts.banned = {{facts.self, "office"}};
+  CHECK(troubles_of(facts) == Troubles{PeerTrouble::kBanned});
+  facts.banned = {{NodeId{0x99}, "somebody else"}};
+  CHECK(judged(facts).empty());
+
   facts.peers = {};
   CHECK(troubles_of(facts) == Troubles{PeerTrouble::kNotMet});
 }

@@ -161,6 +161,7 @@ TEST_CASE("membership: a machine that is banned is kept out until it is not") {
   REQUIRE(said.exit_code == 0);
   CHECK(nlohmann::json::parse(said.out)["changed"] == true);
   c.await_log("says that this node is banned from the fleet", seconds{60});
+  CHECK(wait_until(seconds{30}, [&] { return say(c, {"status"}).out.find("no, banned") != std::string::npos; }));
   c.execute("INSERT INTO item VALUES ('from outside', 'x')");
   a.execute("INSERT INTO item VALUES ('from inside', 'x')");
   await("the others go on", b, "SELECT count(*) FROM item WHERE id = 'from inside'", "1");

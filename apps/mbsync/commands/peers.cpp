@@ -262,6 +262,11 @@ Result<void> diagnose(const PeersOptions& options, Output& output, bool& unreach
   facts.self = status->self.id;
   facts.allowed = config->allowed_nodes;
   facts.peers = status->peers;
+  for (const auto& entry : status->members) {
+    if (entry.standing.banned) {
+      facts.banned.push_back(entry.member);
+    }
+  }
   const auto keys = FleetKeys::derive(config->registration_key.reveal(), config->next_key.reveal());
   MBSYNC_TRY(keys);
   look_up(facts.wanted);

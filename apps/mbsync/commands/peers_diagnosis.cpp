@@ -116,9 +116,18 @@ class Findings {
     }
   }
 
-  // Who may take part. (A node that has been banned is told of here.)
   void about_membership() {
     const auto* best = facts_.best();
+    const auto wanted = nodes();
+    for (const auto& member : facts_.banned) {
+      if (wanted.contains(member.id)) {
+        add(PeerTrouble::kBanned, fmt::format("'{}' is banned from the fleet", member.name),
+            fmt::format("if it is to take part again: mbsync peers unban {}", to_string(member.id)), true);
+      } else if (member.id == facts_.self) {
+        add(PeerTrouble::kBanned, "the node of this machine is banned from the fleet",
+            fmt::format("if that was a mistake, on another node: mbsync peers unban {}", to_string(member.id)), true);
+      }
+    }
     if (best == nullptr || !best->report.node || facts_.allowed.empty()) {
       return;
     }

@@ -48,6 +48,7 @@ struct DiagnosisFacts {
   std::vector<WayTo> ways;
   std::vector<PeerAddress> not_tried;
   std::vector<NodeId> allowed;  ///< empty: all
+  std::vector<Member> banned;   ///< from the fleet, as far as this node has heard
   PeersStatus peers;
 
   [[nodiscard]] bool reached() const;

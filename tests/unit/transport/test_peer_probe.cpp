@@ -130,3 +130,19 @@ TEST_CASE("probe: refusals that the peer words are known by their reason") {
     CHECK(report.trouble == trouble);
   }
 }
+
+TEST_CASE("probe: one that says that this node is banned") {
+  FakeService service;
+  service.on_answer = [](PullSink& sink) -> Result<void> {
+    auto header = some_header();
+    header.standing = Standing::kBanned;
+    MBSYNC_TRY(sink.header(header));
+    return sink.footer(PullFooter{});
+  };
+  RunningServer server(service);
+  const auto report = probe_peer(server.address(), our_keys(), some_request());
+  CHECK_FALSE(report.passed());
+  CHECK(report.trouble == PeerTrouble::kBanned);
+  REQUIRE(report.steps.size() == 4);
+  CHECK_THAT(report.steps[3].next, Catch::Contains("peers unban"));
+}
