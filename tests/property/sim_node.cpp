@@ -19,6 +19,8 @@ constexpr ColumnNumber kTaken = 3;  // up to which counter somebody who has come
 const Value kAway{"away"};
 const Value kKept{"kept"};  // it was never agreed that it is away
 
+constexpr std::size_t kValueBytesMax = 10'000;
+
 Key about(NodeId member) {
   return -static_cast<Key>(member.value);
 }
@@ -448,7 +450,9 @@ PullRequest Node::request() const {
 PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
   seal();
   const NodeId asker = request.was.value_or(request.sender);
-  const bool any_taken = fault_ == Fault::kTakeFromAway || fault_ == Fault::kComeBackInStep;
+  // Who brings somebody back would be noticed by that, and what the fault does made good.
+  const bool any_taken =
+      fault_ == Fault::kTakeFromAway || fault_ == Fault::kComeBackInStep || fault_ == Fault::kAwayAtOnce;
   const auto would_bring = [&] {
     return !any_taken && !is_away(id_) && !request.was && !is_away(asker) &&
            brings_somebody_back(membership(), seen_, request.seen);
@@ -526,7 +530,7 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
         return entry.first != id_ && answer.asked.counter(entry.first) < entry.second;
       });
   if (moved_on ||
-      (!as && fault_ != Fault::kTakeFromAway && !is_away(id_) &&
+      (!as && fault_ != Fault::kTakeFromAway && fault_ != Fault::kAwayAtOnce && !is_away(id_) &&
        brings_somebody_back(membership(), seen_, answer.seen)) ||
       (is_away_after(answer.sender, answer) && !yields && fault_ != Fault::kTakeFromAway &&
        fault_ != Fault::kComeBackInStep) ||
@@ -754,6 +758,11 @@ void Node::apply_base(Key key, const ShippedRow& shipped, const PullAnswer& answ
 }
 
 void Node::store(Key key, const RowState& state, const Outcome& outcome, const Counters& counters) {
+  for (const auto& [column, value] : outcome.values) {
+    if (value && value->size() > kValueBytesMax) {
+      throw std::logic_error("a value grows without end");  // as appended ones do where nodes never agree
+    }
+  }
   const Sums totals = total_of(counters);
   if (!counters.empty()) {
     Counters& now = counters_[key] = counters;
