@@ -138,7 +138,7 @@ void Fleet::at(milliseconds time, std::function<void()> action) {
 void Fleet::run_for(milliseconds duration) {
   const auto end = now_ + duration;
   while (!queue_.empty() && queue_.top().time <= end) {
-    const auto event = queue_.top();
+    const auto event = std::move(const_cast<Event&>(queue_.top()));  // what orders the queue stays
     queue_.pop();
     now_ = event.time;
     event.action();
@@ -475,6 +475,8 @@ void Fleet::answer(const std::shared_ptr<Exchange>& exchange) {
     // PgStore::answer(): seals, takes over what the asker reports, reads.
     seal(exchange->server);
     learn(exchange->server, exchange->reports);
+    // Timers keep the exchange for as long as its patience was, and these are most of what it holds.
+    exchange->reports = {};
     server.last_answer[exchange->asker] = now_;
     auto reply = std::make_shared<Reply>();
     reply->seen = snapshot(server);
