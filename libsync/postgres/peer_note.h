@@ -16,6 +16,9 @@ namespace mbsync {
 
 using WallClockTime = std::chrono::system_clock::time_point;
 
+/// From here on a clock is worth a word: of two writes at once the wrong one may stand.
+inline constexpr std::chrono::seconds kSkewTolerated{5};
+
 /// What has not happened since this process began is not set, and stays as it is in the database.
 struct PeerNote {
   Member peer;
@@ -32,9 +35,10 @@ struct PeerNote {
     WallClockTime at;
     std::string reason;
   };
-  std::optional<Asked> asked;        ///< it has asked this node
-  std::optional<Answered> answered;  ///< it has answered this node
-  std::optional<Failed> failed;      ///< the last time that it could not be asked
+  std::optional<Asked> asked;                            ///< it has asked this node
+  std::optional<Answered> answered;                      ///< it has answered this node
+  std::optional<Failed> failed;                          ///< the last time that it could not be asked
+  std::optional<std::chrono::milliseconds> clock_ahead;  ///< its clock, compared with this one's
 };
 
 struct AddressNote {
@@ -78,6 +82,7 @@ struct PeerStatus {
     std::string failure;
   };
   std::vector<Address> addresses;  ///< the one that answered last first
+  std::optional<std::chrono::milliseconds> clock_ahead;
 };
 struct PeersStatus {
   bool two_keys = false;          ///< the node that ran last takes two

@@ -33,7 +33,7 @@ std::string text(const pqxx::field& field) {
 }
 
 Result<void> store_peer(PgConnection& db, const PeerNote& note) {
-  std::vector<Value> params(9);
+  std::vector<Value> params(10);
   params[0] = std::to_string(note.peer.id.value);
   params[1] = note.peer.name;
   if (note.asked) {
@@ -49,18 +49,22 @@ Result<void> store_peer(PgConnection& db, const PeerNote& note) {
     params[7] = micros_of(note.failed->at);
     params[8] = note.failed->reason;
   }
+  if (note.clock_ahead) {
+    params[9] = std::to_string(note.clock_ahead->count());
+  }
   MBSYNC_TRY(db.exec(
       fmt::format(
           "INSERT INTO mbsync.peer AS p (node, name, asked_at, asked_from, asked_key, answered_at, "
-          "answered_key, failed_at, failure) "
-          "VALUES ($1::bigint, $2, {}, $4, $5, {}, $7, {}, $9) ON CONFLICT (node) DO UPDATE SET "
+          "answered_key, failed_at, failure, clock_ahead_ms) "
+          "VALUES ($1::bigint, $2, {}, $4, $5, {}, $7, {}, $9, $10::bigint) ON CONFLICT (node) DO UPDATE SET "
           "name = coalesce(nullif(excluded.name, ''), p.name), asked_at = coalesce(excluded.asked_at, p.asked_at), "
           "asked_from = coalesce(excluded.asked_from, p.asked_from), "
           "asked_key = coalesce(excluded.asked_key, p.asked_key), "
           "answered_at = coalesce(excluded.answered_at, p.answered_at), "
           "answered_key = coalesce(excluded.answered_key, p.answered_key), "
           "failed_at = coalesce(excluded.failed_at, p.failed_at), "
-          "failure = coalesce(excluded.failure, p.failure)",
+          "failure = coalesce(excluded.failure, p.failure), "
+          "clock_ahead_ms = coalesce(excluded.clock_ahead_ms, p.clock_ahead_ms)",
           time_of(3), time_of(6), time_of(8)),
       params));
   return {};
@@ -146,25 +150,27 @@ Result<PeersStatus> read_peer_notes(PgConnection& db) {
   auto tags = read_fleet_tags(db);
   MBSYNC_TRY(tags);
   status.fleet_tags = std::move(*tags);
-  const auto peers = db.exec(
-      fmt::format("SELECT node, name, {}, asked_from, asked_key, {}, answered_key, {}, failure, "
-                  "coalesce(failed_at > answered_at, failed_at IS NOT NULL) FROM mbsync.peer ORDER BY name, node",
-                  iso("asked_at"), iso("answered_at"), iso("failed_at")));
+  const auto peers = db.exec(fmt::format(
+      "SELECT node, name, {}, asked_from, asked_key, {}, answered_key, {}, failure, "
+      "coalesce(failed_at > answered_at, failed_at IS NOT NULL), clock_ahead_ms FROM mbsync.peer ORDER BY name, node",
+      iso("asked_at"), iso("answered_at"), iso("failed_at")));
   MBSYNC_TRY(peers);
   std::map<std::int64_t, std::size_t> places;
   for (const auto& row : *peers) {
     const NodeId node{row[0].as<std::int64_t>()};
     places[node.value] = status.peers.size();
-    status.peers.push_back({Member{node, row[1].c_str()},
-                            text(row[2]),
-                            text(row[3]),
-                            text(row[4]),
-                            text(row[5]),
-                            text(row[6]),
-                            text(row[7]),
-                            text(row[8]),
-                            row[9].as<bool>(),
-                            {}});
+    status.peers.push_back(
+        {Member{node, row[1].c_str()},
+         text(row[2]),
+         text(row[3]),
+         text(row[4]),
+         text(row[5]),
+         text(row[6]),
+         text(row[7]),
+         text(row[8]),
+         row[9].as<bool>(),
+         {},
+         row[10].is_null() ? std::nullopt : std::optional(std::chrono::milliseconds(row[10].as<std::int64_t>()))});
   }
   const auto addresses = db.exec(fmt::format(
       "SELECT node, host, port, {}, {}, failure FROM mbsync.peer_address ORDER BY answered_at DESC NULLS LAST, host, "

@@ -3,6 +3,8 @@
 // its id is proved by nothing but the key, which all have.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -24,7 +26,7 @@ class AllowedNodes {
   std::set<NodeId> nodes_;
 };
 
-/// Passes on an answer of a node that is allowed, and nothing of others.
+/// Passes on an answer of a node that is allowed, and nothing of others. Takes down how its clock goes.
 class AllowedSink : public PullSink {
  public:
   /// Borrows all but `self`.
@@ -39,12 +41,15 @@ class AllowedSink : public PullSink {
 
   /// It came from one that is not.
   [[nodiscard]] bool refused() const { return refused_; }
+  /// The sender's clock, compared with this one's, once its header is there.
+  [[nodiscard]] std::optional<std::chrono::milliseconds> clock_ahead() const { return clock_ahead_; }
 
  private:
   PullSink& sink_;
   const AllowedNodes& allowed_;
   Member self_;
   bool refused_ = false;
+  std::optional<std::chrono::milliseconds> clock_ahead_;
 };
 
 }  // namespace mbsync

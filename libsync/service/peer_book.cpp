@@ -13,6 +13,10 @@ constexpr LogDomain kDomain{"peer"};
 
 using Clock = std::chrono::system_clock;
 
+bool differs(std::chrono::milliseconds ahead) {
+  return std::chrono::abs(ahead) > kSkewTolerated;
+}
+
 }  // namespace
 
 PeerPages::Page<PeerNote>* PeerPages::page_of(const Member& peer) {
@@ -100,6 +104,15 @@ bool PeerPages::is_due(const Page<Note>& page, Time now) {
   return page.changed || (page.touched && (now - page.stored >= kPeerNotesEvery || now < page.stored));
 }
 
+void PeerPages::clock_ahead(const Member& peer, std::chrono::milliseconds ahead) {
+  const std::lock_guard lock(mutex_);
+  if (auto* page = page_of(peer); page != nullptr) {
+    const auto& before = page->note.clock_ahead;
+    page->changed = page->changed || !before || differs(*before) != differs(ahead);
+    page->note.clock_ahead = ahead;
+  }
+}
+
 PeerNotes PeerPages::due(Time now) {
   const std::lock_guard lock(mutex_);
   PeerNotes notes;
@@ -165,6 +178,9 @@ void PeerBook::asked(const Member& peer, const std::string& from, KeyUse key) {
 }
 void PeerBook::answered(const Member& peer, const PeerAddress& address, KeyUse key) {
   pages_.answered(peer, address, key, Clock::now());
+}
+void PeerBook::clock_ahead(const Member& peer, std::chrono::milliseconds ahead) {
+  pages_.clock_ahead(peer, ahead);
 }
 void PeerBook::failed(const std::optional<Member>& peer, const PeerAddress& address, const Error& why) {
   pages_.failed(peer, address, why, Clock::now());

@@ -27,6 +27,7 @@ class PeerPages {
 
   /// Why peers are not found by themselves; empty: they are.
   void discovery(const std::string& failure);
+  void clock_ahead(const Member& peer, std::chrono::milliseconds ahead);
 
   /// What is to be stored now: at once what has changed, and after kPeerNotesEvery what has merely happened again.
   PeerNotes due(Time now);
@@ -69,6 +70,7 @@ class PeerBook {
   void answered(const Member& peer, const PeerAddress& address, KeyUse key);
   void failed(const std::optional<Member>& peer, const PeerAddress& address, const Error& why);
   void discovery(const std::string& failure);
+  void clock_ahead(const Member& peer, std::chrono::milliseconds ahead);
 
  private:
   void run(const std::stop_token& stop);

@@ -206,6 +206,7 @@ Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
   AllowedSink sink(session_->sink(), context_.allowed, context_.shared.store.self());
   const auto pulled = client_.pull(*request, sink);
   answer_not_allowed_ = sink.refused();
+  clock_ahead_ = sink.clock_ahead();
   MBSYNC_TRY(pulled);
   return apply(stop, pause);
 }
@@ -222,6 +223,7 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
         if (const auto reached = client_.reached()) {
           context_.directory.answered(*reached, *node_);
           context_.book.answered(outcome->sender, *reached, client_.key());
+          look_at_clock(outcome->sender);
         }
       }
       if (outcome->became) {
@@ -247,6 +249,25 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
     }
     log_debug(kDomain, "trying again peer={} tries={} reason={}", name(), tries, log_value(outcome.error().text()));
     pause(kApplyPause * tries);
+  }
+}
+
+// Rows do not depend on clocks, but which of two writes at once stands does.
+void PeerLoop::look_at_clock(const Member& sender) {
+  if (!clock_ahead_) {
+    return;
+  }
+  context_.book.clock_ahead(sender, *clock_ahead_);
+  const std::string said_of = "clock " + to_string(sender.id);
+  if (std::chrono::abs(*clock_ahead_) <= kSkewTolerated) {
+    context_.said.forget(said_of);
+    return;
+  }
+  const bool ahead = *clock_ahead_ > milliseconds{0};
+  if (context_.said.is_news(said_of, ahead ? "ahead" : "behind")) {
+    log_warning(kDomain, "clocks differ peer={} its clock is {} s {} this one's; set both by the network (NTP)", name(),
+                std::chrono::round<std::chrono::seconds>(std::chrono::abs(*clock_ahead_)).count(),
+                ahead ? "ahead of" : "behind");
   }
 }
 

@@ -62,6 +62,7 @@ class PeerLoop {
   Result<void> apply(const std::stop_token& stop, Pause& pause);
   void applied(const ApplyOutcome& outcome, milliseconds took);
   void ask_again(Pause& pause);
+  void look_at_clock(const Member& sender);
   void give_up(const Error& reason);
   /// With what the network says of the peer besides.
   [[nodiscard]] Error with_announcement(Error error);
@@ -85,7 +86,8 @@ class PeerLoop {
   Backoff backoff_;
   Backoff refused_{kRefusedFirst, kRefusedMax};
   Backoff not_allowed_{kNotAllowedFirst, kNotAllowedMax};
-  bool answer_not_allowed_ = false;  ///< what has failed the last pull
+  bool answer_not_allowed_ = false;          ///< what has failed the last pull
+  std::optional<milliseconds> clock_ahead_;  ///< of the last answer's sender
   AskAgainPace ask_again_;
   std::mutex mutex_;
   Pause* backing_off_ = nullptr;  ///< while it waits after a failure; guarded by mutex_

@@ -203,7 +203,9 @@ void skip_without_postgres() {
 }
 
 TempCluster::TempCluster(const TempClusterOptions& options)
-    : bin_dir_(options.bin_dir.empty() ? find_postgres_bin() : options.bin_dir), account_(unprivileged_account()) {
+    : bin_dir_(options.bin_dir.empty() ? find_postgres_bin() : options.bin_dir),
+      account_(unprivileged_account()),
+      environment_(options.environment) {
   if (!has_server(bin_dir_)) {
     throw std::runtime_error(options.bin_dir.empty() ? *postgres_missing()
                                                      : "no initdb and postgres in " + bin_dir_.string());
@@ -280,6 +282,7 @@ void TempCluster::start() {
 bool TempCluster::try_start() {
   postmaster_.emplace(bin_dir_ / "postgres",
                       ChildOptions{.arguments = {"-D", data_directory().string(), "-p", std::to_string(port_)},
+                                   .environment = environment_,
                                    .working_directory = directory_,
                                    .output_file = directory_ / "log",
                                    .run_as = account_});

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "child_process.h"
@@ -22,6 +23,7 @@ struct TempClusterOptions {
   bool fsync = false;               ///< only a crash of the whole machine can tell the difference
   std::filesystem::path bin_dir{};  ///< where initdb and postgres are; empty: looked for
   std::string locale = "C.UTF-8";
+  std::vector<std::pair<std::string, std::string>> environment{};  ///< of the server
 };
 
 /// PGBIN, else the newest server that pg_config, Debian's directories or PATH lead to. Empty if there is none.
@@ -81,6 +83,7 @@ class TempCluster {
   std::filesystem::path bin_dir_;
   std::filesystem::path directory_;
   std::optional<Account> account_;
+  std::vector<std::pair<std::string, std::string>> environment_;
   std::uint16_t port_ = 0;
   int watcher_ = -1;  ///< the watcher acts when the last copy of this end of its pipe is closed
   std::optional<ChildProcess> postmaster_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <memory>
 
@@ -64,6 +65,34 @@ std::string keys_as_text(const KeysInUse& keys) {
   return text + "\n  Both have to stay as long as there are members that come with the old one.";
 }
 
+/// Peers whose clocks are off far enough for a word.
+std::string clocks_as_text(const PeersStatus& peers) {
+  std::string text;
+  for (const auto& peer : peers.peers) {
+    const auto ahead = peer.clock_ahead.value_or(std::chrono::milliseconds{0});
+    if (std::chrono::abs(ahead) > kSkewTolerated) {
+      text += fmt::format("\n  {}: its clock is {} s {} this one's", peer.peer.name,
+                          std::chrono::round<std::chrono::seconds>(std::chrono::abs(ahead)).count(),
+                          ahead < std::chrono::milliseconds{0} ? "behind" : "ahead of");
+    }
+  }
+  return text.empty() ? text
+                      : "\n\nClocks differ. Of two writes at once the later one stands, so set all machines by the "
+                        "network (NTP):" +
+                            text;
+}
+
+nlohmann::ordered_json clocks_as_json(const PeersStatus& peers) {
+  auto document = nlohmann::ordered_json::array();
+  for (const auto& peer : peers.peers) {
+    if (peer.clock_ahead) {
+      document.push_back(
+          {{"id", to_string(peer.peer.id)}, {"name", peer.peer.name}, {"ahead_ms", peer.clock_ahead->count()}});
+    }
+  }
+  return document;
+}
+
 nlohmann::ordered_json as_json(const StoreStatus& status) {
   nlohmann::ordered_json document{
       {"node", {{"id", to_string(status.self.id)}, {"name", status.self.name}}},
@@ -82,6 +111,7 @@ nlohmann::ordered_json as_json(const StoreStatus& status) {
       {"addresses_without_answer", nlohmann::ordered_json::array()},
       {"discovery_failure", nullptr},
       {"registration_keys", nlohmann::ordered_json::object()},
+      {"clocks", clocks_as_json(status.peers)},
       {"tables", status.tables},
       {"not_synchronised", nlohmann::ordered_json::array()},
   };
@@ -163,6 +193,7 @@ std::string as_text(const StoreStatus& status) {
     text += fmt::format("\n\nPeers are not found by themselves here, only where they are named or have been met: {}",
                         status.peers.discovery_failure);
   }
+  text += clocks_as_text(status.peers);
   if (status.peers.two_keys) {
     text += keys_as_text(keys_in_use(status));
   }

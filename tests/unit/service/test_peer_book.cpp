@@ -97,6 +97,21 @@ TEST_CASE("peer book: who answers and who does not, by node and by address") {
   CHECK(pages.due(kStart + seconds{20}).peers.at(0).peer.name == "till");
 }
 
+TEST_CASE("peer book: that a clock goes wrong, or right again, is news; by how much is not") {
+  using std::chrono::milliseconds;
+  PeerPages pages;
+  const auto ahead = [&](milliseconds by) {
+    pages.clock_ahead(kTill, by);
+    const auto notes = pages.due(kStart);
+    return notes.peers.empty() ? std::nullopt : notes.peers[0].clock_ahead;
+  };
+  CHECK(ahead(milliseconds{20}) == milliseconds{20});
+  CHECK(ahead(milliseconds{30}) == std::nullopt);
+  CHECK(ahead(milliseconds{-86'400'000}) == milliseconds{-86'400'000});
+  CHECK(ahead(milliseconds{-86'400'007}) == std::nullopt);
+  CHECK(ahead(milliseconds{-10}) == milliseconds{-10});
+}
+
 TEST_CASE("peer book: what could not be stored is due again, with what came meanwhile") {
   PeerPages pages;
   pages.asked(kTill, "192.168.1.5", KeyUse::kCurrent, kStart);
