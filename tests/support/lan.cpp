@@ -241,6 +241,23 @@ void LanHost::plug(bool in) {
   }
 }
 
+ChildProcess LanHost::record(const fs::path& file) const {
+  ChildOptions options;
+  options.arguments = {"netns", "exec", name_, "tcpdump", "-i", kInterface, "-n", "-U", "-Z", "root", "-w", file};
+  options.output_file = directory_ / "tcpdump.log";
+  fs::remove(options.output_file);
+  const auto log = options.output_file;
+  ChildProcess recorder("ip", std::move(options));
+  const bool begun = wait_until(std::chrono::seconds{20}, [&] {
+    std::ifstream said(log);
+    return std::string{std::istreambuf_iterator<char>{said}, {}}.find("listening on") != std::string::npos;
+  });
+  if (!begun) {
+    throw std::runtime_error(fmt::format("tcpdump does not start on {}", name_));
+  }
+  return recorder;
+}
+
 void LanHost::start_mdns() {
   const auto bus_socket = (directory_ / "bus").string();
   std::ofstream(directory_ / "bus.conf")
@@ -336,6 +353,10 @@ std::optional<std::string> Lan::missing_mdns() {
     }
   }
   return std::nullopt;
+}
+
+std::optional<std::string> Lan::missing_recorder() {
+  return in_path("tcpdump") ? std::nullopt : std::optional<std::string>("there is no program 'tcpdump'");
 }
 
 Lan::Lan() : wire_(std::make_unique<Wire>()) {

@@ -36,6 +36,10 @@ class LanHost {
   /// Takes the cable out, or puts it in.
   void plug(bool in);
 
+  /// Records all that passes the host's end of the wire, until the process is asked to end (SIGINT). Returns once it
+  /// has begun.
+  [[nodiscard]] ChildProcess record(const std::filesystem::path& file) const;
+
   /// Returns once the daemon answers.
   void start_mdns();
   void stop_mdns();
@@ -60,6 +64,8 @@ class Lan {
   static std::optional<std::string> missing();
   /// The same for the mDNS daemon of a host.
   static std::optional<std::string> missing_mdns();
+  /// The same for record().
+  static std::optional<std::string> missing_recorder();
 
   Lan();
   ~Lan();
