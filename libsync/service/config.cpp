@@ -23,8 +23,8 @@ constexpr std::int64_t kIntervalMax = std::int64_t{24} * 60 * 60 * 1000;
 constexpr std::int64_t kRetentionDaysMax = 36500;
 constexpr std::int64_t kLivePeersMin = 2;
 constexpr std::int64_t kLivePeersMax = 64;
-constexpr const char* kNameless = "node";      // where the host has no name either
-constexpr std::size_t kNodeNameBytesMax = 63;  // a DNS label, as announced on the network
+constexpr const char* kNameless = "node";   // where the host has no name either
+constexpr std::size_t kLabelBytesMax = 63;  // a DNS label, as announced on the network
 
 using Values = std::vector<std::string>;
 
@@ -100,8 +100,8 @@ Result<void> apply_node_name(const Values& values, Config& config) {
   const std::string& name = values.front();
   const bool printable =
       std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-  if (name.empty() || name.size() > kNodeNameBytesMax || !printable) {
-    return must(fmt::format("a name of 1 to {} bytes without control characters", kNodeNameBytesMax));
+  if (name.empty() || name.size() > kLabelBytesMax || !printable) {
+    return must(fmt::format("a name of 1 to {} bytes without control characters", kLabelBytesMax));
   }
   if (valid_utf8_length(name) != name.size()) {
     return Error{ErrorKind::kConfig, "must be UTF-8",
@@ -462,7 +462,7 @@ std::string own_host_name() {
 Result<Config> load_config(const ConfigSources& sources, ConfigNeeds needs) {
   Config config;
   config.sources.fill("default");
-  const std::string_view host = std::string_view(sources.host_name).substr(0, kNodeNameBytesMax);
+  const std::string_view host = std::string_view(sources.host_name).substr(0, kLabelBytesMax);
   config.node_name = host.substr(0, valid_utf8_length(host));
   if (config.node_name.empty()) {
     config.node_name = kNameless;

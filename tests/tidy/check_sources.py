@@ -16,6 +16,7 @@ PURE = ("libsync/core", "libsync/policy", "libsync/protocol")
 CLANG_FORMAT_MAJOR = "14"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
+USING = re.compile(r"^[ \t]*using [\w:]*::(\w+);", re.MULTILINE)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 # What a folder that is to be pure must not include, and must not call.
@@ -78,6 +79,14 @@ def check_includes(name, code):
         for match in IMPURE_CALLS.finditer(code):
             yield (f"{name}:{line_of(code, match.start())}: uses {match.group()}; "
                    "core and protocol are told the time and are given randomness")
+
+
+def check_using(name, code):
+    """A name is taken over from another namespace for use. clang-tidy takes the use in any source it looks at for one."""
+    for match in USING.finditer(code):
+        used = len(re.findall(rf"(?<!::)\b{match.group(1)}\b", code[:match.start()] + code[match.end():]))
+        if used == 0:
+            yield f"{name}:{line_of(code, match.start())}: '{match.group(1)}' is taken over and not used"
 
 
 def check_listed(root, codes):
@@ -164,6 +173,8 @@ def findings(root):
         if inside(name, PRODUCT):
             codes[name] = without_comments(text)
             yield from check_includes(name, codes[name])
+            if path.suffix == ".cpp":
+                yield from check_using(name, codes[name])
     yield from check_top(root)
     yield from check_listed(root, codes)
     yield from check_rules(root)

@@ -36,6 +36,11 @@ class Rules(unittest.TestCase):
         self.product("libsync/transport/c.cpp", "#include <httplib.h>\n")
         self.assertEqual(self.found(), "")
 
+    def test_what_is_taken_over_is_used(self):
+        self.product("libsync/core/a.cpp", "using std::size_t;\nusing std::chrono::seconds;\nsize_t b = c::seconds();\n")
+        self.assertIn("libsync/core/a.cpp:2: 'seconds' is taken over and not used", self.found())
+        self.assertNotIn("size_t", self.found())
+
     def test_the_top_level_is_fixed(self):
         self.write("README.md", "\n")
         self.write("stray.deb", "\n")
