@@ -77,6 +77,7 @@ struct MembershipDesk::Impl {
     }
     if (found.size() > 1) {
       std::vector<std::string> ids;
+      ids.reserve(found.size());
       for (const auto& member : found) {
         ids.push_back(to_string(member.id));
       }

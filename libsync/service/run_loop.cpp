@@ -532,7 +532,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
   try {
     for (;;) {
       Node node(config, stop);
-      const auto ended = node.run();
+      auto ended = node.run();
       if (!ended || !node.is_another() || stop.stop_requested()) {
         return ended;
       }
