@@ -242,18 +242,13 @@ void LanHost::plug(bool in) {
 }
 
 ChildProcess LanHost::record(const fs::path& file) const {
+  // Room for some thousand packets. Each place is as large as the longest one may be, so without -s there are eight.
   ChildOptions options;
-  options.arguments = {"netns", "exec", name_, "tcpdump", "-i", kInterface, "-n", "-U", "-Z", "root", "-w", file};
-  options.output_file = directory_ / "tcpdump.log";
-  fs::remove(options.output_file);
-  const auto log = options.output_file;
+  options.arguments = {"netns", "exec", name_,   "tcpdump", "-i",   kInterface,         "-n", "-U", "-s",
+                       "2048",  "-B",   "16384", "-Z",      "root", "--immediate-mode", "-w", file};
   ChildProcess recorder("ip", std::move(options));
-  const bool begun = wait_until(std::chrono::seconds{20}, [&] {
-    std::ifstream said(log);
-    return std::string{std::istreambuf_iterator<char>{said}, {}}.find("listening on") != std::string::npos;
-  });
-  if (!begun) {
-    throw std::runtime_error(fmt::format("tcpdump does not start on {}", name_));
+  if (!wait_until(std::chrono::seconds{20}, [&] { return recorder.err().find("listening on") != std::string::npos; })) {
+    throw std::runtime_error(fmt::format("tcpdump does not start on {}: {}", name_, recorder.err()));
   }
   return recorder;
 }
