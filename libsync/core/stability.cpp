@@ -34,7 +34,7 @@ VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::s
     }
     stable = common(stable, report);
   }
-  return others.empty() && gone.empty() ? VersionVector{} : stable;
+  return others.empty() ? VersionVector{} : stable;
 }
 
 bool may_forget(const std::vector<Dot>& writes, const VersionVector& stable) {

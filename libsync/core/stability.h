@@ -13,9 +13,9 @@ namespace mbsync {
 /// reports, where a member without a report counts as holding nothing. The own report is `seen`. `gone`: members of
 /// whom it was agreed once that they are away, and who are; they do not count. A member's report is used only once this
 /// database holds that member's own writes up to it (`seen` covers what the report says of its author): a report
-/// travels faster than the writes it vouches for. Empty while a report may not be used, or while there has been no
-/// member besides oneself: a lone node keeps its writes for the peer that is yet to come. Not so if all others are
-/// gone, since whoever comes then gets all rows.
+/// travels faster than the writes it vouches for. Empty while a report may not be used, or while there is no member
+/// besides oneself: a lone node keeps its writes for the peer that is yet to come, or to come back to one that has left
+/// it out as well.
 VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
                             const std::map<NodeId, VersionVector>& reports, const std::set<NodeId>& gone = {});
 

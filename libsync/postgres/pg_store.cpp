@@ -640,10 +640,6 @@ Result<std::int64_t> PgStore::forget_stable() {
         floors.push_back(floor);
       }
     }
-    // Who is alone agrees here, as nobody asks it.
-    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
-    MBSYNC_TRY(look_after_membership(**db, *impl_->current_schema(), self));
-    MBSYNC_TRY((*db)->commit());
     const auto done = forget(**db, self.id, floors);
     MBSYNC_TRY(done);
     removed = *done;

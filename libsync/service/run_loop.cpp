@@ -374,7 +374,6 @@ class Node {
       stale_before = captured->stale;
       if (captured->pending) {
         last_write = now;
-        shared_.reports_changed = true;  // what is said of members is a write as well
         if (now - last_seal >= kSealAfter) {
           report(store_.seal_pending(), "sealing");
           last_seal = now;

@@ -211,17 +211,6 @@ TEST_CASE("membership: a banned node's reports let nobody forget (C22)") {
   CHECK(b.scalar("SELECT name FROM product WHERE id = 1") == "new");
 }
 
-TEST_CASE("membership: of two, who goes on alone keeps nothing for the other any more (README)") {
-  Pair pair(kShop);
-  auto& [a, b] = pair;
-  pair.exchange();
-  pair.check_forgotten();
-  say_forget(a, b);
-  a.execute("UPDATE product SET name = 'of a'");
-  REQUIRE(a.store().seal_pending());
-  CHECK(live_writes(a) == "0");
-}
-
 TEST_CASE("membership: several that have joined by one that was away come back (C22.6)") {
   Shops shops;
   auto& [a, b, c] = static_cast<Three&>(shops);

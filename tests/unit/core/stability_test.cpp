@@ -43,7 +43,7 @@ TEST_CASE("stability: who is gone does not count (C8, C22)") {
   const std::set<NodeId> members{node(1), node(2), node(3)};
   CHECK(stable_vector(kSelf, kSeen, members, {{node(2), kSeen}}, {node(3)}) == kSeen);
   CHECK(stable_vector(kSelf, kSeen, members, {{node(2), kSeen}}).empty());
-  CHECK(stable_vector(kSelf, kSeen, members, {}, {node(2), node(3)}) == kSeen);
+  CHECK(stable_vector(kSelf, kSeen, members, {}, {node(2), node(3)}).empty());  // it may be the one that comes back
 }
 
 TEST_CASE("stability: a row's writes are forgotten all at once or not at all (C8)") {
