@@ -10,7 +10,7 @@ namespace {
 // Which writes of mbsync.membership say of those that are away that they are, by the node's key.
 constexpr const char* kAwayDots =
     "SELECT c.key, c.origin, c.counter FROM mbsync.synced_table t JOIN mbsync.change c ON c.tab = t.id JOIN "
-    "mbsync.membership m ON m.node = c.key::bigint JOIN mbsync.synced_column k ON k.tab = t.id AND k.name = CASE WHEN "
+    "mbsync.membership m ON m.node::text = c.key JOIN mbsync.synced_column k ON k.tab = t.id AND k.name = CASE WHEN "
     "m.away THEN 'away' ELSE 'banned' END WHERE t.schema_name = 'mbsync' AND t.table_name = 'membership' AND (m.away "
     "OR "
     "m.banned) AND substring(c.cols FROM k.number + 1 FOR 1) = B'1'";
