@@ -95,6 +95,12 @@ Result<void> prepare_apply(PgConnection& db) {
 Result<ApplyReport> Applier::apply(Staged& staged, const PullHeader& header, const VersionVector& asked_seen,
                                    bool patient, const std::optional<Member>& as) {
   MBSYNC_TRY(check_peer(header));
+  // What is not in it goes: so it has to be everything.
+  if (as && (!header.full || header.ask_again || !staged.contains(schema_.internal("membership")->id))) {
+    return Error{ErrorKind::kCorrupt,
+                 fmt::format("{} answers a node that comes back with less than all rows", header.sender.name),
+                 "the peer is of another version, or it is broken; nothing was changed"};
+  }
   Task task{staged, header, asked_seen, false, false, as};
   if (patient || header.full) {
     Blocked none;

@@ -40,8 +40,9 @@ struct ApplyReport {
 };
 
 /// The caller holds the engine's lock; the session has no open transaction. Errors: `transient` (lock, deadlock,
-/// connection: try again later), `conflict` (rows of a full answer that the database refuses), `in_doubt` (ask the
-/// vector). After any error nothing has changed, and the staging tables are as they were.
+/// connection: try again later), `conflict` (rows of a full answer that the database refuses), `corrupt` (an answer to
+/// a node that comes back is not whole), `in_doubt` (ask the vector). After any error nothing has changed, and the
+/// staging tables are as they were.
 class Applier {
  public:
   using Staged = std::map<int, StagedTable>;  ///< by Table::id

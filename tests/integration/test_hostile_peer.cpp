@@ -279,3 +279,56 @@ TEST_CASE("hostile peer: while it lies, others are heard", "[hostile]") {
   pair.exchange();
   CHECK(pair.b.rows("item") == "(1,changed)");
 }
+
+TEST_CASE("hostile peer: a node that is told that it is gone gives up nothing for an answer that is not whole (C22)") {
+  Victim victim;
+  auto session = victim.node.store().open_pull("liar");
+  REQUIRE(session);
+  auto answer = victim.header;
+  answer.standing = Standing::kGone;
+  const auto tell_it_is_gone = [&] {
+    REQUIRE((*session)->ask(std::chrono::milliseconds{0}));
+    auto gone = answer;
+    REQUIRE((*session)->sink().header(gone));
+    REQUIRE((*session)->sink().footer(PullFooter{}));
+    const auto told = (*session)->apply();
+    REQUIRE(told);
+    REQUIRE(told->ask_again);
+    const auto request = (*session)->ask(std::chrono::milliseconds{0});
+    REQUIRE(request);
+    REQUIRE(request->was == victim.self());
+  };
+  const auto before = victim.everything();
+  const auto was = victim.self();
+  const auto check_refused = [&] {
+    const auto applied = (*session)->apply();
+    REQUIRE_FALSE(applied);
+    CHECK(applied.error().kind == ErrorKind::kCorrupt);
+    CHECK(victim.everything() == before);
+    CHECK(victim.self() == was);
+  };
+  answer.seen = VersionVector({{kLiar, 10}});
+
+  tell_it_is_gone();  // only what it lacks, which is not all there is
+  auto partly = victim.header;
+  REQUIRE((*session)->sink().header(partly));
+  REQUIRE((*session)->sink().table(victim.table));
+  REQUIRE((*session)->sink().rows("2\t43\t1\t2024-01-01 00:00:00+00\t111\tf\t0\t\\N\t\\N\t2\ttheirs\n"));
+  REQUIRE((*session)->sink().table_end(1));
+  REQUIRE((*session)->sink().footer(PullFooter{1, 1}));
+  check_refused();
+
+  tell_it_is_gone();  // all, but nothing of who is away
+  auto whole = victim.header;
+  whole.full = true;
+  REQUIRE((*session)->sink().header(whole));
+  REQUIRE((*session)->sink().footer(PullFooter{}));
+  check_refused();
+
+  tell_it_is_gone();  // nothing, for now
+  auto later = victim.header;
+  later.ask_again = true;
+  REQUIRE((*session)->sink().header(later));
+  REQUIRE((*session)->sink().footer(PullFooter{}));
+  check_refused();
+}
