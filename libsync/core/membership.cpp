@@ -15,22 +15,6 @@ std::set<NodeId> nodes_of(const AwayNodes& away) {
   return nodes;
 }
 
-std::set<NodeId> others_of(const Membership& fleet, const std::set<NodeId>& left_out) {
-  std::set<NodeId> others;
-  for (const NodeId member : fleet.members) {
-    if (member != fleet.self && !left_out.contains(member)) {
-      others.insert(member);
-    }
-  }
-  return others;
-}
-
-const VersionVector& report_of(NodeId node, const std::map<NodeId, VersionVector>& reports) {
-  static const VersionVector nothing;
-  const auto report = reports.find(node);
-  return report == reports.end() ? nothing : report->second;
-}
-
 }  // namespace
 
 std::set<NodeId> agreed_away(const Membership& fleet, const VersionVector& seen,
@@ -42,7 +26,7 @@ std::set<NodeId> agreed_away(const Membership& fleet, const VersionVector& seen,
   // Who drops out of these has to be asked about all others.
   for (bool again = true; again;) {
     again = false;
-    const auto others = others_of(fleet, agreed);
+    const auto others = others_of(fleet.self, fleet.members, agreed);
     for (auto node = agreed.begin(); node != agreed.end() && !again; ++node) {
       const auto& dots = fleet.away.at(*node);
       again = std::any_of(others.begin(), others.end(),
@@ -78,7 +62,7 @@ bool may_be_away(const Membership& fleet, NodeId member) {
 }
 
 bool is_alone(const Membership& fleet) {
-  return others_of(fleet, nodes_of(fleet.away)).empty();
+  return others_of(fleet.self, fleet.members, nodes_of(fleet.away)).empty();
 }
 
 bool comes_back_to(const Membership& fleet, NodeId other, bool other_is_alone) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 namespace mbsync {
-namespace {
 
 std::set<NodeId> others_of(NodeId self, const std::set<NodeId>& members, const std::set<NodeId>& left_out) {
   std::set<NodeId> others;
@@ -20,8 +19,6 @@ const VersionVector& report_of(NodeId node, const std::map<NodeId, VersionVector
   const auto report = reports.find(node);
   return report == reports.end() ? nothing : report->second;
 }
-
-}  // namespace
 
 VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
                             const std::map<NodeId, VersionVector>& reports, const std::set<NodeId>& gone) {

@@ -19,6 +19,11 @@ namespace mbsync {
 VersionVector stable_vector(NodeId self, const VersionVector& seen, const std::set<NodeId>& members,
                             const std::map<NodeId, VersionVector>& reports, const std::set<NodeId>& gone = {});
 
+/// `members` without oneself and without `left_out`.
+std::set<NodeId> others_of(NodeId self, const std::set<NodeId>& members, const std::set<NodeId>& left_out);
+/// What a node has reported; nothing, if it has not.
+const VersionVector& report_of(NodeId node, const std::map<NodeId, VersionVector>& reports);
+
 /// Whether all writes of a row are stable; only then may they be forgotten, all at once.
 bool may_forget(const std::vector<Dot>& writes, const VersionVector& stable);
 

@@ -15,14 +15,11 @@ constexpr const char* kNextNode = "next_node";
 }  // namespace
 
 Result<Member> next_self(PgConnection& db, const Member& self) {
-  const auto row =
-      db.exec(fmt::format("WITH fresh AS (INSERT INTO mbsync.settings (name, value) VALUES ('{0}', (('x' || "
-                          "translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & "
-                          "9223372036854775807)::text) ON CONFLICT "
-                          "(name) DO NOTHING RETURNING value) SELECT value FROM fresh UNION ALL SELECT value FROM "
-                          "mbsync.settings WHERE name "
-                          "= '{0}' LIMIT 1",
-                          kNextNode));
+  const auto row = db.exec(fmt::format(
+      "WITH fresh AS (INSERT INTO mbsync.settings (name, value) VALUES ('{0}', {1}::text) ON CONFLICT (name) DO "
+      "NOTHING "
+      "RETURNING value) SELECT value FROM fresh UNION ALL SELECT value FROM mbsync.settings WHERE name = '{0}' LIMIT 1",
+      kNextNode, kRandomNodeId));
   MBSYNC_TRY(row);
   return Member{NodeId{(*row)[0][0].as<std::int64_t>()}, self.name};
 }

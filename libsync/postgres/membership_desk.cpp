@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "connection.h"
+#include "engine_lock.h"
 #include "membership_store.h"
 #include "migrate.h"
 
@@ -18,7 +19,6 @@ namespace {
 constexpr std::chrono::seconds kHeardOfLately{60};
 // What the engine does with its lock takes a moment; a copy of all rows may take longer.
 constexpr const char* kLockTimeout = "SET lock_timeout = '30s'";
-constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
 
 }  // namespace
 
@@ -199,11 +199,8 @@ MembershipDesk::MembershipDesk(std::unique_ptr<Impl> impl) : impl_(std::move(imp
 MembershipDesk::~MembershipDesk() = default;
 
 Result<std::unique_ptr<MembershipDesk>> MembershipDesk::open(const DatabaseUrl& url) {
-  auto session = PgConnection::open(url, "peers");
+  auto session = open_node_database(url, "peers");
   MBSYNC_TRY(session);
-  if (auto fits = check_schema_version(**session); !fits) {
-    return fits.error().in(fmt::format("database {}", url.display)).about(ErrorArea::kDatabase);
-  }
   return std::unique_ptr<MembershipDesk>(new MembershipDesk(std::make_unique<Impl>(std::move(*session))));
 }
 

@@ -43,6 +43,15 @@ Result<void> check_schema_version(PgConnection& db) {
   return {};
 }
 
+Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose) {
+  auto session = PgConnection::open(url, purpose);
+  MBSYNC_TRY(session);
+  if (auto fits = check_schema_version(**session); !fits) {
+    return fits.error().in(fmt::format("database {}", url.display)).about(ErrorArea::kDatabase);
+  }
+  return session;
+}
+
 Result<MigrationReport> migrate(PgConnection& db) {
   MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
   const auto run = [&]() -> Result<MigrationReport> {

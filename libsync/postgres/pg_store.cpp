@@ -15,6 +15,7 @@
 #include "comeback.h"
 #include "conflict_reader.h"
 #include "conflict_retention.h"
+#include "engine_lock.h"
 #include "fleet_tag_store.h"
 #include "forget.h"
 #include "membership_store.h"
@@ -38,7 +39,6 @@ constexpr std::chrono::milliseconds kReportEvery{1000};
 // A server that has not given up its statements this long after it was asked to does not answer at all.
 constexpr std::chrono::milliseconds kCutAfter{1500};
 
-constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
 // A table that is locked as a whole is waited for no longer than this, since all else waits meanwhile.
 constexpr const char* kTableLockTimeout = "SET LOCAL lock_timeout = '1s'";
 constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
@@ -270,7 +270,7 @@ struct PgStore::Impl {
     return random();
   }
 
-  // A session in which the node's own identity is changed, or looked at while nobody changes it.
+  // This node has come back as another, whose vector is not a later one of the same.
   void publish_self(const Member& now, const VersionVector& seen_now) {
     const std::lock_guard lock(state_mutex);
     self = now;

@@ -103,11 +103,8 @@ PolicyDesk::PolicyDesk(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PolicyDesk::~PolicyDesk() = default;
 
 Result<std::unique_ptr<PolicyDesk>> PolicyDesk::open(const DatabaseUrl& url) {
-  auto session = PgConnection::open(url, "rules");
+  auto session = open_node_database(url, "rules");
   MBSYNC_TRY(session);
-  if (auto fits = check_schema_version(**session); !fits) {
-    return fits.error().in(fmt::format("database {}", url.display)).about(ErrorArea::kDatabase);
-  }
   return std::unique_ptr<PolicyDesk>(new PolicyDesk(std::make_unique<Impl>(std::move(*session))));
 }
 

@@ -268,11 +268,8 @@ ConflictDesk::ConflictDesk(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) 
 ConflictDesk::~ConflictDesk() = default;
 
 Result<std::unique_ptr<ConflictDesk>> ConflictDesk::open(const DatabaseUrl& url) {
-  auto session = PgConnection::open(url, "resolve");
+  auto session = open_node_database(url, "resolve");
   MBSYNC_TRY(session);
-  if (auto fits = check_schema_version(**session); !fits) {
-    return fits.error().in(fmt::format("database {}", url.display)).about(ErrorArea::kDatabase);
-  }
   return std::unique_ptr<ConflictDesk>(new ConflictDesk(std::make_unique<Impl>(std::move(*session))));
 }
 

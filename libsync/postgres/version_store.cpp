@@ -65,13 +65,11 @@ Result<void> read_away_dots(PgConnection& db, Membership& fleet) {
 
 Result<Member> ensure_self(PgConnection& db, const std::string& name) {
   // The unique index over is_self lets two first starts at once end with one identity.
-  MBSYNC_TRY(
-      db.exec("INSERT INTO mbsync.node (id, name, is_self) "
-              "SELECT ('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & "
-              "9223372036854775807, $1, true "
-              "ON CONFLICT (is_self) WHERE is_self DO UPDATE SET name = excluded.name "
-              "WHERE node.name <> excluded.name",
-              {name}));
+  MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.node (id, name, is_self) SELECT {}, $1, true "
+                                 "ON CONFLICT (is_self) WHERE is_self DO UPDATE SET name = excluded.name "
+                                 "WHERE node.name <> excluded.name",
+                                 kRandomNodeId),
+                     {name}));
   const auto row = db.exec("SELECT id, name FROM mbsync.node WHERE is_self");
   MBSYNC_TRY(row);
   return Member{NodeId{(*row)[0][0].as<std::int64_t>()}, (*row)[0][1].c_str()};

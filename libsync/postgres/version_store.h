@@ -13,6 +13,10 @@
 
 namespace mbsync {
 
+/// SQL for a new node's id: positive, and random enough that no other node has it.
+inline constexpr const char* kRandomNodeId =
+    "(('x' || translate(left(gen_random_uuid()::text, 18), '-', ''))::bit(64)::bigint & 9223372036854775807)";
+
 /// The node that this database says it belongs to; a new random one is drawn and kept when there is none. The name is
 /// brought up to date.
 Result<Member> ensure_self(PgConnection& db, const std::string& name);
