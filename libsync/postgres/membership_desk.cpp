@@ -152,7 +152,9 @@ struct MembershipDesk::Impl {
                       kHeardOfLately.count())};
     }
     MBSYNC_TRY(declare_away(db, member->id, MembershipWord{true, "forgotten", self_of(*fleet).name}));
-    return Said{*member, true};
+    auto after = fleet->membership;
+    after.away[member->id];
+    return Said{*member, true, is_alone(after)};
   }
 
   Result<Said> ban(std::string_view node) {

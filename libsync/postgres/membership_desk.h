@@ -14,7 +14,8 @@ namespace mbsync {
 
 struct Said {
   Member member;
-  bool news = false;  ///< else it was as it should be already
+  bool news = false;   ///< else it was as it should be already
+  bool alone = false;  ///< nobody else is left, and what that member lacks is kept for whoever comes next
 };
 
 /// One session with the database. One thread.

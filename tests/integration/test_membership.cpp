@@ -242,7 +242,9 @@ TEST_CASE("membership: of two, either may go on alone, and one comes back to the
   pair.check_forgotten();
   Shops::silence(pair.a);
   Shops::silence(pair.b);
-  say_forget(pair.a, pair.b);
+  const auto said = desk(pair.a)->forget(id_of(pair.b));
+  REQUIRE(said);
+  CHECK(said->alone);
   say_forget(pair.b, pair.a);
   pair.a.execute("UPDATE product SET name = 'of a' WHERE id = 1");
   pair.b.execute("UPDATE product SET name = 'of b' WHERE id = 2");

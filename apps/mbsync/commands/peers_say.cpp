@@ -49,7 +49,14 @@ Result<void> say(const Saying& saying, const PeersOptions& options, const std::s
   const auto said = ((**desk).*saying.say)(node);
   MBSYNC_TRY(said);
   const auto member = fmt::format("{} ({})", said->member.name, to_string(said->member.id));
-  return output.result(fmt::format(fmt::runtime(said->news ? saying.done : saying.nothing), member),
+  auto text = fmt::format(fmt::runtime(said->news ? saying.done : saying.nothing), member);
+  if (said->alone) {
+    text = fmt::format(
+        "{} is taken for away. No other is left, so what it lacks is kept for the one that comes next. If it turns up "
+        "after all, it comes back by itself, and nothing that it has is lost.",
+        member);
+  }
+  return output.result(text,
                        {{"id", to_string(said->member.id)}, {"name", said->member.name}, {"changed", said->news}});
 }
 
