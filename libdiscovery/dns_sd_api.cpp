@@ -11,6 +11,9 @@ namespace {
 constexpr const char* kLibrary = "libdns_sd.so.1";
 constexpr const char* kInstall = "install libavahi-compat-libdnssd1 and avahi-daemon, or name the peers with --peer";
 constexpr const char* kStartDaemon = "start avahi-daemon, or name the peers with --peer; it is tried again by itself";
+constexpr const char* kLookAtDaemon =
+    "look at the daemon's log ('journalctl -u avahi-daemon'), or name the peers with --peer; it is tried again by "
+    "itself";
 
 template <typename Function>
 bool find(void* library, const char* name, Function& function) {
@@ -65,10 +68,15 @@ Result<DnsSdApi> DnsSdApi::load() {
 Error dns_sd_error(DNSServiceErrorType code, std::string_view doing) {
   // Avahi says "unknown" for a daemon that is not there, or has gone.
   const bool no_daemon = code == kDNSServiceErr_Unknown || code == -65563;  // kDNSServiceErr_ServiceNotRunning
-  return Error{ErrorKind::kTransient,
-               no_daemon ? fmt::format("no discovery on the local network: the mDNS daemon does not answer ({})", doing)
-                         : fmt::format("no discovery on the local network: {} failed with error {}", doing, code),
-               kStartDaemon};
+  if (no_daemon) {
+    return Error{ErrorKind::kTransient,
+                 fmt::format("no discovery on the local network: the mDNS daemon does not answer ({})", doing),
+                 kStartDaemon};
+  }
+  return Error{
+      ErrorKind::kTransient,
+      fmt::format("no discovery on the local network: {} failed with error {} of the mDNS daemon", doing, code),
+      kLookAtDaemon};
 }
 
 }  // namespace mbsync

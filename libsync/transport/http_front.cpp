@@ -76,6 +76,9 @@ std::optional<int> version_in(std::string_view path) {
   return whole ? std::optional<int>(version) : std::nullopt;
 }
 
+/// Nodes of this version make no such requests.
+constexpr const char* kNotOurs = "bring both nodes to the same version of mbsync, or find out which program asks here";
+
 /// What is said where httplib itself found something wrong, or found nobody to answer.
 Refusal refusal_for(int status, std::string_view path) {
   const auto version = version_in(path);
@@ -89,13 +92,13 @@ Refusal refusal_for(int status, std::string_view path) {
       return {ErrorKind::kNotFound, "there is nothing at this address", fmt::format("only POST {}", kPullPath)};
     case 400:
       return {ErrorKind::kCorrupt,
-              "not a well-formed request, or one with headers of more than 16 KiB, or 1 KiB in a line", ""};
+              "not a well-formed request, or one with headers of more than 16 KiB, or 1 KiB in a line", kNotOurs};
     case 413:
-      return {ErrorKind::kRejected, fmt::format("a request of more than {} bytes", tuning::kRequestBytesMax), ""};
+      return {ErrorKind::kRejected, fmt::format("a request of more than {} bytes", tuning::kRequestBytesMax), kNotOurs};
     case 500:
       return {ErrorKind::kInternal, "this node failed while it looked at the request", "see its log"};
     default:
-      return {ErrorKind::kCorrupt, "not a well-formed request", ""};
+      return {ErrorKind::kCorrupt, "not a well-formed request", kNotOurs};
   }
 }
 

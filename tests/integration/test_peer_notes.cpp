@@ -56,6 +56,7 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   PeerNote answered;
   answered.peer = kTill;
   answered.answered = PeerNote::Answered{kNoon + seconds{1}, KeyUse::kNext};
+  answered.clock_ahead = seconds{2};
   REQUIRE(node.store().begin_peer_notes(false));
   REQUIRE(node.store().store_peer_notes({{asked_by(kTill, KeyUse::kCurrent)}, {}}));
   REQUIRE(node.store().store_peer_notes(
@@ -74,6 +75,7 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   CHECK(peer["answered"] == "2023-11-14T22:13:21Z");
   CHECK(peer["answered_key"] == "next");
   CHECK(peer["failing"] == false);
+  CHECK(peer["clock_ahead_ms"] == 2'000);
   CHECK(peer["failure"].is_null());
   REQUIRE(peer["addresses"].size() == 2);
   CHECK(peer["addresses"][0]["address"] == "192.168.1.5:8765");  // it has answered there last
@@ -81,6 +83,7 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   REQUIRE(document["addresses_without_answer"].size() == 1);
   CHECK(document["addresses_without_answer"][0]["address"] == "[fe80::1%eth0]:9000");
   CHECK_THAT(status(node), Catch::Contains("Has asked") && Catch::Contains("192.168.1.5:8765") &&
+                               Catch::Contains("192.168.1.5:8765  right\n") &&
                                Catch::Contains("nobody has answered yet at [fe80::1%eth0]:9000: cannot connect") &&
                                !Catch::Contains("Key asked with"));
 
@@ -88,6 +91,7 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   PeerNote failed;
   failed.peer = {kTill.id, ""};
   failed.failed = PeerNote::Failed{kNoon + seconds{2}, "it has fallen silent"};
+  failed.clock_ahead = seconds{-12};
   REQUIRE(node.store().store_peer_notes({{failed}, {}}));
   peer = status_json(node)["peers"][0];
   CHECK(peer["name"] == "till");
@@ -95,6 +99,7 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   CHECK(peer["failing"] == true);
   CHECK_THAT(status(node), Catch::Contains("till does not answer: it has fallen silent (2023-11-14T22:13:22Z)"));
   CHECK(peer["reason"] == "other");
+  CHECK_THAT(status(node), Catch::Contains("192.168.1.5:8765  12 s behind\n"));
   add_member(node, kTill);
   add_member(node, kBranch);
   const auto line_of = [&](const std::string& member) {

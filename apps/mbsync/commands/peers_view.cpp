@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "output.h"
 #include "peer_trouble.h"
@@ -12,6 +13,16 @@ namespace {
 
 nlohmann::ordered_json or_null(const std::string& text) {
   return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+}
+
+std::string clock_in_short(const PeerStatus& peer) {
+  if (!peer.clock_ahead) {
+    return "-";
+  }
+  const auto off = std::chrono::abs(*peer.clock_ahead);
+  return off <= kSkewTolerated ? "right"
+                               : fmt::format("{} s {}", std::chrono::round<std::chrono::seconds>(off).count(),
+                                             *peer.clock_ahead < std::chrono::milliseconds{0} ? "behind" : "ahead");
 }
 
 }  // namespace
@@ -36,6 +47,7 @@ nlohmann::ordered_json peer_json(const PeerStatus& peer) {
       {"failed", or_null(peer.failed_at)},
       {"failure", or_null(peer.failure)},
       {"reason", peer.failing ? or_null(std::string(to_string(trouble_of(peer.failure)))) : or_null("")},
+      {"clock_ahead_ms", peer.clock_ahead ? nlohmann::ordered_json(peer.clock_ahead->count()) : nullptr},
       {"addresses", nlohmann::ordered_json::array()}};
   for (const auto& address : peer.addresses) {
     document["addresses"].push_back(address_json(address));
@@ -66,7 +78,7 @@ std::string peers_as_text(const PeersStatus& peers) {
   }
   const auto when = [](const std::string& time) { return time.empty() ? std::string("never") : time; };
   const auto key = [](const std::string& name) { return name.empty() ? std::string("-") : name; };
-  std::vector<std::string> headings{"Peer", "Id", "Has asked", "Has answered", "At"};
+  std::vector<std::string> headings{"Peer", "Id", "Has asked", "Has answered", "At", "Clock"};
   if (peers.two_keys) {
     headings.insert(headings.end(), {"Key asked with", "Key answered with"});
   }
@@ -75,7 +87,7 @@ std::string peers_as_text(const PeersStatus& peers) {
   for (const auto& peer : peers.peers) {
     const std::string name = peer.peer.name.empty() ? to_string(peer.peer.id) : peer.peer.name;
     rows.push_back({name, to_string(peer.peer.id), when(peer.asked_at), when(peer.answered_at),
-                    peer.addresses.empty() ? "-" : peer.addresses.front().address});
+                    peer.addresses.empty() ? "-" : peer.addresses.front().address, clock_in_short(peer)});
     if (peers.two_keys) {
       rows.back().insert(rows.back().end(), {key(peer.asked_key), key(peer.answered_key)});
     }
