@@ -4,6 +4,7 @@
 #include "commands/resolve.h"
 #include "commands/rules.h"
 #include "commands/run.h"
+#include "commands/show_config.h"
 #include "commands/status.h"
 #include "commands/version.h"
 #include "invocation.h"
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   mbsync::Invocation invocation;
   app.require_subcommand(1);
   mbsync::add_run(app, invocation);
+  mbsync::add_show_config(app, invocation);
   mbsync::add_status(app, invocation);
   mbsync::add_peers(app, invocation);
   mbsync::add_resolve(app, invocation);

@@ -1,6 +1,7 @@
 // What a node is told from outside: where its database is, the fleet's key, its port, its peers. Values come, in rising
 // precedence, from built-in defaults, mbsync.toml, service.env beside it, the environment, and flags; each remembers
-// where it came from. load_config() is pure; gather_config_sources() does the reading.
+// where it came from. What settings there are is written down in settings.h. load_config() is pure;
+// gather_config_sources() does the reading.
 #pragma once
 
 #include <array>
@@ -20,6 +21,7 @@
 #include "peer_address.h"
 #include "peer_plan.h"
 #include "result.h"
+#include "table_choice.h"
 
 namespace mbsync {
 
@@ -51,8 +53,14 @@ enum class ConfigKey {
   kNextKey,            ///< registration_key_next, SYNC_REGISTRATION_KEY_NEXT
   kAllowedNodes,       ///< allowed_nodes, SYNC_ALLOWED_NODES (comma between)
   kAwayAfter,          ///< away_after_days, SYNC_AWAY_AFTER_DAYS
+  kTables,             ///< tables, SYNC_TABLES (comma between)
+  kTablesExcept,       ///< tables_except, SYNC_TABLES_EXCEPT (comma between)
+  kLogSize,            ///< log_size_mb, SYNC_LOG_SIZE_MB
+  kLogFiles,           ///< log_files, SYNC_LOG_FILES
+  kSkipPrecheck,       ///< skip_db_precheck, SKIP_DB_PRECHECK, --skip-db
 };
-inline constexpr std::size_t kConfigKeys = 15;
+inline constexpr std::size_t kConfigKeys = 20;
+inline constexpr std::size_t kNodeNameBytesMax = 63;  ///< a DNS label, as it is announced on the network
 
 /// Whether peers are looked for on the local network, and this node is announced there.
 enum class Discovery {
@@ -78,7 +86,11 @@ struct Config {
   Secret next_key;                    ///< taken beside registration_key, while the fleet changes keys; empty: none
   std::vector<NodeId> allowed_nodes;  ///< who may take part; empty: whoever has the key
 
-  int away_after_days = 180;  ///< after how many days of silence the fleet goes on without a node; 0: never
+  int away_after_days = 180;      ///< after how many days of silence the fleet goes on without a node; 0: never
+  TableChoice tables;             ///< which tables take part
+  std::size_t log_size_mb = 10;   ///< of the log file, before a new one is begun
+  std::size_t log_files = 5;      ///< full ones that are kept beside it
+  bool skip_db_precheck = false;  ///< a run does not look at the database before it starts
 
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets
@@ -87,6 +99,7 @@ struct Config {
   [[nodiscard]] const std::string& source(ConfigKey key) const { return sources[static_cast<std::size_t>(key)]; }
   [[nodiscard]] bool discovers() const;  ///< what `discovery` comes to
   [[nodiscard]] std::filesystem::path log_file() const { return data_dir / "sync-service.log"; }
+  [[nodiscard]] LogOptions log_options() const;
 };
 
 /// Who else of this machine can get at a file, by its mode.
@@ -103,7 +116,14 @@ struct ConfigFile {
   FileExposure exposure;
 };
 
+/// A place where a file was looked for.
+struct ConfigPlace {
+  std::filesystem::path path;
+  enum class Outcome { kRead, kAbsent, kForbidden } outcome = Outcome::kAbsent;
+};
+
 struct ConfigSources {
+  std::vector<ConfigPlace> places;  ///< in the order in which they were looked at
   std::optional<ConfigFile> toml;
   std::optional<ConfigFile> service_env;
   std::map<std::string, std::string> environment;
@@ -113,6 +133,7 @@ struct ConfigSources {
 
 /// What the caller cannot do without.
 enum class ConfigNeeds {
+  kNothing,   ///< whoever only shows what is set
   kDatabase,  ///< DATABASE_URL: commands that look at the database
   kNode,      ///< and SYNC_REGISTRATION_KEY: whatever talks to peers
 };
@@ -121,18 +142,14 @@ enum class ConfigNeeds {
 /// flag, and the allowed values. No message holds a secret.
 Result<Config> load_config(const ConfigSources& sources, ConfigNeeds needs);
 
-/// Reads `config_file` (it must exist), or mbsync.toml in the current directory if there is one, service.env beside it,
-/// the environment, and the host's name.
+/// Where the files of the installed service lie.
+inline constexpr const char* kSystemDirectory = "/etc/mbsync";
+
+/// Reads the files, the environment, and the host's name. The files are `config_file`, which must exist, and
+/// service.env beside it; or else mbsync.toml and service.env in the current directory if one of the two is there; or
+/// else those in `system_directory`, as far as this user may read them.
 Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem::path>& config_file,
-                                            std::vector<std::pair<ConfigKey, std::string>> flags);
-
-struct EffectiveSetting {
-  std::string name;   ///< as in mbsync.toml
-  std::string value;  ///< secrets masked
-  std::string source;
-};
-
-/// Every setting in the order of ConfigKey, for people.
-std::vector<EffectiveSetting> effective_settings(const Config& config);
+                                            std::vector<std::pair<ConfigKey, std::string>> flags,
+                                            const std::filesystem::path& system_directory = kSystemDirectory);
 
 }  // namespace mbsync

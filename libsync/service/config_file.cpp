@@ -17,6 +17,9 @@ FileEntry::Type type_of(const toml::node& node) {
   if (node.is_integer()) {
     return FileEntry::Type::kInteger;
   }
+  if (node.is_boolean()) {
+    return FileEntry::Type::kBoolean;
+  }
   return node.is_array() ? FileEntry::Type::kList : FileEntry::Type::kOther;
 }
 
@@ -113,6 +116,8 @@ Result<std::vector<FileEntry>> parse_toml_file(std::string_view text, std::strin
         entry.values.emplace_back(**string);
       } else if (const auto* integer = node.as_integer()) {
         entry.values.emplace_back(std::to_string(**integer));
+      } else if (const auto* boolean = node.as_boolean()) {
+        entry.values.emplace_back(**boolean ? "true" : "false");
       }
       entries.push_back(std::move(entry));
     }

@@ -11,7 +11,7 @@
 namespace mbsync {
 
 struct FileEntry {
-  enum class Type { kText, kInteger, kList, kOther };
+  enum class Type { kText, kInteger, kBoolean, kList, kOther };
   std::string name;
   std::vector<std::string> values;  ///< one, except for lists
   Type type = Type::kText;

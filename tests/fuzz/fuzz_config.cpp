@@ -50,6 +50,12 @@ void run(std::string_view input) {
   FUZZ_EXPECT(config->port > 0 && !config->node_name.empty() && !config->registration_key.empty(),
               "a configuration that is not complete was taken");
   FUZZ_EXPECT(config->live_peers >= 2 && config->live_peers <= 64, "a number out of bounds was taken");
+  FUZZ_EXPECT(config->log_size_mb >= 1 && config->log_files >= 1, "a log without room was taken");
+  for (const auto* patterns : {&config->tables.in, &config->tables.except}) {
+    for (const auto& pattern : *patterns) {
+      FUZZ_EXPECT(!pattern.empty(), "an empty pattern was taken");
+    }
+  }
   for (const auto& peer : config->peers) {
     const auto address = parse_peer_address(peer);
     FUZZ_EXPECT(address && to_string(*address) == peer, "a peer that is no address was taken");

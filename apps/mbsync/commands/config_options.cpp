@@ -1,14 +1,41 @@
 #include "config_options.h"
 
+#include "settings.h"
+
 namespace mbsync {
 namespace {
 
-void add_flag(CLI::App& app, ConfigOptions& options, ConfigKey key, const std::string& name, const std::string& value,
-              const std::string& text) {
-  app.add_option_function<std::string>(
-         name, [&options, key](const std::string& given) { options.flags.emplace_back(key, given); }, text)
-      ->take_last()
-      ->type_name(value);
+void add_flag(CLI::App& app, ConfigOptions& options, ConfigKey key) {
+  const Setting& entry = setting(key);
+  const auto without_it = entry.without_it.substr(0, entry.without_it.find_last_not_of('"') + 1);
+  const bool several = entry.type == FileEntry::Type::kList;
+  const auto text = fmt::format("{} [{}{}]", entry.help, entry.env,
+                                several || entry.flag_value.empty()
+                                    ? ""
+                                    : fmt::format(", {}", without_it.substr(without_it.starts_with('"') ? 1 : 0)));
+  if (entry.flag_value.empty()) {
+    app.add_flag_function(
+        std::string{entry.flag}, [&options, key](std::int64_t) { options.flags.emplace_back(key, "true"); }, text);
+    return;
+  }
+  if (!several) {
+    app.add_option_function<std::string>(
+           std::string{entry.flag},
+           [&options, key](const std::string& given) { options.flags.emplace_back(key, given); }, text)
+        ->take_last()
+        ->type_name(std::string{entry.flag_value});
+    return;
+  }
+  app.add_option_function<std::vector<std::string>>(
+         std::string{entry.flag},
+         [&options, key](const std::vector<std::string>& given) {
+           for (const std::string& value : given) {
+             options.flags.emplace_back(key, value);
+           }
+         },
+         "may be repeated: " + text)
+      ->type_name(std::string{entry.flag_value})
+      ->allow_extra_args(false);
 }
 
 /// Recognised only to say why it is refused; without this, the mistake would be a mere "unknown option".
@@ -29,41 +56,26 @@ void refuse(CLI::App& app, const std::string& names, const std::string& variable
 }  // namespace
 
 void add_database_options(CLI::App& app, ConfigOptions& options) {
-  app.add_option("--config", options.config_file, "configuration file; without it mbsync.toml, if there is one here")
+  app.add_option("--config", options.config_file,
+                 "configuration file; without it mbsync.toml and service.env here, or in /etc/mbsync")
       ->type_name("FILE");
   refuse(app, "--database-url,--database,--db,--url", "DATABASE_URL");
 }
 
 void add_config_options(CLI::App& app, ConfigOptions& options) {
   add_database_options(app, options);
-  app.add_option_function<std::vector<std::string>>(
-         "--peer",
-         [&options](const std::vector<std::string>& given) {
-           for (const std::string& peer : given) {
-             options.flags.emplace_back(ConfigKey::kPeers, peer);
-           }
-         },
-         "a peer to exchange with; may be repeated [SYNC_PEERS]")
-      ->type_name("HOST:PORT")
-      ->allow_extra_args(false);
-  add_flag(app, options, ConfigKey::kPort, "--port", "NUMBER", "port for peers [SYNC_PORT, 8765]");
-  add_flag(app, options, ConfigKey::kBindAddress, "--bind", "ADDRESS",
-           "address to listen on [SYNC_BIND, ::, which is all of IPv4 and IPv6]");
-  add_flag(
-      app, options, ConfigKey::kDiscovery, "--discovery", "WHETHER",
-      "look for peers on the local network: auto (unless --bind is a loopback address), on or off [SYNC_DISCOVERY, "
-      "auto]");
-  add_flag(app, options, ConfigKey::kInterval, "--interval", "MS",
-           "longest time between exchanges, in milliseconds [SYNC_INTERVAL, 30000]");
-  add_flag(app, options, ConfigKey::kNodeName, "--node-name", "NAME",
-           "what people call this node [SYNC_NODE_NAME, the host's name]");
-  add_flag(app, options, ConfigKey::kDataDir, "--data-dir", "DIRECTORY",
-           "state and log of this node [SYNC_DATA_DIR, data/sync]");
-  add_flag(app, options, ConfigKey::kLogLevel, "--log-level", "LEVEL",
-           "debug, info, warning or error [LOG_LEVEL, info]");
+  for (const Setting& entry : all_settings()) {
+    if (!entry.flag.empty() && entry.key != ConfigKey::kSkipPrecheck) {
+      add_flag(app, options, entry.key);
+    }
+  }
   refuse(app, "--key,--registration-key,--sync-registration-key", "SYNC_REGISTRATION_KEY");
   refuse(app, "--key-next,--next-key,--registration-key-next,--sync-registration-key-next",
          "SYNC_REGISTRATION_KEY_NEXT");
+}
+
+void add_skip_db(CLI::App& app, ConfigOptions& options) {
+  add_flag(app, options, ConfigKey::kSkipPrecheck);
 }
 
 Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs) {

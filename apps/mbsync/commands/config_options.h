@@ -23,6 +23,9 @@ void add_config_options(CLI::App& app, ConfigOptions& options);
 /// Only where the configuration is, for commands that need the database alone.
 void add_database_options(CLI::App& app, ConfigOptions& options);
 
+/// --skip-db, for commands that look at the database before they do anything.
+void add_skip_db(CLI::App& app, ConfigOptions& options);
+
 /// Reads files and environment, adds the flags, checks.
 Result<Config> load_config(const ConfigOptions& options, ConfigNeeds needs);
 

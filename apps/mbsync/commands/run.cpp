@@ -14,6 +14,7 @@ constexpr LogDomain kDomain{"start"};
 void add_run_options(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<RunOptions>();
   add_config_options(app, options->config);
+  add_skip_db(app, options->config);
   app.callback([options, &invocation] { invocation.action = [options](Output&) { return run_run(*options); }; });
 }
 
@@ -29,7 +30,7 @@ void add_run(CLI::App& app, Invocation& invocation) {
 Result<void> run_run(const RunOptions& options) {
   const auto config = load_config(options.config, ConfigNeeds::kNode);
   MBSYNC_TRY(config);
-  MBSYNC_TRY(start_log({.level = config->log_level, .file = config->log_file()}));
+  MBSYNC_TRY(start_log(config->log_options()));
   for (const std::string& warning : config->warnings) {
     log_warning(kDomain, "{}", warning);
   }

@@ -1,10 +1,17 @@
 #include "config.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <string>
 #include <type_traits>
+
+#include "config_view.h"
+#include "settings.h"
 
 using namespace mbsync;
 using namespace std::chrono_literals;
@@ -145,7 +152,108 @@ TEST_CASE("config: an unknown setting in mbsync.toml is an error with the neares
   const Error error = refused(with_toml("port = 8765\nregistration_kye = 's3cret'\n"));
   CHECK(error.message == "/etc/mbsync/mbsync.toml:2: there is no setting 'registration_kye'");
   CHECK_THAT(error.hint, Catch::StartsWith("did you mean 'registration_key'?") && Catch::Contains("bind_address"));
-  CHECK_THAT(refused(with_toml("[service]\nport = 1\n")).message, Catch::Contains("no setting 'service'"));
+  const Error table = refused(with_toml("[somewhere]\nport = 1\n"));
+  CHECK_THAT(table.message, Catch::Contains("no setting 'somewhere'"));
+  CHECK_THAT(table.hint, Catch::StartsWith("There are database_url, "));
+  CHECK_THAT(refused(with_toml("databse_url = 's3cret'\n")).text(),
+             Catch::Contains("mbsync.toml:1: there is no setting 'databse_url' (did you mean 'database_url'?"));
+}
+
+TEST_CASE("config: an unknown setting in service.env is an error, whoever it may be for") {
+  const auto with_env = [](const char* text) {
+    ConfigSources sources = complete();
+    sources.service_env = ConfigFile{"/etc/mbsync/service.env", text, {}};
+    return refused(sources);
+  };
+  const Error slip = with_env("SYNC_PORT=1\nSYNC_REGISTRATION_KEI=s3cret\n");
+  CHECK(slip.message == "/etc/mbsync/service.env:2: there is no setting 'SYNC_REGISTRATION_KEI'");
+  CHECK_THAT(slip.hint, Catch::StartsWith("did you mean 'SYNC_REGISTRATION_KEY'?"));
+  const Error other = with_env("NODE_ENV=production\n");
+  CHECK(other.message == "/etc/mbsync/service.env:1: there is no setting 'NODE_ENV'");
+  CHECK_THAT(other.hint, Catch::StartsWith("There are DATABASE_URL, "));
+}
+
+TEST_CASE("config: tables, log files and the precheck") {
+  ConfigSources sources = complete();
+  CHECK(loaded(sources).tables == TableChoice{});
+  CHECK_FALSE(loaded(sources).skip_db_precheck);
+  sources.environment["SYNC_TABLES"] = "public.*, shop.Order";
+  sources.environment["SKIP_DB_PRECHECK"] = "Yes";
+  sources.environment["SYNC_LOG_SIZE_MB"] = "2";
+  sources.environment["SYNC_LOG_FILES"] = "3";
+  const Config config = loaded(sources);
+  CHECK(config.tables.in == std::vector<std::string>{"public.*", "shop.Order"});
+  CHECK(config.skip_db_precheck);
+  CHECK(config.log_options().file_bytes_max == 2 * 1024 * 1024);
+  CHECK(config.log_options().files_kept == 3);
+  CHECK(loaded(with_toml("skip_db_precheck = true\ntables_except = ['audit_*']\n")).tables.except ==
+        std::vector<std::string>{"audit_*"});
+  CHECK(refused(with_toml("skip_db_precheck = 1\n")).message ==
+        "/etc/mbsync/mbsync.toml:1: skip_db_precheck: must be true or false, not a whole number");
+  sources.environment["SKIP_DB_PRECHECK"] = "maybe";
+  CHECK(refused(sources).message == "environment variable SKIP_DB_PRECHECK: must be true or false, not 'maybe'");
+  CHECK_THAT(refused(with_toml("tables = ['\"Order\"']\n")).message,
+             Catch::Contains("tables: must be names of tables"));
+  CHECK_THAT(refused(with_toml("log_files = 0\n")).message, Catch::Contains("from 1 to 100, not '0'"));
+}
+
+TEST_CASE("config: what has changed between two is told, also where it is a secret") {
+  const Config before = loaded(complete());
+  CHECK(changed_settings(before, loaded(complete())).empty());
+  ConfigSources sources = complete();
+  sources.environment["SYNC_REGISTRATION_KEY"] = "another";
+  sources.environment["DATABASE_URL"] = "postgresql://shop:other@db:5433/shop";
+  sources.environment["SYNC_PEERS"] = "a:1";
+  CHECK(changed_settings(before, loaded(sources)) ==
+        std::vector<ConfigKey>{ConfigKey::kDatabaseUrl, ConfigKey::kRegistrationKey, ConfigKey::kPeers});
+}
+
+TEST_CASE("config: the table of settings is in the order of its keys, and no name is there twice") {
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < kConfigKeys; ++i) {
+    const Setting& entry = all_settings()[i];
+    CHECK(static_cast<std::size_t>(entry.key) == i);
+    CHECK_FALSE(entry.help.empty());
+    CHECK_FALSE(entry.without_it.empty());
+    for (const auto name : {entry.toml, entry.env, entry.flag}) {
+      CHECK((name.empty() || names.insert(name).second));
+    }
+    CHECK((!entry.secret || entry.flag.empty()));
+  }
+}
+
+TEST_CASE("config: the example names every setting, and says the defaults as they are") {
+  const std::string example = example_toml();
+  ConfigSources sources;
+  sources.host_name = "till-1";
+  sources.toml = ConfigFile{"mbsync.toml", example, {}};
+  const Config none_set = *load_config(sources, ConfigNeeds::kNothing);
+  CHECK(std::all_of(none_set.sources.begin(), none_set.sources.end(), [](const auto& s) { return s == "default"; }));
+  // Each line that sets something, one by one: it can be read, and is the default unless it is an example.
+  std::istringstream lines(example);
+  int set = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.size() > 1 && line[0] == '#' && line[1] != ' ') {
+      const Setting& entry = all_settings()[static_cast<std::size_t>(set++)];
+      sources.toml->text = line.substr(1) + "\n";
+      INFO(line);
+      const auto config = load_config(sources, ConfigNeeds::kNothing);
+      if (entry.key == ConfigKey::kDatabaseUrl || entry.key == ConfigKey::kRegistrationKey || entry.secret) {
+        CHECK_THAT(line, Catch::StartsWith("#" + std::string(entry.toml) + " = \""));
+        continue;
+      }
+      REQUIRE(config);
+      CHECK((!entry.example.empty() || changed_settings(*config, none_set).empty()));
+    }
+  }
+  CHECK(set == static_cast<int>(kConfigKeys));
+}
+
+TEST_CASE("config: README.md has the table of settings as it is") {
+  std::ifstream file{MBSYNC_README};
+  const std::string readme{std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
+  INFO(settings_as_markdown());
+  CHECK(readme.find(settings_as_markdown()) != std::string::npos);
 }
 
 TEST_CASE("config: wrong types and ranges name place and allowed values") {
@@ -214,12 +322,12 @@ TEST_CASE("config: a wrong value is an error even where a later layer overrules 
 TEST_CASE("config: misspelt variables and open files are warned about") {
   ConfigSources sources = complete();
   sources.environment["SYNC_PROT"] = "1";
-  sources.service_env =
-      ConfigFile{"/srv/service.env", "SYNC_REGISTRATION_KEI=s3cret\nNODE_ENV=production\n", {.others_read = true}};
+  sources.service_env = ConfigFile{"/srv/service.env", "LOG_LEVEL=info\n", {.others_read = true}};
+  sources.environment["SYNC_SOMETHING_OF_OTHERS"] = "1";
+  sources.environment["DATABASE_URI"] = "somebody else's";
   CHECK_THAT(loaded(sources).warnings,
-             Catch::Equals(std::vector<std::string>{
-                 "/srv/service.env:1: mbsync knows no SYNC_REGISTRATION_KEI; did you mean SYNC_REGISTRATION_KEY?",
-                 "environment: mbsync knows no SYNC_PROT; did you mean SYNC_PORT?"}));
+             Catch::Equals(std::vector<std::string>{"environment: mbsync knows no SYNC_PROT; did you mean 'SYNC_PORT'?",
+                                                    "environment: mbsync knows no SYNC_SOMETHING_OF_OTHERS"}));
 
   sources = {};
   sources.toml = ConfigFile{"/srv/mbsync.toml", "registration_key = 's3cret'", {.others_read = true}};
@@ -305,7 +413,8 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "conflict_retention_days|90|default\ndiscovery|auto|default\nlive_peers|8|default\n"
         "registration_key_next|(set)|environment SYNC_REGISTRATION_KEY_NEXT\n"
         "allowed_nodes|00000000000000ff, 05f3a1b2c4d5e6f7|environment SYNC_ALLOWED_NODES\n"
-        "away_after_days|180|default\n");
+        "away_after_days|180|default\ntables|*|default\ntables_except||default\n"
+        "log_size_mb|10|default\nlog_files|5|default\nskip_db_precheck|false|default\n");
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {
@@ -345,6 +454,41 @@ TEST_CASE("config: files are found, read, and their mode looked at") {
   CHECK((!given_away || sources->toml->exposure.group == "4242"));
   std::filesystem::permissions(directory, std::filesystem::perms{01777});
   CHECK_FALSE(gather_config_sources(directory / "mine.toml", {})->toml->exposure.directory_open);
+
+  // Without a name: those here if there is one, else those of the installed service.
+  const auto before = std::filesystem::current_path();
+  std::filesystem::permissions(directory, std::filesystem::perms{0755});
+  std::filesystem::create_directories(directory / "here");
+  std::filesystem::current_path(directory / "here");
+  sources = gather_config_sources(std::nullopt, {}, directory);
+  REQUIRE(sources);
+  REQUIRE(sources->service_env);
+  CHECK(sources->service_env->path == directory / "service.env");
+  CHECK_FALSE(sources->toml);
+  REQUIRE(sources->places.size() == 4);
+  CHECK(sources->places[0].path == "mbsync.toml");
+  CHECK(sources->places[2].path == directory / "mbsync.toml");
+  CHECK(sources->places[2].outcome == ConfigPlace::Outcome::kAbsent);
+  CHECK(sources->places[3].outcome == ConfigPlace::Outcome::kRead);
+  write("here/mbsync.toml", "port = 7", std::filesystem::perms{0600});
+  sources = gather_config_sources(std::nullopt, {}, directory);
+  REQUIRE(sources);
+  CHECK(sources->toml->path == "mbsync.toml");
+  CHECK_FALSE(sources->service_env);
+  CHECK(sources->places.size() == 2);
+  // What may not be read: an error here, and there said where something is missing.
+  std::filesystem::remove(directory / "here" / "mbsync.toml");
+  std::filesystem::remove(directory / "service.env");
+  std::filesystem::create_directories(directory / "service.env");
+  sources = gather_config_sources(std::nullopt, {}, directory);
+  REQUIRE(sources);
+  CHECK(sources->places[3].outcome == ConfigPlace::Outcome::kForbidden);
+  sources->environment = {};
+  CHECK_THAT(refused(*sources).hint,
+             Catch::Contains((directory / "service.env").string() + " is there, but this user"));
+  std::filesystem::create_directories(directory / "here" / "mbsync.toml");
+  CHECK_FALSE(gather_config_sources(std::nullopt, {}, directory));
+  std::filesystem::current_path(before);
 
   sources = gather_config_sources(directory / "none.toml", {});
   REQUIRE_FALSE(sources);

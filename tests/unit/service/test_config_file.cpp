@@ -65,7 +65,7 @@ TEST_CASE("toml file: types and lines") {
   CHECK(list[1].type == FileEntry::Type::kInteger);
   CHECK(list[1].line == 4);
   CHECK(list[2].values == std::vector<std::string>{"p", "q"});
-  CHECK(list[3].type == FileEntry::Type::kOther);
+  CHECK(list[3].type == FileEntry::Type::kBoolean);
   CHECK(list[3].type_name == "true or false");
   CHECK(list[4].type_name == "a list that contains a whole number");
   CHECK(list[5].type_name == "a table");
