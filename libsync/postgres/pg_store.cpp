@@ -18,6 +18,7 @@
 #include "engine_lock.h"
 #include "fleet_tag_store.h"
 #include "forget.h"
+#include "left_out.h"
 #include "membership_store.h"
 #include "merge_rows.h"
 #include "migrate.h"
@@ -74,6 +75,7 @@ struct PgStore::Impl {
 
   DatabaseUrl url;
   std::string node_name;
+  TableChoice tables;
 
   mutable std::mutex state_mutex;  // guards everything down to `interrupted`
   std::condition_variable news;
@@ -207,6 +209,13 @@ struct PgStore::Impl {
   }
 
   Result<void> load_schema(PgConnection& db, PrepareReport& report) {
+    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
+      auto left_out = update_left_out(db, tables);
+      MBSYNC_TRY(left_out);
+      report.still_in = std::move(left_out->still_in);
+      report.unmatched = std::move(left_out->unmatched);
+      return {};
+    }));
     auto fresh = read_schema(db);
     MBSYNC_TRY(fresh);
     std::int64_t adopted_rows = 0;
@@ -447,9 +456,10 @@ class PgStore::Impl::Pull : public PullSession {
   bool applied_ = false;
 };
 
-PgStore::PgStore(DatabaseUrl url, std::string node_name) : impl_(std::make_unique<Impl>()) {
+PgStore::PgStore(DatabaseUrl url, std::string node_name, TableChoice tables) : impl_(std::make_unique<Impl>()) {
   impl_->url = std::move(url);
   impl_->node_name = std::move(node_name);
+  impl_->tables = std::move(tables);
 }
 
 PgStore::~PgStore() = default;

@@ -16,6 +16,7 @@
 #include "peer_note.h"
 #include "pull_sink.h"
 #include "result.h"
+#include "table_choice.h"
 
 namespace mbsync {
 
@@ -26,9 +27,11 @@ struct PrepareReport {
   std::vector<std::string> rekeyed;  ///< tables whose key has changed: compared anew, as rows from before mbsync
   std::vector<std::string> waiting;  ///< tables whose triggers wait for an application transaction to end
   std::vector<std::pair<std::string, std::string>> refused;  ///< table, why it does not take part
-  std::int64_t rows_adopted = 0;                             ///< rows from before mbsync that take part now
-  bool bypasses_constraints = false;                         ///< apply may set session_replication_role
-  std::vector<std::string> application_triggers;             ///< "table: trigger" that will fire on apply
+  std::vector<std::string> still_in;              ///< tables that are to be left out and cannot be yet, with the reason
+  std::vector<std::string> unmatched;             ///< patterns of the choice of tables that match none
+  std::int64_t rows_adopted = 0;                  ///< rows from before mbsync that take part now
+  bool bypasses_constraints = false;              ///< apply may set session_replication_role
+  std::vector<std::string> application_triggers;  ///< "table: trigger" that will fire on apply
   std::vector<std::string> policy_trouble;  ///< what it decides by and is not so here: "public.pick(jsonb) is missing"
 };
 
@@ -122,7 +125,8 @@ class PullSession {
 
 class PgStore {
  public:
-  PgStore(DatabaseUrl url, std::string node_name);
+  /// `tables`: which of the application's tables take part.
+  PgStore(DatabaseUrl url, std::string node_name, TableChoice tables = {});
   ~PgStore();
   PgStore(const PgStore&) = delete;
   PgStore& operator=(const PgStore&) = delete;

@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include "left_out.h"
+
 namespace mbsync {
 namespace {
 
@@ -301,6 +303,8 @@ Result<Schema> read_schema(PgConnection& db) {
   MBSYNC_TRY(partitions);
   const auto partial = db.exec(kPartialReferences);
   MBSYNC_TRY(partial);
+  const auto left_out = read_left_out(db);
+  MBSYNC_TRY(left_out);
   std::map<Oid, std::string> partial_reference;  // by table, why it cannot take part
   for (const auto& row : *partial) {
     partial_reference[to_oid(row["root"])] =
@@ -475,6 +479,10 @@ Result<Schema> read_schema(PgConnection& db) {
     const auto refuse = [&](std::string reason) {
       schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason), table.foreign_keys});
     };
+    if (const auto place = left_out->find({table.schema, table.name}); place != left_out->end()) {
+      refuse(place->second);
+      continue;
+    }
     if (const auto place = partial_reference.find(oid); place != partial_reference.end()) {
       refuse(place->second);
       continue;

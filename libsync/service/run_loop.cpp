@@ -154,7 +154,11 @@ class Interrupter {
 class Node {
  public:
   Node(const Config& config, const std::stop_token& stop)
-      : config_(config), stop_(stop), pause_(stop), store_(config.database_url, config.node_name), shared_(store_) {}
+      : config_(config),
+        stop_(stop),
+        pause_(stop),
+        store_(config.database_url, config.node_name, config.tables),
+        shared_(store_) {}
 
   /// Whether the node has ended in order to start anew, under another identity.
   [[nodiscard]] bool is_another() const { return shared_.is_another; }
@@ -306,6 +310,19 @@ class Node {
         log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
       }
     }
+    for (const auto& table : report.still_in) {
+      if (tables_told_.insert(table.substr(0, table.find(": "))).second) {
+        log_warning(kDomain,
+                    "a table that is to be left out takes part for now, until all have what was written to it "
+                    "table={}",
+                    log_value(table));
+      }
+    }
+    for (const auto& pattern : report.unmatched) {
+      if (tables_told_.insert(pattern).second) {
+        log_warning(kDomain, "tables or tables_except names a table that is not there pattern={}", log_value(pattern));
+      }
+    }
     for (const auto& trouble : report.policy_trouble) {
       if (policy_trouble_.insert(trouble).second) {
         log_warning(kDomain,
@@ -345,7 +362,7 @@ class Node {
     if (report.triggers_installed > 0) {
       log_info(kDomain, "capture in place tables={}", report.triggers_installed);
     }
-    tables_waiting_ = !report.waiting.empty();
+    tables_waiting_ = !report.waiting.empty() || !report.still_in.empty();
     first_ = false;
   }
 
@@ -500,6 +517,7 @@ class Node {
   std::function<void()> announce_;  // anew; nothing: this node is not announced
   std::optional<Error> failure_;
   std::set<std::pair<std::string, std::string>> refused_;
+  std::set<std::string> tables_told_;
   std::set<std::string> policy_trouble_;
   Backoff settle_wait_{kSettleFirst, kSettleMax};
   Clock::time_point settle_at_;

@@ -30,13 +30,13 @@ PgNode::PgNode(TempCluster& cluster, std::string database, const std::string& sc
   node_url_ = cluster_.url(database_);
   const std::string superuser = "postgres@";
   node_url_.replace(node_url_.find(superuser), superuser.size(), role + "@");
-  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_);
+  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_, tables_);
 }
 
 PrepareReport PgNode::restart() {
   pulls_.clear();
   store_.reset();  // lets go of the database before the new one asks for it
-  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_);
+  store_ = std::make_unique<PgStore>(must(parse_database_url(node_url_)), database_, tables_);
   // The server notices a moment later that the old one is gone.
   std::optional<Result<PrepareReport>> prepared;
   const bool decided = wait_until(std::chrono::seconds{10}, [&] {

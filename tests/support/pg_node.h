@@ -22,6 +22,8 @@ class PgNode {
   PrepareReport prepare();
   /// As a new process: nothing is known but what the database holds.
   PrepareReport restart();
+  /// From the next restart() on.
+  void choose_tables(TableChoice tables) { tables_ = std::move(tables); }
   /// Pulls from `other`; repeats while rows are locked.
   ApplyOutcome pull(PgNode& other);
   /// One pull, whose error is handed out.
@@ -40,6 +42,7 @@ class PgNode {
   TempCluster& cluster_;
   std::string database_;
   std::string node_url_;  ///< with the role
+  TableChoice tables_;
   std::unique_ptr<PgStore> store_;
   std::optional<SqlSession> application_;
   std::map<std::string, std::unique_ptr<PullSession>> pulls_;  ///< by the peer's database, as a running node has them
