@@ -5,6 +5,7 @@
 #include "commands/rules.h"
 #include "commands/run.h"
 #include "commands/show_config.h"
+#include "commands/smoke_check.h"
 #include "commands/status.h"
 #include "commands/version.h"
 #include "invocation.h"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   mbsync::add_run(app, invocation);
   mbsync::add_show_config(app, invocation);
+  mbsync::add_smoke_check(app, invocation);
   mbsync::add_status(app, invocation);
   mbsync::add_peers(app, invocation);
   mbsync::add_resolve(app, invocation);

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <initializer_list>
+#include "firewall.h"
 
 namespace mbsync {
 namespace {
@@ -150,29 +149,6 @@ std::string next_step(PeerTrouble trouble, std::uint16_t port) {
       break;
   }
   return "";
-}
-
-std::string firewall_command(std::uint16_t port, std::string_view protocol) {
-  const auto is_there = [](std::initializer_list<const char*> places) {
-    for (const char* place : places) {
-      std::error_code error;
-      if (std::filesystem::exists(place, error)) {
-        return true;
-      }
-    }
-    return false;
-  };
-  if (is_there({"/usr/sbin/ufw", "/sbin/ufw"})) {
-    return fmt::format("sudo ufw allow {}/{}", port, protocol);
-  }
-  if (is_there({"/usr/bin/firewall-cmd", "/bin/firewall-cmd"})) {
-    return fmt::format("sudo firewall-cmd --permanent --add-port={}/{} && sudo firewall-cmd --reload", port, protocol);
-  }
-  if (is_there({"/usr/sbin/nft", "/sbin/nft"})) {
-    return fmt::format("sudo nft add rule inet filter input {} dport {} accept", protocol, port);
-  }
-  return fmt::format("(no firewall of this kind was found here: allow {} port {} in whatever stands before it)",
-                     protocol == "udp" ? "UDP" : "TCP", port);
 }
 
 }  // namespace mbsync

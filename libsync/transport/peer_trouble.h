@@ -41,9 +41,6 @@ PeerTrouble trouble_of(std::string_view error_text);
 /// What to do about it; `port`: the peer's. Empty where only the error itself can say.
 std::string next_step(PeerTrouble trouble, std::uint16_t port);
 
-/// What opens `port` on this machine, with the firewall that is found here; a sentence if none is.
-std::string firewall_command(std::uint16_t port, std::string_view protocol = "tcp");
-
 /// What the run loop puts in front of an error, and trouble_of() finds again.
 inline constexpr std::string_view kSaysOtherFleet = "it advertises another fleet";
 inline constexpr std::string_view kSaysNotAdvertised = "it is not advertised on this network";

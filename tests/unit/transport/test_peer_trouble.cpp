@@ -5,6 +5,8 @@
 #include <set>
 #include <string>
 
+#include "firewall.h"
+
 using namespace mbsync;
 
 TEST_CASE("peer trouble: each has a name, words and a next step of its own") {
