@@ -25,6 +25,7 @@
 #include "peer_directory.h"
 #include "peers.h"
 #include "pg_store.h"
+#include "precheck.h"
 #include "process_tag.h"
 #include "shared_state.h"
 #include "static_source.h"
@@ -547,6 +548,9 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
                  "set SYNC_DATA_DIR to a directory that this user may write"};
   }
   try {
+    if (!config.skip_db_precheck) {
+      MBSYNC_TRY(precheck(config, stop));
+    }
     for (;;) {
       Node node(config, stop);
       auto ended = node.run();

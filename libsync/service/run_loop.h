@@ -9,8 +9,8 @@
 namespace mbsync {
 
 /// Runs until SIGINT or SIGTERM (success), or until something fails that waiting cannot mend: a `config` error of
-/// database, key or port. A database that is away or still starting is waited for. Stops within 5 seconds at any
-/// moment; a second signal ends the process at once.
+/// database, key or port, or a database that does not come up (precheck.h). One that goes away later is waited for.
+/// Stops within 5 seconds at any moment; a second signal ends the process at once.
 Result<void> run_node(const Config& config);
 
 /// The same with a stop of the caller's own.

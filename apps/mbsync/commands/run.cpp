@@ -9,7 +9,21 @@
 namespace mbsync {
 namespace {
 constexpr LogDomain kDomain{"start"};
+
+/// Whoever looks for the reason in the log finds it there, as far as it is known where that is. It goes to stderr
+/// anyway.
+void note_in_file(const ConfigOptions& options, const Error& error) {
+  const auto known = load_config(options, ConfigNeeds::kNothing);
+  if (!known) {
+    return;
+  }
+  auto file_alone = known->log_options();
+  file_alone.to_stderr = false;
+  if (start_log(file_alone)) {
+    log_error(kDomain, "mbsync ends reason={}", log_value(error.text()));
+  }
 }
+}  // namespace
 
 void add_run_options(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<RunOptions>();
@@ -29,7 +43,10 @@ void add_run(CLI::App& app, Invocation& invocation) {
 
 Result<void> run_run(const RunOptions& options) {
   const auto config = load_config(options.config, ConfigNeeds::kNode);
-  MBSYNC_TRY(config);
+  if (!config) {
+    note_in_file(options.config, config.error());
+    return config.error();
+  }
   MBSYNC_TRY(start_log(config->log_options()));
   for (const std::string& warning : config->warnings) {
     log_warning(kDomain, "{}", warning);
@@ -37,7 +54,11 @@ Result<void> run_run(const RunOptions& options) {
   if (const auto& ignored = config->database_url.ignored; !ignored.empty()) {
     log_debug(kDomain, "parameters of DATABASE_URL without a meaning here ignored={}", fmt::join(ignored, ","));
   }
-  return run_node(*config);
+  auto ended = run_node(*config);
+  if (!ended) {
+    log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().text()));
+  }
+  return ended;
 }
 
 }  // namespace mbsync
