@@ -1,6 +1,8 @@
-// Peers named in the configuration. They are found at start and never lost: whether one answers is not known here.
+// Peers named in the configuration. They are found at start, and lost when the configuration names them no
+// more: whether one answers is not known here.
 #pragma once
 
+#include <mutex>
 #include <vector>
 
 #include "peer_source.h"
@@ -16,9 +18,13 @@ class StaticSource : public PeerSource {
   [[nodiscard]] std::string_view name() const override { return kName; }
   /// Calls the listener once per address, in the order of the list, before it returns.
   void start(PeerListener& listener) override;
-  void stop() override {}
+  void stop() override;
+  /// Another list from now on, also before start(). Any thread.
+  void replace(std::vector<PeerAddress> peers);
 
  private:
+  std::mutex mutex_;                  // guards the two below
+  PeerListener* listener_ = nullptr;  // between start() and stop()
   std::vector<PeerAddress> peers_;
 };
 

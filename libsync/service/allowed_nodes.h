@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <vector>
@@ -18,12 +19,21 @@ class AllowedNodes {
   /// Empty: all.
   explicit AllowedNodes(const std::vector<NodeId>& nodes) : nodes_(nodes.begin(), nodes.end()) {}
 
-  [[nodiscard]] bool allows(NodeId node) const { return nodes_.empty() || nodes_.contains(node); }
+  /// Any thread, as is all else here.
+  void replace(const std::vector<NodeId>& nodes) {
+    const std::lock_guard lock(mutex_);
+    nodes_ = {nodes.begin(), nodes.end()};
+  }
+  [[nodiscard]] bool allows(NodeId node) const {
+    const std::lock_guard lock(mutex_);
+    return nodes_.empty() || nodes_.contains(node);
+  }
   /// `rejected`, in words for both sides: which node has to be told what.
   [[nodiscard]] Result<void> check(const Member& peer, const Member& self) const;
 
  private:
-  std::set<NodeId> nodes_;
+  mutable std::mutex mutex_;
+  std::set<NodeId> nodes_;  // guarded by mutex_
 };
 
 /// Passes on an answer of a node that is allowed, and nothing of others. Takes down how its clock goes.

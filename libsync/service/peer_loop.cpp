@@ -28,9 +28,7 @@ PeerLoop::PeerLoop(PeerContext& context, PeerDirectory::Peer peer)
       node_(peer.node),
       first_(peer.addresses.empty() ? PeerAddress{} : peer.addresses.front()),
       first_address_(peer.addresses.empty() ? "" : to_string(first_)),
-      client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.own),
-      // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
-      wait_for_news_(std::min(context.interval, milliseconds{kWaitMsMax})) {}
+      client_(std::move(peer.addresses), context.keys, PeerPatience{}, context.own) {}
 
 void PeerLoop::run(const std::stop_token& stop) {
   Pause pause(stop);
@@ -201,7 +199,9 @@ Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
     MBSYNC_TRY(session);
     session_ = std::move(*session);
   }
-  const auto request = session_->ask(wait_ ? wait_for_news_ : milliseconds{0});
+  // The peer answers sooner if it likes, and the next question follows; asking for more is not allowed.
+  const auto wait_for_news = std::min(context_.interval.load(), milliseconds{kWaitMsMax});
+  const auto request = session_->ask(wait_ ? wait_for_news : milliseconds{0});
   MBSYNC_TRY(request);
   AllowedSink sink(session_->sink(), context_.allowed, context_.shared.store.self());
   const auto pulled = client_.pull(*request, sink);

@@ -32,7 +32,7 @@ struct PeerContext {
   const AllowedNodes& allowed;
   const FleetKeys& keys;
   const FleetTags& fleet_tags;
-  milliseconds interval;
+  std::atomic<milliseconds> interval;
   OwnProcess own;
   /// What has been said last of each peer: a loop that begins anew, or a visit, says no more than what has changed.
   SenderAnnouncer& said;
@@ -78,7 +78,6 @@ class PeerLoop {
   PeerAddress first_;
   std::string first_address_;
   PeerClient client_;
-  milliseconds wait_for_news_;
   /// The first question after a (re)connection is answered at once: both sides learn of each other.
   bool wait_ = false;
   bool in_step_ = false;  ///< the last pull has been applied

@@ -172,7 +172,7 @@ void Peers::visit_in_turn(const std::stop_token& stop) {
   std::mt19937_64 random{std::random_device{}()};
   std::set<int> visited;
   while (!stop.stop_requested()) {
-    pause(context_.interval / kVisitsEachInterval);
+    pause(context_.interval.load() / kVisitsEachInterval);
     std::unique_ptr<PeerLoop> loop;
     {
       const std::lock_guard lock(mutex_);

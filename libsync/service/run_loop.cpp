@@ -154,8 +154,10 @@ class Interrupter {
 
 class Node {
  public:
-  Node(const Config& config, const std::stop_token& stop)
+  /// `config` changes when it is read again, in this thread alone.
+  Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup)
       : config_(config),
+        look_for_hangup_(std::move(look_for_hangup)),
         stop_(stop),
         pause_(stop),
         store_(config.database_url, config.node_name, config.tables),
@@ -163,6 +165,19 @@ class Node {
 
   /// Whether the node has ended in order to start anew, under another identity.
   [[nodiscard]] bool is_another() const { return shared_.is_another; }
+
+  /// What has been taken of a configuration that was read again.
+  void adopt(const Reloaded& reloaded) {
+    if (adopt_) {
+      adopt_(reloaded);
+    }
+    if (reloaded.has(ConfigKey::kConflictRetention)) {
+      conflicts_at_ = {};
+    }
+    if (reloaded.has(ConfigKey::kAwayAfter)) {
+      silent_at_ = {};
+    }
+  }
 
   Result<void> run() {
     log_info(kDomain, "deriving the fleet's key");
@@ -178,7 +193,7 @@ class Node {
     // Before all that notes something down in it.
     PeerBook book({[&] { return store_.begin_peer_notes(keys->next.has_value()); },
                    [&](const PeerNotes& notes) { return store_.store_peer_notes(notes); }});
-    const AllowedNodes allowed(config_.allowed_nodes);
+    AllowedNodes allowed(config_.allowed_nodes);
     const auto start = make_process_tag().substr(0, kStartDigits);
     PeerDirectory directory(store_.self().id, start);
     FleetTagKeeper tags(*keys, {[&] { return store_.fleet_tags(); },
@@ -213,13 +228,17 @@ class Node {
     Peers peers(context, store_.self().id, config_.live_peers);
     peers_ = &peers;
     tags_ = &tags;
-    std::vector<PeerAddress> named;
-    for (const auto& text : config_.peers) {
-      auto address = parse_peer_address(text);
-      MBSYNC_TRY(address);
-      named.push_back(std::move(*address));
-    }
-    peers.add(std::make_unique<StaticSource>(std::move(named)));
+    auto named = std::make_unique<StaticSource>(named_peers());
+    adopt_ = [this, &allowed, &context, source = named.get()](const Reloaded& reloaded) {
+      context.interval = config_.interval;
+      if (reloaded.has(ConfigKey::kAllowedNodes)) {
+        allowed.replace(config_.allowed_nodes);
+      }
+      if (reloaded.has(ConfigKey::kPeers)) {
+        source->replace(named_peers());
+      }
+    };
+    peers.add(std::move(named));
     if (config_.discovers()) {
       DnsSdSource::Options service;
       service.name = config_.node_name;
@@ -234,6 +253,7 @@ class Node {
     }
 
     watch();
+    adopt_ = nullptr;
 
     log_info(kDomain, "stopping");
     peers.ask_to_stop();
@@ -246,6 +266,14 @@ class Node {
   }
 
  private:
+  [[nodiscard]] std::vector<PeerAddress> named_peers() const {
+    std::vector<PeerAddress> named;
+    for (const auto& text : config_.peers) {
+      named.push_back(parse_peer_address(text).value());  // checked when the configuration was read
+    }
+    return named;
+  }
+
   // Without a way to find peers, those that were there before would be looked for in vain after each start.
   void remember(PeerDirectory& directory) {
     const auto known = store_.remembered_addresses();
@@ -290,6 +318,7 @@ class Node {
         log_warning(kDomain, "waiting for the database reason={}", log_value(error.text()));
       }
       pause_(backoff.next());
+      look_for_hangup_(*this);
     }
     return false;
   }
@@ -411,6 +440,7 @@ class Node {
       }
       forget_conflicts(now);
       look_after_silent(now);
+      look_for_hangup_(*this);
       const bool suspect = shared_.schema_suspect && now - last_refresh >= kForgetEvery;
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;
@@ -508,7 +538,9 @@ class Node {
     }
   }
 
-  const Config& config_;
+  Config& config_;
+  std::function<void(Node&)> look_for_hangup_;
+  std::function<void(const Reloaded&)> adopt_;  // while there are peers
   std::stop_token stop_;
   Pause pause_;
   PgStore store_;
@@ -534,12 +566,13 @@ class Node {
 
 }  // namespace
 
-Result<void> run_node(const Config& config) {
-  const StopSignal signal;
-  return run_node(config, signal.token());
+Result<void> run_node(const Config& config, const LoadAgain& load_again) {
+  StopSignal signal;
+  return run_node(config, signal.token(), load_again, [&] { return signal.take_hangup(); });
 }
 
-Result<void> run_node(const Config& config, const std::stop_token& stop) {
+Result<void> run_node(const Config& config, const std::stop_token& stop, const LoadAgain& load_again,
+                      const std::function<bool()>& hangup) {
   std::error_code error;
   std::filesystem::create_directories(config.data_dir, error);
   if (error) {
@@ -551,8 +584,14 @@ Result<void> run_node(const Config& config, const std::stop_token& stop) {
     if (!config.skip_db_precheck) {
       MBSYNC_TRY(precheck(config, stop));
     }
+    Config live = config;
+    const auto look_for_hangup = [&](Node& node) {
+      if (hangup && hangup()) {
+        node.adopt(read_again(live, load_again));
+      }
+    };
     for (;;) {
-      Node node(config, stop);
+      Node node(live, stop, look_for_hangup);
       auto ended = node.run();
       if (!ended || !node.is_another() || stop.stop_requested()) {
         return ended;

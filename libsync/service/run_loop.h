@@ -4,6 +4,7 @@
 #include <stop_token>
 
 #include "config.h"
+#include "reload.h"
 #include "result.h"
 
 namespace mbsync {
@@ -11,9 +12,12 @@ namespace mbsync {
 /// Runs until SIGINT or SIGTERM (success), or until something fails that waiting cannot mend: a `config` error of
 /// database, key or port, or a database that does not come up (precheck.h). One that goes away later is waited for.
 /// Stops within 5 seconds at any moment; a second signal ends the process at once.
-Result<void> run_node(const Config& config);
+/// SIGHUP: `load_again`, and what a running node can take of it (reload.h) holds from then on; the log says what, and
+/// what needs a restart. A configuration that is wrong changes nothing.
+Result<void> run_node(const Config& config, const LoadAgain& load_again);
 
-/// The same with a stop of the caller's own.
-Result<void> run_node(const Config& config, const std::stop_token& stop);
+/// The same with a stop of the caller's own, and no signals. `hangup`: whether the configuration is to be read again.
+Result<void> run_node(const Config& config, const std::stop_token& stop, const LoadAgain& load_again = {},
+                      const std::function<bool()>& hangup = {});
 
 }  // namespace mbsync

@@ -1,4 +1,4 @@
-// Turns SIGINT and SIGTERM into a stop_token; the second of them ends the process.
+// Turns SIGINT and SIGTERM into a stop_token; the second of them ends the process. Notes SIGHUP down.
 #pragma once
 
 #include <atomic>
@@ -20,6 +20,9 @@ class StopSignal {
   StopSignal& operator=(const StopSignal&) = delete;
 
   [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+  /// Whether SIGHUP has come since the last call: somebody wants the configuration to be read again. When a terminal is
+  /// closed, which sends it too, that is a stop.
+  bool take_hangup() { return hangup_.exchange(false); }
   /// 0 until a signal came.
   [[nodiscard]] int signal() const { return signal_; }
 
@@ -27,6 +30,7 @@ class StopSignal {
   sigset_t previous_{};
   std::stop_source source_;
   std::atomic<int> signal_{0};
+  std::atomic<bool> hangup_{false};
   std::jthread waiter_;
 };
 

@@ -54,7 +54,7 @@ Result<void> run_run(const RunOptions& options) {
   if (const auto& ignored = config->database_url.ignored; !ignored.empty()) {
     log_debug(kDomain, "parameters of DATABASE_URL without a meaning here ignored={}", fmt::join(ignored, ","));
   }
-  auto ended = run_node(*config);
+  auto ended = run_node(*config, [&] { return load_config(options.config, ConfigNeeds::kNode); });
   if (!ended) {
     log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().text()));
   }

@@ -26,3 +26,18 @@ TEST_CASE("static source: every address once, in order, and none is lost") {
   CHECK(recorder.works() == 1);
   CHECK(source.name() == "static");
 }
+
+TEST_CASE("static source: another list loses what is not in it, and finds what is new") {
+  StaticSource source{{{"a", 1}, {"b", 1}}};
+  source.replace({{"b", 1}, {"c", 1}});
+  Recorder recorder;
+  source.start(recorder);
+  CHECK(recorder.found().size() == 2);
+  source.replace({{"c", 1}, {"d", 1}, {"d", 1}});
+  CHECK(recorder.lost() == std::vector<std::string>{"b:1"});
+  REQUIRE(recorder.found().size() == 3);
+  CHECK(recorder.found()[2].handle == "d:1");
+  source.stop();
+  source.replace({});
+  CHECK(recorder.lost().size() == 1);
+}

@@ -64,3 +64,13 @@ TEST_CASE("allowed nodes: of an answer of one that is not, nothing gets through"
     }
   }
 }
+
+TEST_CASE("allowed nodes: another list holds from then on") {
+  AllowedNodes allowed({kOffice.id});
+  CHECK_FALSE(allowed.allows(kTill.id));
+  allowed.replace({kTill.id});
+  CHECK(allowed.allows(kTill.id));
+  CHECK_FALSE(allowed.allows(kOffice.id));
+  allowed.replace({});
+  CHECK(allowed.allows(kOffice.id));
+}

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -51,4 +52,18 @@ TEST_CASE("stop signal: the first asks, the second ends the process at once") {
     CHECK(WEXITSTATUS(status) == 128 + second);
     ::close(pipe[0]);
   }
+}
+
+TEST_CASE("stop signal: a hangup that somebody sends is noted, and stops nothing") {
+  StopSignal signal;
+  CHECK_FALSE(signal.take_hangup());
+  REQUIRE(::kill(::getpid(), SIGHUP) == 0);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+  bool heard = false;
+  while (!heard && std::chrono::steady_clock::now() < until) {
+    heard = signal.take_hangup();
+  }
+  CHECK(heard);
+  CHECK_FALSE(signal.take_hangup());
+  CHECK_FALSE(signal.token().stop_requested());
 }
