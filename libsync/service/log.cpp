@@ -13,6 +13,8 @@
 #include <system_error>
 #include <vector>
 
+#include "log_flood.h"
+
 namespace mbsync {
 namespace {
 
@@ -43,7 +45,8 @@ std::shared_ptr<spdlog::logger> make_logger(const std::vector<spdlog::sink_ptr>&
 
 struct State {
   std::atomic<LogLevel> level{LogLevel::kInfo};
-  std::mutex mutex;  ///< guards `logger`; the logger itself may be used by many threads
+  std::mutex mutex;  ///< guards the two below; the logger itself may be used by many threads
+  FloodGate flood;
   std::shared_ptr<spdlog::logger> logger = make_logger({std::make_shared<spdlog::sinks::stderr_sink_mt>()});
 };
 
@@ -118,8 +121,10 @@ bool log_enabled(LogLevel level) {
   return level >= state().level.load(std::memory_order_relaxed);
 }
 
-void write_log(LogLevel level, LogDomain domain, std::string_view message) {
-  std::string line = fmt::format("{}: ", domain.name);
+namespace {
+
+void write_line(spdlog::logger& logger, LogLevel level, std::string_view domain, std::string_view message) {
+  std::string line = fmt::format("{}: ", domain);
   for (const char c : message) {
     if (is_control(c)) {
       line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
@@ -127,12 +132,41 @@ void write_log(LogLevel level, LogDomain domain, std::string_view message) {
       line += c;
     }
   }
+  logger.log(spdlog_level(level), spdlog::string_view_t{line.data(), line.size()});
+}
+
+}  // namespace
+
+void write_log(LogLevel level, LogDomain domain, std::string_view message, std::string_view format) {
   std::shared_ptr<spdlog::logger> logger;
+  std::vector<FloodGate::Line> repeated;
+  bool admitted = false;
+  {
+    const auto now = std::chrono::steady_clock::now();
+    const std::lock_guard lock{state().mutex};
+    logger = state().logger;
+    repeated = state().flood.due(now);
+    admitted = state().flood.admit(level, domain.name, message, format, now);
+  }
+  for (const auto& line : repeated) {
+    write_line(*logger, line.level, line.domain, line.text);
+  }
+  if (admitted) {
+    write_line(*logger, level, domain.name, message);
+  }
+}
+
+void tell_repeated_lines(bool all) {
+  std::shared_ptr<spdlog::logger> logger;
+  std::vector<FloodGate::Line> repeated;
   {
     const std::lock_guard lock{state().mutex};
     logger = state().logger;
+    repeated = state().flood.due(std::chrono::steady_clock::now(), all);
   }
-  logger->log(spdlog_level(level), spdlog::string_view_t{line.data(), line.size()});
+  for (const auto& line : repeated) {
+    write_line(*logger, line.level, line.domain, line.text);
+  }
 }
 
 std::string log_value(std::string_view text) {

@@ -48,8 +48,12 @@ Result<void> start_log(const LogOptions& options);
 void set_log_level(LogLevel level);
 [[nodiscard]] bool log_enabled(LogLevel level);
 
-/// The finished line; control characters are escaped, so that one event stays one line.
-void write_log(LogLevel level, LogDomain domain, std::string_view message);
+/// The finished line; control characters are escaped, so that one event stays one line. What is said again and again is
+/// counted (log_flood.h); `format` is what lines of one kind have in common.
+void write_log(LogLevel level, LogDomain domain, std::string_view message, std::string_view format = {});
+/// Says how often what was held back has been said, where it is time; or all of it, at the end. To be called now and
+/// then: a log in which nothing else happens would not say it.
+void tell_repeated_lines(bool all = false);
 
 /// A value for "key=value": as it is, or in quotes if it contains a space, a quote or '='.
 std::string log_value(std::string_view text);
@@ -57,7 +61,8 @@ std::string log_value(std::string_view text);
 template <typename... Args>
 void log_at(LogLevel level, LogDomain domain, fmt::format_string<Args...> format, Args&&... args) {
   if (log_enabled(level)) {
-    write_log(level, domain, fmt::format(format, std::forward<Args>(args)...));
+    const fmt::string_view kind = format;
+    write_log(level, domain, fmt::format(format, std::forward<Args>(args)...), {kind.data(), kind.size()});
   }
 }
 template <typename... Args>

@@ -441,6 +441,7 @@ class Node {
       forget_conflicts(now);
       look_after_silent(now);
       look_for_hangup_(*this);
+      tell_repeated_lines();
       const bool suspect = shared_.schema_suspect && now - last_refresh >= kForgetEvery;
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;

@@ -58,6 +58,7 @@ Result<void> run_run(const RunOptions& options) {
   if (!ended) {
     log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().text()));
   }
+  tell_repeated_lines(true);
   return ended;
 }
 

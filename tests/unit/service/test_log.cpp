@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -63,6 +64,21 @@ TEST_CASE("log: the file is rotated and old ones go") {
   CHECK(files == 3);
 }
 
+TEST_CASE("log: a flood of one line is counted, and said at the end") {
+  const Directory directory;
+  REQUIRE(start_log({.file = directory.path / "x.log", .to_stderr = false}));
+  tell_repeated_lines(true);
+  for (int i = 0; i < 1000; ++i) {
+    log_error(kDomain, "cannot write reason={}", "disk");
+  }
+  log_error(kDomain, "cannot write reason={}", "another");
+  tell_repeated_lines(true);
+  const std::string text = read(directory.path / "x.log");
+  CHECK(std::count(text.begin(), text.end(), '\n') == 5 + 2);
+  CHECK_THAT(text, Catch::Contains("error test: cannot write reason=another\n") &&
+                       Catch::Contains("error test: cannot write reason=disk repeated=995 in_s="));
+}
+
 TEST_CASE("log: many threads, every line whole") {
   const Directory directory;
   REQUIRE(start_log({.file = directory.path / "x.log", .to_stderr = false}));
@@ -71,13 +87,13 @@ TEST_CASE("log: many threads, every line whole") {
     for (int thread = 0; thread < 4; ++thread) {
       threads.emplace_back([thread] {
         for (int i = 0; i < 250; ++i) {
-          log_info(kDomain, "thread={} text={}", thread, std::string(50, 'x'));
+          write_log(LogLevel::kInfo, kDomain, fmt::format("thread={} i={} text={}", thread, i, std::string(50, 'x')));
         }
       });
     }
   }
   const std::string text = read(directory.path / "x.log");
-  const std::regex line{R"([-0-9T:.]+Z info test: thread=\d text=x{50}\n)"};
+  const std::regex line{R"([-0-9T:.]+Z info test: thread=\d i=\d+ text=x{50}\n)"};
   CHECK(std::distance(std::sregex_iterator{text.begin(), text.end(), line}, std::sregex_iterator{}) == 1000);
 }
 
