@@ -4,6 +4,7 @@
 #include "commands/resolve.h"
 #include "commands/rules.h"
 #include "commands/run.h"
+#include "commands/service.h"
 #include "commands/show_config.h"
 #include "commands/smoke_check.h"
 #include "commands/status.h"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   mbsync::Invocation invocation;
   app.require_subcommand(1);
   mbsync::add_run(app, invocation);
+  mbsync::add_service(app, invocation);
   mbsync::add_show_config(app, invocation);
   mbsync::add_smoke_check(app, invocation);
   mbsync::add_status(app, invocation);

@@ -155,10 +155,11 @@ class Interrupter {
 class Node {
  public:
   /// `config` changes when it is read again, in this thread alone.
-  Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup)
+  Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup, Supervisor& supervisor)
       : config_(config),
         look_for_hangup_(std::move(look_for_hangup)),
         stop_(stop),
+        supervisor_(supervisor),
         pause_(stop),
         store_(config.database_url, config.node_name, config.tables),
         shared_(store_) {}
@@ -181,6 +182,7 @@ class Node {
 
   Result<void> run() {
     log_info(kDomain, "deriving the fleet's key");
+    supervisor_.doing("starting");
     const auto keys = FleetKeys::derive(config_.registration_key.reveal(), config_.next_key.reveal());
     MBSYNC_TRY(keys);
     // First of all, as making the database ready may take long, and outliving the threads, which it sets free.
@@ -252,10 +254,12 @@ class Node {
       remember(directory);
     }
 
+    supervisor_.ready();
     watch();
     adopt_ = nullptr;
 
     log_info(kDomain, "stopping");
+    supervisor_.stopping();
     peers.ask_to_stop();
     server->stop();
     peers.stop();
@@ -316,7 +320,9 @@ class Node {
       }
       if (announcer.is_news(error.text())) {
         log_warning(kDomain, "waiting for the database reason={}", log_value(error.text()));
+        supervisor_.doing(fmt::format("waiting for the database: {}", error.message));
       }
+      supervisor_.alive();
       pause_(backoff.next());
       look_for_hangup_(*this);
     }
@@ -406,12 +412,14 @@ class Node {
     while (!stop_.stop_requested() && !shared_.is_another) {
       const auto captured = store_.poll();
       const auto now = Clock::now();
+      supervisor_.alive();
       if (!captured) {
         log_warning(kDomain, "database lost reason={}", log_value(captured.error().text()));
         if (!open_database()) {
           return;
         }
         log_info(kDomain, "database is back");
+        supervisor_.doing("the database is back");
         continue;
       }
       // A table that takes no part any more leaves such rows for good; looking once is enough.
@@ -543,6 +551,7 @@ class Node {
   std::function<void(Node&)> look_for_hangup_;
   std::function<void(const Reloaded&)> adopt_;  // while there are peers
   std::stop_token stop_;
+  Supervisor& supervisor_;
   Pause pause_;
   PgStore store_;
   SharedState shared_;
@@ -567,13 +576,14 @@ class Node {
 
 }  // namespace
 
-Result<void> run_node(const Config& config, const LoadAgain& load_again) {
+Result<void> run_node(const Config& config, const LoadAgain& load_again, Supervisor& supervisor) {
   StopSignal signal;
-  return run_node(config, signal.token(), load_again, [&] { return signal.take_hangup(); });
+  return run_node(
+      config, signal.token(), load_again, [&] { return signal.take_hangup(); }, supervisor);
 }
 
 Result<void> run_node(const Config& config, const std::stop_token& stop, const LoadAgain& load_again,
-                      const std::function<bool()>& hangup) {
+                      const std::function<bool()>& hangup, Supervisor& supervisor) {
   std::error_code error;
   std::filesystem::create_directories(config.data_dir, error);
   if (error) {
@@ -592,7 +602,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
       }
     };
     for (;;) {
-      Node node(live, stop, look_for_hangup);
+      Node node(live, stop, look_for_hangup, supervisor);
       auto ended = node.run();
       if (!ended || !node.is_another() || stop.stop_requested()) {
         return ended;

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "reload.h"
 #include "result.h"
+#include "supervisor.h"
 
 namespace mbsync {
 
@@ -14,10 +15,11 @@ namespace mbsync {
 /// Stops within 5 seconds at any moment; a second signal ends the process at once.
 /// SIGHUP: `load_again`, and what a running node can take of it (reload.h) holds from then on; the log says what, and
 /// what needs a restart. A configuration that is wrong changes nothing.
-Result<void> run_node(const Config& config, const LoadAgain& load_again);
+/// `supervisor` is told from the calling thread.
+Result<void> run_node(const Config& config, const LoadAgain& load_again, Supervisor& supervisor = no_supervisor());
 
 /// The same with a stop of the caller's own, and no signals. `hangup`: whether the configuration is to be read again.
 Result<void> run_node(const Config& config, const std::stop_token& stop, const LoadAgain& load_again = {},
-                      const std::function<bool()>& hangup = {});
+                      const std::function<bool()>& hangup = {}, Supervisor& supervisor = no_supervisor());
 
 }  // namespace mbsync

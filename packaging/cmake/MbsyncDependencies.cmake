@@ -12,3 +12,5 @@ pkg_check_modules(libpq REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 # Debian compiles cpp-httplib; its defines (OpenSSL support among them) come from its .pc file.
 pkg_check_modules(cpp_httplib REQUIRED IMPORTED_TARGET cpp-httplib)
+# How the service tells systemd that it is ready; the library is on every system that systemd runs.
+pkg_check_modules(libsystemd REQUIRED IMPORTED_TARGET libsystemd)

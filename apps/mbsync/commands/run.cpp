@@ -25,8 +25,9 @@ void note_in_file(const ConfigOptions& options, const Error& error) {
 }
 }  // namespace
 
-void add_run_options(CLI::App& app, Invocation& invocation) {
+void add_run_options(CLI::App& app, Invocation& invocation, Supervisor& supervisor) {
   auto options = std::make_shared<RunOptions>();
+  options->supervisor = &supervisor;
   add_config_options(app, options->config);
   add_skip_db(app, options->config);
   app.callback([options, &invocation] { invocation.action = [options](Output&) { return run_run(*options); }; });
@@ -54,7 +55,8 @@ Result<void> run_run(const RunOptions& options) {
   if (const auto& ignored = config->database_url.ignored; !ignored.empty()) {
     log_debug(kDomain, "parameters of DATABASE_URL without a meaning here ignored={}", fmt::join(ignored, ","));
   }
-  auto ended = run_node(*config, [&] { return load_config(options.config, ConfigNeeds::kNode); });
+  auto ended = run_node(
+      *config, [&] { return load_config(options.config, ConfigNeeds::kNode); }, *options.supervisor);
   if (!ended) {
     log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().text()));
   }

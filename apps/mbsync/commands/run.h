@@ -4,16 +4,18 @@
 #include "commands/config_options.h"
 #include "invocation.h"
 #include "result.h"
+#include "supervisor.h"
 
 namespace mbsync {
 
 struct RunOptions {
   ConfigOptions config;
+  Supervisor* supervisor = &no_supervisor();  ///< outlives the run
 };
 
 void add_run(CLI::App& app, Invocation& invocation);
 /// The same without a subcommand around it, for a program that does nothing else.
-void add_run_options(CLI::App& app, Invocation& invocation);
+void add_run_options(CLI::App& app, Invocation& invocation, Supervisor& supervisor = no_supervisor());
 
 Result<void> run_run(const RunOptions& options);
 

@@ -1,0 +1,21 @@
+#include "supervisor.h"
+
+namespace mbsync {
+namespace {
+
+class NoSupervisor : public Supervisor {
+ public:
+  void doing(std::string_view /*line*/) override {}
+  void ready() override {}
+  void alive() override {}
+  void stopping() override {}
+};
+
+}  // namespace
+
+Supervisor& no_supervisor() {
+  static NoSupervisor nobody;
+  return nobody;
+}
+
+}  // namespace mbsync
