@@ -65,8 +65,22 @@ bool is_alone(const Membership& fleet) {
   return others_of(fleet.self, fleet.members, nodes_of(fleet.away)).empty();
 }
 
-bool comes_back_to(const Membership& fleet, NodeId other, bool other_is_alone) {
-  return is_alone(fleet) && (!other_is_alone || other < fleet.self);
+std::set<NodeId> staying(const Membership& fleet) {
+  return others_of(NodeId{}, fleet.members, nodes_of(fleet.away));
+}
+
+bool comes_back_to(const Membership& fleet, NodeId other, const std::set<NodeId>& others) {
+  const bool either = fleet.away.contains(other) ||
+                      (are_two_fleets(fleet, others) && std::any_of(others.begin(), others.end(), [&](NodeId each) {
+                         return fleet.gone.contains(each);
+                       }));
+  const bool other_is_alone = others.size() == 1 && others.contains(other);
+  return !either || (is_alone(fleet) && (!other_is_alone || other < fleet.self));
+}
+
+bool are_two_fleets(const Membership& fleet, const std::set<NodeId>& others) {
+  const auto stay = staying(fleet);
+  return std::none_of(others.begin(), others.end(), [&](NodeId each) { return stay.contains(each); });
 }
 
 bool brings_somebody_back(const Membership& fleet, const VersionVector& seen, const VersionVector& theirs) {

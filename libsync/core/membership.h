@@ -42,9 +42,18 @@ bool may_be_away(const Membership& fleet, NodeId member);
 /// Whether this node takes all others for away.
 bool is_alone(const Membership& fleet);
 
-/// Whether this node, of whom it was agreed that it is away, comes back to the other although it takes that one for
-/// away itself: the one that is alone yields, and of two such the one with the higher id.
-bool comes_back_to(const Membership& fleet, NodeId other, bool other_is_alone);
+/// Those who are not away, this node among them.
+std::set<NodeId> staying(const Membership& fleet);
+
+/// Whether this node, of whom it was agreed that it is away, comes back to `other`, with whom `others` stay. It does,
+/// unless it takes that one for away itself, or these are another fleet (are_two_fleets()) with somebody in it without
+/// whom this node has gone on. Then the one that is alone
+/// yields, and of two such the one with the higher id. Where neither is alone, nobody does: either side may have
+/// forgotten writes that the other has never had.
+bool comes_back_to(const Membership& fleet, NodeId other, const std::set<NodeId>& others);
+
+/// Whether nobody stays on both sides: then nobody who could tell either of the other will ever do so.
+bool are_two_fleets(const Membership& fleet, const std::set<NodeId>& others);
 
 /// Whether somebody who has `theirs` would bring a sibling along of one that is gone. Of members it is not so; but a
 /// node may have joined by one that did not know yet that the others had gone on without it.

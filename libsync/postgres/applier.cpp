@@ -384,6 +384,10 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       !others.empty() && holds_only_own(header.seen, header.sender.id) && !holds_only_own(versions->seen, self_.id);
   if (!task.settling && (!header.seen.covers(versions->forgotten) || moved_on || not_joined)) {
     report.outdated = true;
+    if (task.as && header.seen.counter(self_.id) < versions->forgotten.counter(self_.id)) {
+      // It was forgotten together with nodes that are none of theirs, and nobody can bring it along any more.
+      report.turned_down = two_fleets(header.sender, *fleet);
+    }
     return report;
   }
   auto objection = task.settling ? std::optional<Error>() : objection_to(task, *fleet, *versions);
@@ -525,6 +529,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   }
   MBSYNC_TRY(store_fleet(*fleet, header));
   if (task.as) {
+    MBSYNC_TRY(agree_as_told(db_, header.outside));
     MBSYNC_TRY(note_comeback(db_, self_, self, brought));
     MBSYNC_TRY(seal(db_, schema_, self.id));
   }
@@ -552,8 +557,11 @@ std::optional<Error> Applier::objection_to(const Task& task, const Fleet& fleet,
   const auto& sender = task.header.sender;
   const bool away = fleet.membership.away.contains(sender.id);
   if (task.as) {
-    return away && !comes_back_to(fleet.membership, sender.id, task.header.alone) ? std::optional(is_away(sender))
-                                                                                  : std::nullopt;
+    const auto& stay = task.header.staying;
+    if (!comes_back_to(fleet.membership, sender.id, {stay.begin(), stay.end()})) {
+      return they_stay_apart(sender, stay, fleet);
+    }
+    return std::nullopt;
   }
   if (fleet.membership.away.contains(self_.id)) {
     return std::nullopt;  // who knows that it is away, agrees to nothing

@@ -103,4 +103,11 @@ Result<Comeback> become(PgConnection& db, const Member& next, const std::set<Nod
   return comeback;
 }
 
+Result<void> agree_as_told(PgConnection& db, const std::vector<NodeId>& outside) {
+  for (const auto node : outside) {
+    MBSYNC_TRY(db.exec(fmt::format("UPDATE mbsync.node SET agreed = true WHERE id = {} AND NOT is_self", node.value)));
+  }
+  return {};
+}
+
 }  // namespace mbsync

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "message.h"
 #include "staged_table.h"
@@ -28,5 +29,10 @@ struct Comeback {
 /// already.
 Result<Comeback> become(PgConnection& db, const Member& next, const std::set<NodeId>& outside,
                         const VersionVector& theirs, const VersionVector& taken);
+
+/// After that, and once the members that the answer tells of are known: what the fleet has agreed upon holds here from
+/// the start. Who has joined by this node may still have writes of who it was, and they are not to come in under that
+/// name.
+Result<void> agree_as_told(PgConnection& db, const std::vector<NodeId>& outside);
 
 }  // namespace mbsync

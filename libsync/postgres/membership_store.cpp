@@ -232,7 +232,10 @@ Result<Welcome> welcome(PgConnection& db, const Schema& schema, const Member& se
   }
   Welcome answer;
   answer.standing = standing_of(*fleet, asker, request);
-  answer.alone = is_alone(fleet->membership);
+  if (answer.standing == Standing::kGone || request.was) {
+    const auto stay = staying(fleet->membership);
+    answer.staying.assign(stay.begin(), stay.end());
+  }
   answer.outside.assign(fleet->membership.gone.begin(), fleet->membership.gone.end());
   return answer;
 }
@@ -242,6 +245,38 @@ Error brought_back(const Member& teller, const std::string& why) {
       ErrorKind::kTransient, fmt::format("{}: {}", teller.name, why),
       "nothing is lost: once it asks here, the fleet goes on without it, and it comes back by itself, with all "
       "that only it has"};
+}
+
+Error they_stay_apart(const Member& peer, const std::vector<NodeId>& staying, const Fleet& fleet) {
+  if (staying.size() == 1) {
+    return Error{ErrorKind::kTransient, fmt::format("{} and this node each take the other for away", peer.name),
+                 fmt::format("{} is alone, so it comes back to this one by itself", peer.name)};
+  }
+  if (!are_two_fleets(fleet.membership, {staying.begin(), staying.end()})) {
+    return Error{ErrorKind::kTransient, fmt::format("{} and this node each take the other for away", peer.name),
+                 "it goes on by itself, once those who are with both have told them"};
+  }
+  return two_fleets(peer, fleet);
+}
+
+Error two_fleets(const Member& peer, const Fleet& fleet) {
+  std::string without;
+  for (const auto& member : fleet.members) {
+    if (fleet.membership.away.contains(member.id) && !fleet.former.contains(member.id)) {
+      without += fmt::format("{}{} ({})", without.empty() ? "" : ", ", member.name, to_string(member.id));
+    }
+  }
+  return Error{
+      ErrorKind::kRejected,
+      fmt::format(
+          "{} has gone on without this node, and this node without {}: they are two fleets by now, and either may have "
+          "forgotten what the other has never had",
+          peer.name, without),
+      "neither side can come back by itself; nothing is lost, and both go on. To make them one: choose the side that "
+      "is to give way, and on each of its machines, one soon after the other, stop mbsync, DROP SCHEMA mbsync CASCADE "
+      "in its database, and start it again. It joins as a new machine: rows that only it has are kept; of rows that "
+      "both have the other side's stand, 'mbsync resolve list --decided --kind newcomer' shows what they had there; "
+      "what was deleted there is back"};
 }
 
 std::string why_brings_back(const Fleet& fleet, const VersionVector& seen, const VersionVector& told) {

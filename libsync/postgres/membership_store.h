@@ -44,7 +44,7 @@ Result<Fleet> look_after_membership(PgConnection& db, const Schema& schema, cons
 /// How a node that asks is answered.
 struct Welcome {
   Standing standing = Standing::kMember;
-  bool alone = false;                ///< this node takes all others for away
+  std::vector<NodeId> staying = {};  ///< PullHeader::staying
   std::vector<NodeId> outside = {};  ///< PullHeader::outside
 };
 
@@ -56,6 +56,11 @@ Result<Welcome> welcome(PgConnection& db, const Schema& schema, const Member& se
 /// In words, of somebody who has `told` (brings_somebody_back()).
 std::string why_brings_back(const Fleet& fleet, const VersionVector& seen, const VersionVector& told);
 Error brought_back(const Member& teller, const std::string& why);
+/// Why this node does not come back to a fleet that has gone on without it (comes_back_to()).
+Error they_stay_apart(const Member& peer, const std::vector<NodeId>& staying, const Fleet& fleet);
+/// The same where the other side does not come back either, or this one has forgotten writes that they have never had;
+/// and what a person has to do.
+Error two_fleets(const Member& peer, const Fleet& fleet);
 
 /// PgStore::look_after_silent(). Nobody is declared away where too few others would stay.
 Result<std::vector<SilentMember>> look_after_silent(PgConnection& db, const Schema& schema, const Member& self,

@@ -407,22 +407,20 @@ class PgStore::Impl::Pull : public PullSession {
     const auto fleet = read_fleet(*db_);
     MBSYNC_TRY(fleet);
     outcome.sender = header.sender;
-    outcome.turned_down = why_turned_away(header, fleet->membership);
+    outcome.turned_down = why_turned_away(header, *fleet);
     comes_back_ = outcome.ask_again = !outcome.turned_down;
     return {};
   }
 
   // Nothing, if this node may come back as another.
-  [[nodiscard]] std::optional<Error> why_turned_away(const PullHeader& header, const Membership& membership) const {
+  [[nodiscard]] std::optional<Error> why_turned_away(const PullHeader& header, const Fleet& fleet) const {
     const auto& peer = header.sender;
     switch (header.standing) {
       case Standing::kMember:
         break;
       case Standing::kGone:
-        if (membership.away.contains(peer.id) && !comes_back_to(membership, peer.id, header.alone)) {
-          return Error{ErrorKind::kTransient, fmt::format("{} and this node each take the other for away", peer.name),
-                       "one of the two comes back by itself, once the nodes that it still has have gone on without it: "
-                       "say 'mbsync peers forget' of it on one of these"};
+        if (!comes_back_to(fleet.membership, peer.id, {header.staying.begin(), header.staying.end()})) {
+          return they_stay_apart(peer, header.staying, fleet);
         }
         break;
       case Standing::kAway:
@@ -586,13 +584,14 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
       if (request.was) {
         MBSYNC_TRY(store_members(**db, {request.sender}));
       }
-      const PullContext context{self, welcomed->alone, welcomed->outside, impl_->chance_of_reports(request.sender.id)};
+      const PullContext context{self, welcomed->staying, welcomed->outside,
+                                impl_->chance_of_reports(request.sender.id)};
       MBSYNC_TRY(read_pull(**db, *schema, context, request, sink));
     } else {
       PullHeader header{self, request.seen, request.members, {}};
       header.sent_at_us = now_micros();
       header.standing = welcomed->standing;
-      header.alone = welcomed->alone;
+      header.staying = welcomed->staying;
       MBSYNC_TRY(sink.header(header));
       MBSYNC_TRY(sink.footer(PullFooter{}));
     }

@@ -343,7 +343,7 @@ Result<void> read_pull(PgConnection& db, const Schema& schema, const PullContext
   }
   PullHeader header{self, versions->seen, std::move(fleet->members), std::move(reports),
                     full, now_micros(),   versions->forgotten};
-  header.alone = context.alone;
+  header.staying = context.staying;
   if (full) {
     header.outside = context.outside;
   }

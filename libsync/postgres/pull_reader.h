@@ -16,7 +16,7 @@ namespace mbsync {
 /// `chance`: of others' reports (some_reports()).
 struct PullContext {
   Member self;
-  bool alone = false;                ///< PullHeader::alone
+  std::vector<NodeId> staying = {};  ///< PullHeader::staying
   std::vector<NodeId> outside = {};  ///< PullHeader::outside
   std::optional<std::uint64_t> chance;
 };

@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "json_reader.h"
 #include "protocol_limits.h"
@@ -172,12 +173,32 @@ void put_standing(json& out, const PullHeader& message) {
   if (message.standing != Standing::kMember) {
     out["standing"] = to_string(message.standing);
   }
-  if (message.alone) {
-    out["alone"] = true;
+  for (const auto& [name, nodes] : {std::pair("staying", &message.staying), std::pair("outside", &message.outside)}) {
+    for (const NodeId node : *nodes) {
+      out[name].push_back(to_string(node));
+    }
   }
-  for (const NodeId node : message.outside) {
-    out["outside"].push_back(to_string(node));
+}
+
+// None, if it is not there.
+std::vector<NodeId> read_nodes(ObjectReader& reader, const char* name, Fault& fault) {
+  std::vector<NodeId> nodes;
+  if (!reader.has(name)) {
+    return nodes;
   }
+  for (const json& element : reader.array(name, kMembersMax)) {
+    nodes.push_back(read_node_id(detail::read_text(element, 1, 16, name, fault), name, fault));
+    if (!fault && nodes.size() > 1 && !(nodes[nodes.size() - 2] < nodes.back())) {
+      fault.set(name, "not in the order of ids");
+    }
+    if (fault) {
+      return nodes;
+    }
+  }
+  if (nodes.empty()) {
+    fault.set(name, "empty");
+  }
+  return nodes;
 }
 
 void read_standing(ObjectReader& reader, PullHeader& message, Fault& fault) {
@@ -191,24 +212,9 @@ void read_standing(ObjectReader& reader, PullHeader& message, Fault& fault) {
     }
     message.standing = *place;
   }
-  message.alone = reader.has("alone");
-  if (message.alone && !reader.boolean("alone")) {
-    fault.set("alone", "said although it is not so");
-  }
-  if (reader.has("outside")) {
-    for (const json& element : reader.array("outside", kMembersMax)) {
-      message.outside.push_back(read_node_id(detail::read_text(element, 1, 16, "outside", fault), "outside", fault));
-      if (!fault && message.outside.size() > 1 &&
-          !(message.outside[message.outside.size() - 2] < message.outside.back())) {
-        fault.set("outside", "not in the order of ids");
-      }
-      if (fault) {
-        return;
-      }
-    }
-    if (message.outside.empty()) {
-      fault.set("outside", "empty");
-    }
+  message.staying = read_nodes(reader, "staying", fault);
+  if (!fault) {
+    message.outside = read_nodes(reader, "outside", fault);
   }
 }
 

@@ -70,7 +70,9 @@ struct PullHeader {
   bool ask_again = false;
   /// Unless it is kMember, nothing follows, `seen` is what the asker sent and `reports` are empty.
   Standing standing = Standing::kMember;
-  bool alone = false;  ///< the sender takes all others for away
+  /// Of kGone and of an answer to one that comes back: members that the sender does not take for away, itself among
+  /// them, in the order of ids. It says on whose side the asker would be then.
+  std::vector<NodeId> staying = {};
   /// Of a full answer: members, besides the asker, whom the fleet does not wait for. Writes of theirs that only the
   /// asker has go on top of the rows (CONFLICTS.md C22).
   std::vector<NodeId> outside = {};

@@ -473,14 +473,13 @@ PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
     write(about(asker), {{kWantsBack, "back"}}, at);
     look_after_away(at);
   }
-  const bool alone_here = is_alone(membership());
+  const auto stay = staying(membership());
   const bool in_step = fault_ == Fault::kComeBackInStep;
   const bool is_gone = is_away(asker) && agreed_.contains(asker) && !in_step;
   const bool out = is_away(id_) && request.was;
   if (out || (brings && !is_away(asker)) ||
       (is_away(asker) ? !in_step && !(is_gone && request.was) : request.was.has_value())) {
-    PullAnswer none{id_, request.seen,   {}, {}, false, {}, !is_gone, is_gone, alone_here,
-                    {},  kBuiltInPolicy, {}, {}, {},    {}};
+    PullAnswer none{id_, request.seen, {}, {}, false, {}, !is_gone, is_gone, stay, {}, kBuiltInPolicy, {}, {}, {}, {}};
     return none;
   }
   members_.insert(request.sender);
@@ -488,8 +487,8 @@ PullAnswer Node::answer(const PullRequest& request, WriteTime at) {
   // anything.
   const bool joining = request.members.size() == 1 && members_.size() > 2 && fault_ != Fault::kJoinAsSiblings;
   const bool full = joining || request.was || !request.seen.covers(forgotten_);
-  PullAnswer answer{id_,        seen_,  members_, reports_, full, forgotten_, false, false,
-                    alone_here, gone(), policy_,  {},       {},   {},         {}};
+  PullAnswer answer{id_,  seen_,  members_, reports_, full, forgotten_, false, false,
+                    stay, gone(), policy_,  {},       {},   {},         {}};
   answer.outside.insert({asker, request.sender});
   answer.asker = request.sender;
   answer.at = at;
@@ -525,6 +524,9 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
     seal();
   }
   const bool yields = as && yields_to(answer);
+  if (as && !yields) {
+    return false;
+  }
   const bool moved_on =
       answer.full && std::any_of(seen_.counters().begin(), seen_.counters().end(), [&](const auto& entry) {
         return entry.first != id_ && answer.asked.counter(entry.first) < entry.second;
@@ -572,7 +574,7 @@ bool Node::apply(const PullAnswer& answer, std::optional<NodeId> as) {
 }
 
 bool Node::yields_to(const PullAnswer& answer) const {
-  return comes_back_to(membership(), answer.sender, answer.alone);
+  return comes_back_to(membership(), answer.sender, answer.staying);
 }
 
 bool Node::is_away_after(NodeId member, const PullAnswer& answer) const {
@@ -629,7 +631,10 @@ void Node::become(NodeId next, const PullAnswer& answer) {
   former_.insert(std::exchange(id_, next));
   members_.insert(next);
   declared_.clear();
-  agreed_.clear();
+  // What the fleet has agreed upon holds here from the start: who has joined by this node may still have writes of who
+  // it was, and they are not to come in under that name.
+  agreed_ = answer.outside;
+  agreed_.erase(next);
 }
 
 VersionVector Node::taken_of(const PullAnswer& answer) {
@@ -820,7 +825,7 @@ void Node::set_aside(Key key, const RowState& merged, Counters counters) {
 bool Node::pull(Node& other, WriteTime at, NodeId next) {
   auto asked = request();
   auto answer = other.answer(asked, at);
-  if (!answer.gone || !next.valid() || (is_away(answer.sender) && !yields_to(answer))) {
+  if (!answer.gone || !next.valid() || !yields_to(answer)) {
     return apply(answer);
   }
   asked.was = std::exchange(asked.sender, next);

@@ -75,7 +75,7 @@ struct PullAnswer {
   /// There is no answer yet: the fleet has to agree that the asker is away (C22).
   bool refused = false;
   bool gone = false;              ///< nor is there one: that is agreed, and the asker has to come back as another (C22)
-  bool alone = false;             ///< the sender takes all others for away
+  std::set<NodeId> staying = {};  ///< whom the sender does not take for away
   std::set<NodeId> outside = {};  ///< of a full answer: whose writes, if they are news, go on top of the rows (C9, C22)
   PolicyVersion policy = kBuiltInPolicy;
   std::map<Key, ShippedRow> rows;

@@ -59,14 +59,26 @@ TEST_CASE("membership: more than half of the members have to stay, except of two
 TEST_CASE("membership: who is alone comes back to the other, and of two the one with the higher id (C22)") {
   const auto alone = fleet(3, {{node(2), {}}, {node(3), {}}});
   CHECK(is_alone(alone));
-  CHECK(comes_back_to(alone, node(2), false));
-  CHECK_FALSE(comes_back_to(alone, node(2), true));
+  CHECK(comes_back_to(alone, node(2), {node(2), node(4)}));
+  CHECK_FALSE(comes_back_to(alone, node(2), {node(2)}));
   auto other = alone;
   other.self = node(2);
   other.away = {{node(1), {}}, {node(3), {}}};
-  CHECK(comes_back_to(other, node(1), true));
+  CHECK(comes_back_to(other, node(1), {node(1)}));
   CHECK_FALSE(is_alone(fleet(3, {{node(2), {}}})));
-  CHECK_FALSE(comes_back_to(fleet(3, {{node(2), {}}}), node(2), false));
+  CHECK_FALSE(comes_back_to(fleet(3, {{node(2), {}}}), node(2), {node(2), node(4)}));
+}
+
+TEST_CASE("membership: who is not alone comes back unless those have whom it has gone on without (C22)") {
+  const auto two = fleet(3, {{node(2), {}}}, {node(2)});
+  CHECK(comes_back_to(two, node(4), {node(4), node(5)}));
+  CHECK_FALSE(comes_back_to(two, node(4), {node(2), node(4)}));
+  CHECK(comes_back_to(fleet(3, {{node(2), {}}}), node(4), {node(2), node(4)}));  // that was never agreed
+  CHECK(comes_back_to(two, node(4), {node(2), node(3), node(4)}));               // who is with both will tell
+  CHECK(are_two_fleets(two, {node(2), node(4)}));
+  CHECK_FALSE(are_two_fleets(two, {node(2), node(3)}));
+  auto alone = fleet(2, {{node(2), {}}}, {node(2)});
+  CHECK(comes_back_to(alone, node(4), {node(2), node(4)}));
 }
 
 TEST_CASE("membership: who has more of a node that is gone would bring it back (C22)") {

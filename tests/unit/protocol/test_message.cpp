@@ -83,7 +83,8 @@ TEST_CASE("message: decode(encode(x)) = x") {
     header.ask_again = *rc::gen::arbitrary<bool>();
     header.standing =
         *rc::gen::element(Standing::kMember, Standing::kAway, Standing::kGone, Standing::kBanned, Standing::kElsewhere);
-    header.alone = *rc::gen::arbitrary<bool>();
+    const auto staying = *rc::gen::container<std::set<NodeId>>(any_node());
+    header.staying.assign(staying.begin(), staying.end());
     const auto outside = *rc::gen::container<std::set<NodeId>>(any_node());
     header.outside.assign(outside.begin(), outside.end());
     RC_ASSERT(parse_pull_header(to_json(header)).value() == header);
@@ -278,8 +279,8 @@ TEST_CASE("message: what is rarely said has one form") {
   };
   CHECK(header_after("standing", "gone") == "ok");
   CHECK(header_after("standing", "member") == "malformed pull header: member 'standing': unknown word");
-  CHECK(header_after("alone", true) == "ok");
-  CHECK(header_after("alone", false) == "malformed pull header: member 'alone': said although it is not so");
+  CHECK(header_after("staying", json::array({"000000000000001a"})) == "ok");
+  CHECK(header_after("staying", json::array()) == "malformed pull header: member 'staying': empty");
   CHECK(header_after("outside", json::array({"000000000000001a", "000000000000002b"})) == "ok");
   CHECK(header_after("outside", json::array()) == "malformed pull header: member 'outside': empty");
   CHECK(header_after("outside", json::array({"000000000000002b", "000000000000001a"})) ==
