@@ -47,12 +47,11 @@ std::set<NodeId> staying(const Membership& fleet);
 
 /// Whether this node, of whom it was agreed that it is away, comes back to `other`, with whom `others` stay. It does,
 /// unless it takes that one for away itself, or these are another fleet (are_two_fleets()) with somebody in it without
-/// whom this node has gone on. Then the one that is alone
-/// yields, and of two such the one with the higher id. Where neither is alone, nobody does: either side may have
-/// forgotten writes that the other has never had.
+/// whom this node has gone on. Then the one that is alone yields, and of two such the one with the higher id. Where
+/// neither is alone, nobody does: either side may have forgotten writes that the other has never had.
 bool comes_back_to(const Membership& fleet, NodeId other, const std::set<NodeId>& others);
 
-/// Whether nobody stays on both sides: then nobody who could tell either of the other will ever do so.
+/// Whether nobody stays on both sides, who could tell either of the other.
 bool are_two_fleets(const Membership& fleet, const std::set<NodeId>& others);
 
 /// Whether somebody who has `theirs` would bring a sibling along of one that is gone. Of members it is not so; but a

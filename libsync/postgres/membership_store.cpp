@@ -266,17 +266,18 @@ Error two_fleets(const Member& peer, const Fleet& fleet) {
       without += fmt::format("{}{} ({})", without.empty() ? "" : ", ", member.name, to_string(member.id));
     }
   }
+  // Of more than two this may pass: where somebody has yet to hear that he is away.
   return Error{
-      ErrorKind::kRejected,
+      ErrorKind::kTransient,
       fmt::format(
-          "{} has gone on without this node, and this node without {}: they are two fleets by now, and either may have "
+          "{} has gone on without this node, and this node without {}: these are two fleets, and either may have "
           "forgotten what the other has never had",
           peer.name, without),
-      "neither side can come back by itself; nothing is lost, and both go on. To make them one: choose the side that "
-      "is to give way, and on each of its machines, one soon after the other, stop mbsync, DROP SCHEMA mbsync CASCADE "
-      "in its database, and start it again. It joins as a new machine: rows that only it has are kept; of rows that "
-      "both have the other side's stand, 'mbsync resolve list --decided --kind newcomer' shows what they had there; "
-      "what was deleted there is back"};
+      "nothing is lost, and both go on. If it does not end by itself within minutes, it never will. To make them one: "
+      "choose the side that is to give way, and on each of its machines, one soon after the other, stop mbsync, DROP "
+      "SCHEMA mbsync CASCADE in its database, and start it again. It joins as a new machine: rows that only it has are "
+      "kept; of rows that both have the other side's stand, 'mbsync resolve list --decided --kind newcomer' shows what "
+      "they had there; what was deleted there is back"};
 }
 
 std::string why_brings_back(const Fleet& fleet, const VersionVector& seen, const VersionVector& told) {
