@@ -105,7 +105,8 @@ Result<pid_t> start(const std::vector<std::string>& words, int output) {
   }
   if (failed != 0) {
     return Error{ErrorKind::kInternal,
-                 fmt::format("'{}' cannot be started: {}", words.front(), std::generic_category().message(failed)), ""};
+                 fmt::format("'{}' cannot be started: {}", words.front(), std::generic_category().message(failed)),
+                 "look at the limits of this system on processes, and do by hand: " + as_typed(words)};
   }
   return child;
 }
@@ -126,7 +127,8 @@ std::string as_typed(const std::vector<std::string>& program_and_arguments) {
 Result<CommandOutcome> run_command(const std::vector<std::string>& program_and_arguments, milliseconds patience) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return Error{ErrorKind::kInternal, "no pipe could be made: " + std::generic_category().message(errno), ""};
+    return Error{ErrorKind::kInternal, "no pipe could be made: " + std::generic_category().message(errno),
+                 "look at the limits of this system on open files"};
   }
   const Descriptor reader(ends[0]);
   Descriptor writer(ends[1]);

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,8 +11,6 @@
 #include "result.h"
 
 namespace mbsync {
-
-inline constexpr const char* kServiceTitle = "Multi-Business Sync Service";
 
 enum class ServiceRuns { kStopped, kStarting, kRunning, kStopping, kFailed };
 /// "stopped", "starting", "running", "stopping", "failed".
@@ -28,14 +25,6 @@ struct ServiceState {
   int restarts = 0;                ///< by the manager, after failures, since somebody started it
   std::string says;                ///< the service's own line about what it does; may be empty
   std::optional<int> exit_code{};  ///< of the last process, if it ended by itself
-  std::string definition;          ///< where the manager's file lies
-};
-
-struct ServiceSpec {
-  std::filesystem::path program;  ///< mbsyncd, absolute
-  std::filesystem::path config;   ///< mbsync.toml, absolute
-  std::string user;               ///< whom it runs as
-  std::filesystem::path data_dir;
 };
 
 class ServiceManager {
@@ -46,16 +35,6 @@ class ServiceManager {
   ServiceManager& operator=(const ServiceManager&) = delete;
 
   [[nodiscard]] virtual Result<ServiceState> state() = 0;
-  /// What install() would make: where, and the text.
-  struct Definition {
-    std::filesystem::path path;
-    std::string text;
-  };
-  [[nodiscard]] virtual Definition definition(const ServiceSpec& spec) const = 0;
-  /// Makes or replaces the definition, and lets it start with the machine. Starts nothing. Needs root.
-  virtual Result<void> install(const ServiceSpec& spec) = 0;
-  /// Stops it, and removes what install() made. Nothing to do is no error. Needs root.
-  virtual Result<void> uninstall() = 0;
   /// Returns once the service says that it is ready; `config` with what the service said if it ended instead.
   virtual Result<void> start() = 0;
   virtual Result<void> stop() = 0;

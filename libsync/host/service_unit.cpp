@@ -7,6 +7,8 @@
 namespace mbsync {
 namespace {
 
+constexpr const char* kServiceTitle = "Multi-Business Sync Service";
+
 /// systemd reads "%" as the start of something of its own, and parts words at spaces.
 std::string quoted(const std::filesystem::path& path) {
   std::string text = "\"";

@@ -1,11 +1,17 @@
-// The unit file that systemd reads; the Debian package carries the same text, made by the same function. Pure.
+// The unit file that systemd reads. Pure.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
-#include "service_manager.h"
-
 namespace mbsync {
+
+struct ServiceSpec {
+  std::filesystem::path program;  ///< mbsyncd, absolute
+  std::filesystem::path config;   ///< mbsync.toml, absolute
+  std::string user;               ///< whom it runs as; its group has the same name
+  std::filesystem::path data_dir;
+};
 
 std::string systemd_unit(const ServiceSpec& spec);
 

@@ -6,15 +6,14 @@
 #include <charconv>
 #include <chrono>
 #include <ctime>
+#include <filesystem>
 #include <map>
 #include <string_view>
 #include <utility>
 
 #include "account.h"
 #include "command.h"
-#include "files.h"
 #include "service_manager.h"
-#include "service_unit.h"
 
 namespace mbsync {
 namespace {
@@ -23,15 +22,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr const char* kUnitName = "mbsync.service";
-constexpr const char* kUnitFile = "/etc/systemd/system/mbsync.service";
-/// Where the package puts its own.
-constexpr std::array kPackagedUnitFiles{"/usr/lib/systemd/system/mbsync.service", "/lib/systemd/system/mbsync.service"};
 constexpr seconds kAnswersWithin{30};
 /// Making a node out of a large database takes its time, and a database that is starting is waited for.
 constexpr seconds kStartsWithin{300};
 constexpr seconds kStopsWithin{60};
 constexpr milliseconds kLookEvery{100};
-constexpr mode_t kUnitMode = 0644;
 
 std::map<std::string, std::string> properties_of(std::string_view text) {
   std::map<std::string, std::string> properties;
@@ -86,7 +81,7 @@ class Systemd : public ServiceManager {
   Result<ServiceState> state() override {
     const std::string wanted =
         "LoadState,UnitFileState,ActiveState,SubState,StateChangeTimestamp,MainPID,NRestarts,StatusText,ExecMainCode,"
-        "ExecMainStatus,FragmentPath";
+        "ExecMainStatus";
     const auto said =
         run_or_fail({"systemctl", "show", kUnitName, "--timestamp=unix", "--property=" + wanted}, kAnswersWithin);
     MBSYNC_TRY(said);
@@ -99,44 +94,11 @@ class Systemd : public ServiceManager {
     state.pid = number_in<std::int64_t>(properties["MainPID"]);
     state.restarts = number_in<int>(properties["NRestarts"]);
     state.says = properties["StatusText"];
-    state.definition = properties["FragmentPath"];
     constexpr const char* kExited = "1";  // CLD_EXITED
     if (properties["ExecMainCode"] == kExited) {
       state.exit_code = number_in<int>(properties["ExecMainStatus"]);
     }
     return state;
-  }
-
-  Definition definition(const ServiceSpec& spec) const override { return {kUnitFile, systemd_unit(spec)}; }
-
-  Result<void> install(const ServiceSpec& spec) override {
-    auto wanted = definition(spec);
-    // What the package has put there is the package's, as long as it says the same.
-    bool packaged = false;
-    for (const char* path : kPackagedUnitFiles) {
-      const auto text = read_file(path);
-      packaged = packaged || (text && *text == wanted.text);
-    }
-    if (packaged) {
-      MBSYNC_TRY(remove_unit());
-    } else {
-      MBSYNC_TRY(write_file(wanted.path, wanted.text, {.mode = kUnitMode}));
-    }
-    MBSYNC_TRY(systemctl({"daemon-reload"}, kAnswersWithin));
-    return systemctl({"enable", kUnitName}, kAnswersWithin);
-  }
-
-  Result<void> uninstall() override {
-    const auto now = state();
-    MBSYNC_TRY(now);
-    if (now->installed) {
-      MBSYNC_TRY(systemctl({"disable", "--now", kUnitName}, kStopsWithin));
-    }
-    MBSYNC_TRY(remove_unit());
-    MBSYNC_TRY(systemctl({"daemon-reload"}, kAnswersWithin));
-    // A unit that is gone and had failed would still be listed.
-    static_cast<void>(run_command({"systemctl", "reset-failed", kUnitName}, kAnswersWithin));
-    return {};
   }
 
   Result<void> start() override { return come_up("start"); }
@@ -158,7 +120,8 @@ class Systemd : public ServiceManager {
     const auto now = state();
     MBSYNC_TRY(now);
     if (!now->installed) {
-      return Error{ErrorKind::kConfig, "the service is not installed", "'mbsync install' installs it"};
+      return Error{ErrorKind::kConfig, "the service is not installed",
+                   "README.md says how a node is made, and how it is run without a service"};
     }
     return {};
   }
@@ -175,16 +138,6 @@ class Systemd : public ServiceManager {
     return {};
   }
 
-  static Result<void> remove_unit() {
-    std::error_code error;
-    std::filesystem::remove(kUnitFile, error);
-    if (error) {
-      return Error{ErrorKind::kConfig, fmt::format("cannot remove '{}': {}", kUnitFile, error.message()),
-                   "run it as root (sudo)"};
-    }
-    return {};
-  }
-
   // systemctl itself would wait without end, and say of a failure only that there was one.
   Result<void> come_up(const std::string& verb) {
     MBSYNC_TRY(is_installed());
@@ -197,7 +150,7 @@ class Systemd : public ServiceManager {
       if (now->runs == ServiceRuns::kRunning && !is_queued()) {
         return {};
       }
-      if (now->runs == ServiceRuns::kFailed) {
+      if (now->runs == ServiceRuns::kFailed || (now->runs == ServiceRuns::kStopped && !is_queued())) {
         return failed(*now);
       }
       if (std::chrono::steady_clock::now() >= deadline) {
