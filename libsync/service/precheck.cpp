@@ -34,7 +34,8 @@ bool is_unknown_host(const Error& error) {
 
 }  // namespace
 
-Result<void> precheck(const Config& config, const std::stop_token& stop, std::chrono::milliseconds comes_up_within) {
+Result<void> precheck(const Config& config, const std::stop_token& stop, Supervisor& supervisor,
+                      std::chrono::milliseconds comes_up_within) {
   Pause pause(stop);
   Backoff backoff;
   Announcer announcer;
@@ -69,6 +70,7 @@ Result<void> precheck(const Config& config, const std::stop_token& stop, std::ch
                   starting ? "which is starting"
                            : fmt::format("for up to {} s", std::chrono::round<seconds>(comes_up_within).count()),
                   log_value(error.text()));
+      supervisor.doing(fmt::format("waiting for the database: {}", error.message));
     }
     waited = true;
     pause(backoff.next());

@@ -6,6 +6,7 @@
 #include <stop_token>
 
 #include "config.h"
+#include "supervisor.h"
 
 namespace mbsync {
 
@@ -13,9 +14,10 @@ namespace mbsync {
 /// than mbsync. One that says that it starts or recovers is waited for as long as it takes.
 inline constexpr std::chrono::milliseconds kDatabaseComesUpWithin{60'000};
 
-/// Success also when `stop` came first. Errors are about the database: `config` for a wrong password, an unknown
-/// database or host, a missing right; `transient` when it did not come up in time.
-Result<void> precheck(const Config& config, const std::stop_token& stop,
+/// `supervisor` is told what is waited for. Success also when `stop` came first. Errors are about the database:
+/// `config` for a wrong password, an unknown database or host, a missing right; `transient` when it did not come up in
+/// time.
+Result<void> precheck(const Config& config, const std::stop_token& stop, Supervisor& supervisor = no_supervisor(),
                       std::chrono::milliseconds comes_up_within = kDatabaseComesUpWithin);
 
 }  // namespace mbsync

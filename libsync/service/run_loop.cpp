@@ -259,7 +259,9 @@ class Node {
     adopt_ = nullptr;
 
     log_info(kDomain, "stopping");
-    supervisor_.stopping();
+    if (!shared_.is_another) {  // the process goes on then
+      supervisor_.stopping();
+    }
     peers.ask_to_stop();
     server->stop();
     peers.stop();
@@ -419,7 +421,7 @@ class Node {
           return;
         }
         log_info(kDomain, "database is back");
-        supervisor_.doing("the database is back");
+        supervisor_.doing("running");
         continue;
       }
       // A table that takes no part any more leaves such rows for good; looking once is enough.
@@ -593,7 +595,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
   }
   try {
     if (!config.skip_db_precheck) {
-      MBSYNC_TRY(precheck(config, stop));
+      MBSYNC_TRY(precheck(config, stop, supervisor));
     }
     Config live = config;
     const auto look_for_hangup = [&](Node& node) {

@@ -181,14 +181,7 @@ TEST_CASE("smoke-check: a database that cannot be had ends with 3, and says why"
   TempCluster cluster;
   cluster.create_database("shop");
   cluster.execute("shop", "CREATE ROLE locked LOGIN PASSWORD 'right'");
-  const auto hba = cluster.data_directory() / "pg_hba.conf";
-  std::string rules = "host all locked 127.0.0.1/32 scram-sha-256\n";
-  {
-    std::ifstream file{hba};
-    rules += std::string{std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
-  }
-  std::ofstream{hba} << rules;
-  cluster.restart();
+  cluster.ask_password_of("locked");
 
   auto looked = place.look(url_of(cluster.url("shop"), "locked:TOPSECRET"));
   CHECK(looked.exit_code == 3);

@@ -101,14 +101,7 @@ TEST_CASE("start: what only a person can mend ends it, in log, stderr and exit c
   TempCluster cluster;
   cluster.create_database("shop");
   cluster.execute("shop", "CREATE ROLE locked LOGIN PASSWORD 'right'; CREATE TABLE item (id int PRIMARY KEY)");
-  const auto hba = cluster.data_directory() / "pg_hba.conf";
-  std::string rules = "host all locked 127.0.0.1/32 scram-sha-256\n";
-  {
-    std::ifstream file{hba};
-    rules += std::string{std::istreambuf_iterator<char>{file}, std::istreambuf_iterator<char>{}};
-  }
-  std::ofstream{hba} << rules;
-  cluster.restart();
+  cluster.ask_password_of("locked");
   const auto with = [](std::string url, const std::string& from, const std::string& to) {
     return url.replace(url.find(from), from.size(), to);
   };
@@ -183,7 +176,7 @@ TEST_CASE("start: a database that comes up later is waited for", "[start]") {
 TEST_CASE("start: a server that says that it is starting is waited for as long as it takes", "[start]") {
   const SayNo server({"the database system is starting up", "the database system is starting up",
                       "the database system is starting up", "password authentication failed for user \"u\""});
-  const auto ended = precheck(config_for(server.url()), {}, 0ms);
+  const auto ended = precheck(config_for(server.url()), {}, no_supervisor(), 0ms);
   REQUIRE_FALSE(ended);
   CHECK(server.asked() == 4);
   CHECK(ended.error().kind == ErrorKind::kConfig);
@@ -193,7 +186,7 @@ TEST_CASE("start: a server that says that it is starting is waited for as long a
 
 TEST_CASE("start: a server that does not come is given up, and a stop ends the wait", "[start]") {
   const auto config = config_for("postgres://u@127.0.0.1:1/d");
-  const auto ended = precheck(config, {}, 0ms);
+  const auto ended = precheck(config, {}, no_supervisor(), 0ms);
   REQUIRE_FALSE(ended);
   CHECK(ended.error().kind == ErrorKind::kTransient);
   CHECK(ended.error().area == ErrorArea::kDatabase);

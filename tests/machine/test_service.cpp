@@ -147,6 +147,29 @@ TEST_CASE("service: a reload is taken by the running process, and a hung process
   CHECK(shop.await("SubState", "running"));
 }
 
+TEST_CASE("service: systemd says that the database is waited for, at the start and later") {
+  REQUIRE(can_run());
+  Shop shop;
+  const auto says = [&](const std::string& begin) {
+    return wait_until(
+        seconds{60}, [&] { return shop.property("StatusText").starts_with(begin); }, milliseconds{100});
+  };
+  shop.machine.stop_postgres();
+  shop.machine.sh("systemctl start --no-block mbsync");
+  CHECK(says("waiting for the database: "));
+  CHECK(shop.property("ActiveState") == "activating");
+  shop.machine.start_postgres();
+  CHECK(says("running"));
+  CHECK(shop.property("ActiveState") == "active");
+
+  const auto pid = shop.property("MainPID");
+  shop.machine.stop_postgres();
+  CHECK(says("waiting for the database: "));
+  shop.machine.start_postgres();
+  CHECK(says("running"));
+  CHECK(shop.property("MainPID") == pid);
+}
+
 TEST_CASE("service: the unit keeps it to its own directory") {
   REQUIRE(can_run());
   Shop shop;

@@ -344,6 +344,14 @@ std::string TempCluster::log() const {
   return read_file(directory_ / "log");
 }
 
+void TempCluster::ask_password_of(std::string_view role) {
+  // The first line that fits counts.
+  const auto hba = data_directory() / "pg_hba.conf";
+  const auto rules = read_file(hba);
+  std::ofstream{hba} << fmt::format("host all {} 127.0.0.1/32 scram-sha-256\n", role) << rules;
+  restart();
+}
+
 void TempCluster::create_database(std::string_view name) {
   std::string quoted;
   for (const char c : name) {

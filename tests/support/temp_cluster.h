@@ -56,6 +56,8 @@ class TempCluster {
   /// Takes effect with the next start.
   void add_conf(std::string_view line);
 
+  /// Lets this role in with its password alone, from now on. Restarts the server.
+  void ask_password_of(std::string_view role);
   void create_database(std::string_view name);
   /// Any number of statements, as superuser. Throws std::runtime_error with the server's message.
   void execute(std::string_view database, std::string_view sql);
