@@ -134,7 +134,8 @@ std::string next_step(PeerTrouble trouble, std::uint16_t port) {
     case PeerTrouble::kSchema:
       return "run the application's migrations on the machine that is behind; synchronisation goes on by itself";
     case PeerTrouble::kNotAllowed:
-      return "if it belongs to the fleet, add its id to SYNC_ALLOWED_NODES on the other and restart mbsync there";
+      return "if it belongs to the fleet, add its id to SYNC_ALLOWED_NODES on the other and let mbsync read it there "
+             "(kill -HUP, or a restart)";
     case PeerTrouble::kBanned:
       return "if that was a mistake: 'mbsync peers unban' with its name, on a node that is not banned itself";
     case PeerTrouble::kSameIdentity:

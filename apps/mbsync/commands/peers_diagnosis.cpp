@@ -134,7 +134,7 @@ class Findings {
     const auto node = best->report.node->id;
     if (std::find(facts_.allowed.begin(), facts_.allowed.end(), node) == facts_.allowed.end()) {
       add(PeerTrouble::kNotAllowed, fmt::format("{} is not among SYNC_ALLOWED_NODES here", to_string(node)),
-          "add it there, and restart mbsync here", true);
+          "add it there, and let mbsync read it (kill -HUP, or a restart)", true);
     }
   }
 

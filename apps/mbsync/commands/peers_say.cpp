@@ -53,7 +53,8 @@ Result<void> say(const Saying& saying, const PeersOptions& options, const std::s
   if (said->alone) {
     text = fmt::format(
         "{} is taken for away. No other is left, so what it lacks is kept for the one that comes next. If it turns up "
-        "after all, it comes back by itself, and nothing that it has is lost.",
+        "after all before either has taken others in, it comes back by itself, and nothing that it has is lost; after "
+        "that they are two fleets, and 'mbsync peers' says how one joins the other.",
         member);
   }
   return output.result(text,
