@@ -112,4 +112,28 @@ inline constexpr std::size_t kSendBytes = std::size_t{128} * 1024;
 /// to a seventh, level 3 165 MB/s to a seventh, level 6 51 MB/s to an eighth.
 inline constexpr int kCompressionLevel = 1;
 
+// --- the local port (local_http_server.h)
+// ------------------------------------------------------------------------------
+
+/// Connections served at a time, one thread each: a browser has six, and the rest is for what collects figures.
+inline constexpr std::size_t kLocalThreadsMax = 16;
+/// Of these, answers without an end (events): the others stay for questions.
+inline constexpr std::size_t kLocalStreamsMax = 8;
+/// Connections that wait for a thread; one more is closed at once.
+inline constexpr std::size_t kLocalQueuedMax = 64;
+/// From the connection to the last byte of a request, over a network within the machine or the house. A second where
+/// others are waiting (kPatienceWhenCrowded).
+inline constexpr milliseconds kLocalRequestTimeMax{10'000};
+/// The other side takes nothing.
+inline constexpr milliseconds kLocalWriteSilenceMax{10'000};
+/// After an answer, for the other side to close.
+inline constexpr milliseconds kLocalGoodbye{500};
+/// A request's first line and headers. Browsers send along whatever other programs of this machine have given them as
+/// cookies, since a cookie does not know ports.
+inline constexpr std::size_t kLocalHeadBytesMax = std::size_t{32} * 1024;
+/// One line of these; limited_stream.h says why it is not more.
+inline constexpr std::size_t kLocalLineBytesMax = std::size_t{4} * 1024;
+/// A request's body: values that a person gives to a row.
+inline constexpr std::size_t kLocalBodyBytesMax = std::size_t{1} << 20;
+
 }  // namespace mbsync::tuning
