@@ -6,5 +6,7 @@ namespace mbsync {
 
 /// Arguments of PostgreSQL's advisory locks.
 inline constexpr const char* kEngineLock = "hashtext('mbsync'), hashtext('engine')";
+/// Held by the process that is the node of its database.
+inline constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
 
 }  // namespace mbsync

@@ -43,8 +43,9 @@ Result<void> check_schema_version(PgConnection& db) {
   return {};
 }
 
-Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose) {
-  auto session = PgConnection::open(url, purpose);
+Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose,
+                                                         const std::function<bool()>& stop) {
+  auto session = PgConnection::open(url, purpose, stop);
   MBSYNC_TRY(session);
   if (auto fits = check_schema_version(**session); !fits) {
     return fits.error().in(fmt::format("database {}", url.display)).about(ErrorArea::kDatabase);

@@ -19,6 +19,7 @@ Result<void> check_schema_version(PgConnection& db);
 
 /// A session for a command on a database that is a node's already. Errors as PgConnection::open() and
 /// check_schema_version() have them, about the database.
-Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose);
+Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose,
+                                                         const std::function<bool()>& stop = {});
 
 }  // namespace mbsync

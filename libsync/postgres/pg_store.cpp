@@ -13,7 +13,6 @@
 
 #include "capture.h"
 #include "comeback.h"
-#include "conflict_reader.h"
 #include "conflict_retention.h"
 #include "engine_lock.h"
 #include "fleet_tag_store.h"
@@ -29,6 +28,7 @@
 #include "report_choice.h"
 #include "schema.h"
 #include "seal.h"
+#include "status_reader.h"
 #include "version_store.h"
 
 namespace mbsync {
@@ -42,7 +42,6 @@ constexpr std::chrono::milliseconds kCutAfter{1500};
 
 // A table that is locked as a whole is waited for no longer than this, since all else waits meanwhile.
 constexpr const char* kTableLockTimeout = "SET LOCAL lock_timeout = '1s'";
-constexpr const char* kNodeLock = "hashtext('mbsync'), hashtext('node')";
 
 std::int64_t now_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -777,86 +776,7 @@ void PgStore::interrupt() {
 }
 
 Result<StoreStatus> PgStore::read_status(const DatabaseUrl& url) {
-  auto opened = PgConnection::open(url, "status");
-  MBSYNC_TRY(opened);
-  auto& db = **opened;
-  MBSYNC_TRY(db.begin(PgConnection::Isolation::kRepeatableRead));
-  if (auto fits = check_schema_version(db); !fits) {
-    return fits.error().in(fmt::format("database {}", url.display));
-  }
-  StoreStatus status;
-  const auto facts = db.exec(
-      "SELECT (SELECT value FROM mbsync.settings WHERE name = 'schema_version'), (SELECT count(*) FROM "
-      "mbsync.capture), "
-      "(SELECT count(*) FROM mbsync.change), "
-      "(SELECT count(DISTINCT (tab, key)) FROM mbsync.change WHERE unseen), (SELECT count(*) FROM mbsync.parked)");
-  MBSYNC_TRY(facts);
-  status.schema_version = (*facts)[0][0].as<int>(0);
-  auto versions = read_versions(db);
-  MBSYNC_TRY(versions);
-  status.seen = std::move(versions->seen);
-  status.captures = (*facts)[0][1].as<std::int64_t>();
-  status.live_writes = (*facts)[0][2].as<std::int64_t>();
-  status.parked_rows = (*facts)[0][4].as<std::int64_t>();
-  status.unseen_rows = std::max<std::int64_t>(0, (*facts)[0][3].as<std::int64_t>() - status.parked_rows);
-  const auto parked = db.exec(
-      fmt::format("SELECT t.schema_name || '.' || t.table_name, p.key, p.reason, to_char(p.since AT TIME ZONE 'UTC', "
-                  "'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM mbsync.parked p JOIN mbsync.synced_table t ON t.id = p.tab "
-                  "ORDER BY p.since, 1, 2 LIMIT {}",
-                  StoreStatus::kParkedShown));
-  MBSYNC_TRY(parked);
-  for (const auto& row : *parked) {
-    status.parked.push_back({row[0].c_str(), row[1].c_str(), row[2].c_str(), row[3].c_str()});
-  }
-  const auto conflicts = count_conflicts(db);
-  MBSYNC_TRY(conflicts);
-  status.conflicts = conflicts->open + conflicts->decided + conflicts->resolved;
-  status.open_conflicts = conflicts->open;
-  status.resolved_conflicts = conflicts->resolved;
-  const auto schema = read_schema(db);
-  MBSYNC_TRY(schema);
-  // A policy that a newer mbsync has published, say, is no reason to show nothing.
-  const auto trouble = schema->rules->trouble(db, schema->tables);
-  status.policy_trouble = trouble ? *trouble : std::vector<std::string>{trouble.error().text()};
-  for (const auto& table : schema->tables) {
-    if (!table.internal) {
-      status.tables.push_back(table.display());
-    }
-  }
-  for (const auto& refused : schema->refused) {
-    status.refused.emplace_back(fmt::format("{}.{}", refused.schema, refused.name), refused.reason);
-  }
-  const auto members = db.exec(
-      "SELECT n.id, n.name, n.is_self, to_char(n.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), "
-      "(SELECT count(*) FROM mbsync.change c LEFT JOIN mbsync.report r ON r.node = n.id AND r.origin = c.origin "
-      " WHERE NOT n.is_self AND c.counter > coalesce(r.counter, 0)), coalesce(m.away OR m.banned, false), n.agreed, "
-      "coalesce(m.banned, false), coalesce(m.reason, ''), coalesce(m.said_by, ''), coalesce(to_char(m.said_at AT TIME "
-      "ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), ''), coalesce(lpad(to_hex(m.back_as), 16, '0'), ''), "
-      "n.silent_days FROM mbsync.node n LEFT "
-      "JOIN mbsync.membership m ON m.node = n.id WHERE NOT n.former ORDER BY NOT n.is_self, n.name, n.id");
-  MBSYNC_TRY(members);
-  for (const auto& row : *members) {
-    StoreStatus::MemberStatus member{
-        Member{NodeId{row[0].as<std::int64_t>()}, row[1].c_str()}, row[2].as<bool>(),
-        row[3].is_null() ? "" : row[3].c_str(), row[4].as<std::int64_t>(),
-        StoreStatus::MemberStanding{row[5].as<bool>(), row[6].as<bool>(), row[7].as<bool>(), row[8].c_str(),
-                                    row[9].c_str(), row[10].c_str(), row[11].c_str(), row[12].as<int>()}};
-    if (member.self) {
-      status.self = member.member;
-    }
-    status.members.push_back(std::move(member));
-  }
-  auto peers = read_peer_notes(db);
-  MBSYNC_TRY(peers);
-  status.peers = std::move(*peers);
-  // Who is not waited for is told of as that, and is no peer.
-  std::erase_if(status.peers.peers, [&](const PeerStatus& peer) {
-    return std::any_of(status.members.begin(), status.members.end(), [&](const StoreStatus::MemberStatus& entry) {
-      return entry.member.id == peer.peer.id && entry.standing.away && entry.standing.agreed;
-    });
-  });
-  db.rollback();
-  return status;
+  return StatusReader(url).read();
 }
 
 }  // namespace mbsync

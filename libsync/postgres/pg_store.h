@@ -68,12 +68,14 @@ struct StoreStatus {
   Member self;
   VersionVector seen;  ///< what this node has
   int schema_version = 0;
-  std::int64_t captures = 0;            ///< writes not sealed yet
-  std::int64_t live_writes = 0;         ///< writes that some member may still lack
-  std::int64_t conflicts = 0;           ///< on record
-  std::int64_t open_conflicts = 0;      ///< of these, a person must decide
-  std::int64_t resolved_conflicts = 0;  ///< a person has decided; the rest was decided by rules
-  std::int64_t unseen_rows = 0;         ///< rows whose news wait for an application transaction that holds them
+  int server_version = 0;                   ///< 150020 for 15.20
+  std::int64_t captures = 0;                ///< writes not sealed yet
+  std::optional<double> captures_oldest_s;  ///< age of the oldest of them, seconds
+  std::int64_t live_writes = 0;             ///< writes that some member may still lack
+  std::int64_t conflicts = 0;               ///< on record
+  std::int64_t open_conflicts = 0;          ///< of these, a person must decide
+  std::int64_t resolved_conflicts = 0;      ///< a person has decided; the rest was decided by rules
+  std::int64_t unseen_rows = 0;             ///< rows whose news wait for an application transaction that holds them
   struct ParkedRow {
     std::string table;
     std::string key;
@@ -103,9 +105,24 @@ struct StoreStatus {
     std::string last_seen;           ///< ISO time, or empty
     std::int64_t behind_writes = 0;  ///< live writes here that the member has not reported to hold
     MemberStanding standing = {};
+    /// Age of the oldest of `behind_writes`, seconds, by the clock of where it was written; nothing where there is
+    /// none, or its time is unknown (rows from before mbsync).
+    std::optional<double> behind_oldest_s = {};
+    /// Seals that the member had when it was heard of last, and this node has not; each is one row or more.
+    std::int64_t ahead_seals = 0;
   };
   std::vector<MemberStatus> members;
   PeersStatus peers;  ///< those that this node has exchanged with, or tried to
+
+  bool node_runs = false;            ///< some process is the node of this database
+  std::string node_connected_since;  ///< ISO time, or empty if that may not be seen
+  struct TableSize {
+    std::string table;       ///< of schema mbsync
+    std::int64_t bytes = 0;  ///< with indexes
+  };
+  std::vector<TableSize> sizes;
+  /// How many conflicts each rule has decided on; of the latest ten thousand on record.
+  std::vector<std::pair<std::string, std::int64_t>> conflicts_by_rule;
 };
 
 /// Asks one peer, receives and applies its answers. One thread.

@@ -267,8 +267,8 @@ Result<DecisionReport> ConflictDesk::Impl::attempt(const std::string& id, const 
 ConflictDesk::ConflictDesk(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ConflictDesk::~ConflictDesk() = default;
 
-Result<std::unique_ptr<ConflictDesk>> ConflictDesk::open(const DatabaseUrl& url) {
-  auto session = open_node_database(url, "resolve");
+Result<std::unique_ptr<ConflictDesk>> ConflictDesk::open(const DatabaseUrl& url, const std::function<bool()>& stop) {
+  auto session = open_node_database(url, "resolve", stop);
   MBSYNC_TRY(session);
   return std::unique_ptr<ConflictDesk>(new ConflictDesk(std::make_unique<Impl>(std::move(*session))));
 }
@@ -340,6 +340,14 @@ Result<DecisionReport> ConflictDesk::decide(const std::string& id, const Decisio
       return error;
     }
     std::this_thread::sleep_for(kTryAgainAfter * tries);
+  }
+}
+
+void ConflictDesk::interrupt(bool cut) {
+  const auto stopper = impl_->db.stopper();
+  stopper->give_up();
+  if (cut) {
+    stopper->cut();
   }
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -167,7 +168,8 @@ struct DecisionReport {
 class ConflictDesk {
  public:
   /// Errors as PgConnection::open() has them; `not_found` without a schema mbsync.
-  static Result<std::unique_ptr<ConflictDesk>> open(const DatabaseUrl& url);
+  /// `stop`: whether to give up while the server has not answered.
+  static Result<std::unique_ptr<ConflictDesk>> open(const DatabaseUrl& url, const std::function<bool()>& stop = {});
   ~ConflictDesk();
   ConflictDesk(const ConflictDesk&) = delete;
   ConflictDesk& operator=(const ConflictDesk&) = delete;
@@ -177,6 +179,10 @@ class ConflictDesk {
   Result<std::string> find(const std::string& beginning);
   Result<ConflictDetails> show(const std::string& id);
   Result<DecisionReport> decide(const std::string& id, const Decision& decision);
+
+  /// From any thread: gives up what is under way, and from then on everything fails. Returns at once; `cut`: also if
+  /// the database does not answer.
+  void interrupt(bool cut);
 
  private:
   struct Impl;
