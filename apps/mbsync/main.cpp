@@ -8,6 +8,7 @@
 #include "commands/show_config.h"
 #include "commands/smoke_check.h"
 #include "commands/status.h"
+#include "commands/sync.h"
 #include "commands/version.h"
 #include "invocation.h"
 
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   mbsync::add_show_config(app, invocation);
   mbsync::add_smoke_check(app, invocation);
   mbsync::add_status(app, invocation);
+  mbsync::add_sync(app, invocation);
   mbsync::add_peers(app, invocation);
   mbsync::add_resolve(app, invocation);
   mbsync::add_rules(app, invocation);

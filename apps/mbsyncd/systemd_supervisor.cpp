@@ -16,14 +16,14 @@ SystemdSupervisor::SystemdSupervisor() {
   }
 }
 
-void SystemdSupervisor::doing(std::string_view line) {
-  std::string text(line);
+void SystemdSupervisor::doing(std::string_view phase, std::string_view detail) {
+  auto text = fmt::format("{}{}{}", phase, detail.empty() ? "" : ": ", detail);
   std::replace(text.begin(), text.end(), '\n', ' ');
   sd_notify(0, fmt::format("STATUS={}", text).c_str());
 }
 
 void SystemdSupervisor::ready() {
-  sd_notify(0, "READY=1\nSTATUS=running");
+  sd_notify(0, "READY=1");
 }
 
 void SystemdSupervisor::alive() {

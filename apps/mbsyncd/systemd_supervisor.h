@@ -13,7 +13,8 @@ class SystemdSupervisor : public Supervisor {
  public:
   SystemdSupervisor();
 
-  void doing(std::string_view line) override;
+  using Supervisor::doing;
+  void doing(std::string_view phase, std::string_view detail) override;
   void ready() override;
   void alive() override;
   void stopping() override;

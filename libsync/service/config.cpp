@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 
 #include "config_file.h"
+#include "host_name.h"
 #include "settings.h"
 #include "utf8.h"
 
@@ -115,6 +117,20 @@ Result<void> apply_flags(const std::vector<std::pair<ConfigKey, std::string>>& f
   return {};
 }
 
+/// Whoever reaches the local port sees rows of conflicts and can decide them.
+Result<void> check_local_port(const Config& config) {
+  const auto outside = std::find_if_not(config.status_bind.begin(), config.status_bind.end(),
+                                        [](const std::string& address) { return is_loopback_host(address); });
+  if (config.local_port() == 0 || outside == config.status_bind.end() || !config.status_token.empty()) {
+    return {};
+  }
+  return Error{ErrorKind::kConfig,
+               fmt::format("SYNC_STATUS_BIND has '{}', which other machines can reach, and there is no "
+                           "SYNC_STATUS_TOKEN",
+                           *outside),
+               "set SYNC_STATUS_TOKEN to what 'openssl rand -hex 24' prints, or leave it at 127.0.0.1"};
+}
+
 /// Files that might have said what is missing.
 std::string forbidden_files(const std::vector<ConfigPlace>& places) {
   std::string text;
@@ -143,7 +159,7 @@ Result<void> check_complete(const Config& config, ConfigNeeds needs, const std::
         hint.empty() ? "" : "; ");
   }
   if (missing.empty()) {
-    return {};
+    return needs == ConfigNeeds::kNode ? check_local_port(config) : Result<void>();
   }
   return Error{ErrorKind::kConfig, fmt::format("{}", fmt::join(missing, "; ")), hint + forbidden_files(places)};
 }
@@ -211,6 +227,12 @@ Result<Config> load_config(const ConfigSources& sources, ConfigNeeds needs) {
 bool Config::discovers() const {
   const bool loopback = bind_address == "::1" || bind_address == "localhost" || bind_address.starts_with("127.");
   return discovery == Discovery::kOn || (discovery == Discovery::kAuto && !loopback);
+}
+
+std::uint16_t Config::local_port() const {
+  // After the last port there is none.
+  constexpr std::uint16_t kLast = std::numeric_limits<std::uint16_t>::max();
+  return status_port.value_or(port == kLast ? std::uint16_t{0} : static_cast<std::uint16_t>(port + 1));
 }
 
 LogOptions Config::log_options() const {

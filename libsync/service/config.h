@@ -58,8 +58,12 @@ enum class ConfigKey {
   kLogSize,            ///< log_size_mb, SYNC_LOG_SIZE_MB
   kLogFiles,           ///< log_files, SYNC_LOG_FILES
   kSkipPrecheck,       ///< skip_db_precheck, SKIP_DB_PRECHECK, --skip-db
+  kStatusPort,         ///< status_port, SYNC_STATUS_PORT, --status-port
+  kStatusBind,         ///< status_bind, SYNC_STATUS_BIND (comma between)
+  kStatusToken,        ///< status_token, SYNC_STATUS_TOKEN
+  kStatusHosts,        ///< status_hosts, SYNC_STATUS_HOSTS (comma between)
 };
-inline constexpr std::size_t kConfigKeys = 20;
+inline constexpr std::size_t kConfigKeys = 24;
 inline constexpr std::size_t kNodeNameBytesMax = 63;  ///< a DNS label, as it is announced on the network
 
 /// Whether peers are looked for on the local network, and this node is announced there.
@@ -92,12 +96,20 @@ struct Config {
   std::size_t log_files = 5;      ///< full ones that are kept beside it
   bool skip_db_precheck = false;  ///< a run does not look at the database before it starts
 
+  /// The local port (local_port.h): nothing is the one after `port`, 0 is none.
+  std::optional<std::uint16_t> status_port;
+  std::vector<std::string> status_bind{"127.0.0.1", "::1"};
+  Secret status_token;                    ///< asked for on the local port; empty: none
+  std::vector<std::string> status_hosts;  ///< names that the local port may be asked by, beside those of the loopback
+
   std::filesystem::path config_file;               ///< empty if there was none
   std::vector<std::string> warnings;               ///< for the log; no secrets
   std::array<std::string, kConfigKeys> sources{};  ///< "default", "mbsync.toml:3", "environment", "--port"
 
   [[nodiscard]] const std::string& source(ConfigKey key) const { return sources[static_cast<std::size_t>(key)]; }
   [[nodiscard]] bool discovers() const;  ///< what `discovery` comes to
+  /// 0: there is none.
+  [[nodiscard]] std::uint16_t local_port() const;
   [[nodiscard]] std::filesystem::path log_file() const { return data_dir / "sync-service.log"; }
   [[nodiscard]] LogOptions log_options() const;
 };

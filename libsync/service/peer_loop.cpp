@@ -89,6 +89,22 @@ void PeerLoop::visit(const std::stop_token& stop, milliseconds patience) {
   ended_ = true;
 }
 
+PeerLoop::Visited PeerLoop::visited() const {
+  Visited visited;
+  if (node_) {
+    visited.peer = Member{*node_, node_name_};
+  }
+  visited.in_step = in_step_;
+  visited.own = client_.leads_to_itself();
+  visited.rows = rows_;
+  visited.conflicts = conflicts_;
+  visited.failure = failure_;
+  if (!in_step_ && !failure_ && !visited.own) {
+    visited.failure = Error{ErrorKind::kTransient, "it was not done in time", "try again; its log may say more"};
+  }
+  return visited;
+}
+
 std::string PeerLoop::name() const {
   const auto reached = client_.reached();
   const auto address = reached ? to_string(*reached) : first_address_;
@@ -145,9 +161,11 @@ void PeerLoop::give_up(const Error& reason) {
   if (node_) {
     context_.health.failed(*node_, Clock::now(), error);
   }
+  failure_ = error;
   if (!first_.host.empty()) {
     const auto who = node_ ? std::optional(Member{*node_, node_name_}) : std::nullopt;
     context_.book.failed(who, client_.reached().value_or(first_), error);
+    context_.shared.activity.failed(who, to_string(client_.reached().value_or(first_)), error.text());
   }
   // That it is announced no more, too, is no news.
   if (is_news(reason.text())) {
@@ -239,7 +257,7 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
       if (outcome->ask_again) {
         ask_again(pause);
       } else {
-        applied(*outcome, std::chrono::duration_cast<milliseconds>(Clock::now() - started));
+        applied(*outcome, Clock::now() - started);
       }
       return {};
     }
@@ -271,8 +289,15 @@ void PeerLoop::look_at_clock(const Member& sender) {
   }
 }
 
-void PeerLoop::applied(const ApplyOutcome& outcome, milliseconds took) {
+void PeerLoop::applied(const ApplyOutcome& outcome, std::chrono::nanoseconds took) {
   ask_again_.reset();
+  failure_.reset();
+  rows_ += outcome.rows;
+  conflicts_ += outcome.conflicts;
+  if (const auto reached = client_.reached(); reached && outcome.sender.id.valid()) {
+    context_.shared.activity.applied(outcome.sender, to_string(*reached), outcome,
+                                     std::chrono::duration_cast<std::chrono::microseconds>(took));
+  }
   wait_ = true;
   in_step_ = true;
   context_.shared.reports_changed = true;
@@ -294,7 +319,8 @@ void PeerLoop::applied(const ApplyOutcome& outcome, milliseconds took) {
   }
   if (outcome.rows > 0) {
     log_debug(kDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name(), outcome.rows,
-              outcome.merged, outcome.conflicts, outcome.set_aside, took.count());
+              outcome.merged, outcome.conflicts, outcome.set_aside,
+              std::chrono::duration_cast<milliseconds>(took).count());
   }
 }
 

@@ -47,6 +47,16 @@ class PeerLoop {
   void run(const std::stop_token& stop);
   /// Until the two are in step once, or it fails, or `patience` is over.
   void visit(const std::stop_token& stop, milliseconds patience);
+  /// What came of it.
+  struct Visited {
+    std::optional<Member> peer;  ///< who has answered
+    bool in_step = false;
+    bool own = false;  ///< the address is this node's own
+    std::int64_t rows = 0;
+    std::int64_t conflicts = 0;
+    std::optional<Error> failure{};
+  };
+  [[nodiscard]] Visited visited() const;
 
   /// From any thread.
   void set_addresses(std::vector<PeerAddress> addresses) { client_.set_addresses(std::move(addresses)); }
@@ -60,7 +70,7 @@ class PeerLoop {
   Result<void> pull_whatever_happens(const std::stop_token& stop, Pause& pause);
   Result<void> pull(const std::stop_token& stop, Pause& pause);
   Result<void> apply(const std::stop_token& stop, Pause& pause);
-  void applied(const ApplyOutcome& outcome, milliseconds took);
+  void applied(const ApplyOutcome& outcome, std::chrono::nanoseconds took);
   void ask_again(Pause& pause);
   void look_at_clock(const Member& sender);
   void give_up(const Error& reason);
@@ -85,7 +95,10 @@ class PeerLoop {
   Backoff backoff_;
   Backoff refused_{kRefusedFirst, kRefusedMax};
   Backoff not_allowed_{kNotAllowedFirst, kNotAllowedMax};
-  bool answer_not_allowed_ = false;          ///< what has failed the last pull
+  bool answer_not_allowed_ = false;  ///< what has failed the last pull
+  std::int64_t rows_ = 0;            ///< that have come
+  std::int64_t conflicts_ = 0;
+  std::optional<Error> failure_;             ///< of the last pull
   std::optional<milliseconds> clock_ahead_;  ///< of the last answer's sender
   AskAgainPace ask_again_;
   std::mutex mutex_;

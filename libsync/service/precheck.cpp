@@ -43,6 +43,7 @@ Result<void> precheck(const Config& config, const std::stop_token& stop, Supervi
   auto until = begun + comes_up_within;
   bool waited = false;
   while (!stop.stop_requested()) {
+    supervisor.alive();
     const auto facts = read_database_facts(config.database_url, config.tables, kDatabasePatience);
     const auto took = std::chrono::duration_cast<seconds>(steady_clock::now() - begun).count();
     if (facts) {
@@ -70,7 +71,7 @@ Result<void> precheck(const Config& config, const std::stop_token& stop, Supervi
                   starting ? "which is starting"
                            : fmt::format("for up to {} s", std::chrono::round<seconds>(comes_up_within).count()),
                   log_value(error.text()));
-      supervisor.doing(fmt::format("waiting for the database: {}", error.message));
+      supervisor.doing("waiting for the database", error.message);
     }
     waited = true;
     pause(backoff.next());

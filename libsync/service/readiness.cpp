@@ -12,6 +12,7 @@
 #include "dns_sd_source.h"
 #include "firewall.h"
 #include "fleet_key.h"
+#include "local_port.h"
 #include "look_around.h"
 #include "peer_probe.h"
 #include "socket.h"
@@ -27,7 +28,6 @@ constexpr milliseconds kDiscoveryPatience{300};
 constexpr std::uintmax_t kMegabyte = 1024UL * 1024;
 constexpr std::uintmax_t kDiskFailed = 50 * kMegabyte;
 constexpr std::uintmax_t kDiskWarned = 1024 * kMegabyte;
-constexpr std::uint16_t kPortMax = 65535;
 
 Check port_check(std::string name, Verdict verdict, std::string what, std::string next = {}) {
   return {std::move(name), verdict, std::move(what), std::move(next), CheckArea::kPort};
@@ -43,10 +43,13 @@ std::filesystem::path existing(std::filesystem::path path) {
   return path;
 }
 
+bool is_in_use(const Error& error) {
+  return error.message.find("in use") != std::string::npos;
+}
+
 Result<Socket> listen_as_node(const Config& config, std::uint16_t port) {
   auto socket = listen_on(config.bind_address, port);
-  if (!socket && config.source(ConfigKey::kBindAddress) == "default" &&
-      socket.error().message.find("in use") == std::string::npos) {
+  if (!socket && config.source(ConfigKey::kBindAddress) == "default" && !is_in_use(socket.error())) {
     return listen_on("0.0.0.0", port);  // a machine without IPv6, as the node does
   }
   return socket;
@@ -146,12 +149,40 @@ Check check_key(const Config& config) {
   return check;
 }
 
+/// The port for status, health and metrics: nothing that stops the node, which goes on without it.
+Check check_local_port(const Config& config, bool node_runs) {
+  const auto port = config.local_port();
+  std::optional<Error> taken;
+  for (const auto& address : config.status_bind) {
+    const auto free = listen_on(address, port);
+    const bool no_ipv6 = address == "::1" && !listen_on(address, 0);
+    if (!free && !no_ipv6) {
+      taken = free.error();
+      break;
+    }
+  }
+  if (!taken) {
+    return port_check("health port", Verdict::kOk, fmt::format("{} is free", port));
+  }
+  if (!is_in_use(*taken)) {
+    return port_check("health port", Verdict::kWarning, taken->message, taken->hint);
+  }
+  const auto next =
+      fmt::format("set SYNC_STATUS_PORT to a free port; 'sudo ss -ltnp sport = :{}' names who has it", port);
+  const auto node = node_at_local_port(port);
+  if (node_runs && !node.empty()) {
+    return port_check("health port", Verdict::kOk, fmt::format("{} is held by {}", port, node));
+  }
+  return port_check("health port", Verdict::kWarning,
+                    fmt::format("{} is held by {}", port, node.empty() ? "another program" : node), next);
+}
+
 std::vector<Check> check_ports(const Config& config, const std::optional<Member>& self) {
   std::vector<Check> checks;
   bool node_runs = false;
   if (const auto free = listen_as_node(config, config.port); free) {
     checks.push_back(port_check("port", Verdict::kOk, fmt::format("{} is free", config.port)));
-  } else if (free.error().message.find("in use") == std::string::npos) {
+  } else if (!is_in_use(free.error())) {
     checks.push_back(port_check("port", Verdict::kFailed, free.error().message, free.error().hint));
   } else {
     std::string ours;
@@ -163,18 +194,8 @@ std::vector<Check> check_ports(const Config& config, const std::optional<Member>
                                                        config.port))
                               : port_check("port", Verdict::kOk, fmt::format("{} is {}", config.port, ours)));
   }
-  if (config.port == kPortMax) {
-    return checks;
-  }
-  const auto health = static_cast<std::uint16_t>(config.port + 1);
-  const auto free = listen_on("127.0.0.1", health);
-  if (free) {
-    checks.push_back(port_check("health port", Verdict::kOk, fmt::format("{} is free", health)));
-  } else if (node_runs) {
-    checks.push_back(port_check("health port", Verdict::kOk, fmt::format("{} is in use while the node runs", health)));
-  } else {
-    checks.push_back(port_check("health port", Verdict::kWarning, fmt::format("{} is held by another program", health),
-                                fmt::format("'sudo ss -ltnp sport = :{}' names it", health)));
+  if (config.local_port() != 0) {
+    checks.push_back(check_local_port(config, node_runs));
   }
   return checks;
 }

@@ -15,11 +15,15 @@
 #include <vector>
 
 #include "allowed_nodes.h"
+#include "counting_sink.h"
 #include "dns_sd_source.h"
 #include "fleet_key.h"
 #include "fleet_tag_keeper.h"
 #include "http_server.h"
+#include "local_port.h"
 #include "log.h"
+#include "node_activity.h"
+#include "node_control.h"
 #include "pace.h"
 #include "peer_book.h"
 #include "peer_directory.h"
@@ -30,6 +34,7 @@
 #include "shared_state.h"
 #include "static_source.h"
 #include "stop_signal.h"
+#include "sync_round.h"
 #include "tuning.h"
 
 namespace mbsync {
@@ -62,6 +67,7 @@ class Answers : public PullService {
         fmt::format("{} {} {}", caller.address, to_string(request.sender.id), request.sender.name);
     if (accepted) {
       health_.asked(request.sender.id, Clock::now());
+      shared_.activity.asked(request.sender, caller.address);
       book_.asked(request.sender, caller.address, caller.key);
       if (directory_ != nullptr && caller.port != 0 && is_kept(request.sender.id)) {
         directory_->peer_found(kAskedSource, Sighting{to_string(request.sender.id),
@@ -81,10 +87,14 @@ class Answers : public PullService {
   }
 
   Result<void> answer(const PullRequest& request, PullSink& sink) override {
-    auto answered = shared_.store.answer(request, sink);
+    CountingSink counting(sink);
+    const auto begun = Clock::now();
+    auto answered = shared_.store.answer(request, counting);
     shared_.reports_changed = true;
     const std::string sender = fmt::format("{} {}", to_string(request.sender.id), request.sender.name);
     if (answered) {
+      shared_.activity.answered(request.sender, counting.rows(), counting.bytes(),
+                                std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begun));
       unanswered_.forget(sender);
     } else if (answered.error().kind != ErrorKind::kCancelled) {
       if (answered.error().kind == ErrorKind::kRejected) {
@@ -152,17 +162,43 @@ class Interrupter {
   std::stop_callback<std::function<void()>> on_stop_;
 };
 
+// What the node is at goes to whoever looks after it, and to its local port.
+class ActivityToo : public Supervisor {
+ public:
+  ActivityToo(Supervisor& supervisor, NodeActivity& activity) : supervisor_(supervisor), activity_(activity) {}
+
+  void doing(std::string_view phase, std::string_view detail) override {
+    activity_.phase(std::string(phase), std::string(detail));
+    supervisor_.doing(phase, detail);
+  }
+  void ready() override { supervisor_.ready(); }
+  void alive() override {
+    activity_.beat();
+    supervisor_.alive();
+  }
+  void stopping() override {
+    activity_.phase("stopping");
+    supervisor_.stopping();
+  }
+
+ private:
+  Supervisor& supervisor_;
+  NodeActivity& activity_;
+};
+
 class Node {
  public:
   /// `config` changes when it is read again, in this thread alone.
-  Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup, Supervisor& supervisor)
+  Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup, Supervisor& supervisor,
+       NodeActivity& activity, NodeControl& control)
       : config_(config),
         look_for_hangup_(std::move(look_for_hangup)),
         stop_(stop),
         supervisor_(supervisor),
         pause_(stop),
+        control_(control),
         store_(config.database_url, config.node_name, config.tables),
-        shared_(store_) {}
+        shared_(store_, activity) {}
 
   /// Whether the node has ended in order to start anew, under another identity.
   [[nodiscard]] bool is_another() const { return shared_.is_another; }
@@ -217,8 +253,16 @@ class Node {
       started = server->start();
     }
     if (!started) {
-      return started.error().about(ErrorArea::kPort);
+      auto error = started.error().about(ErrorArea::kPort);
+      if (const auto other = node_at_local_port(config_.port); !other.empty()) {
+        error.hint = fmt::format(
+            "it is the local port of {}, which is the one after its own; give this node another SYNC_PORT, two away at "
+            "least, or that one another SYNC_STATUS_PORT",
+            other);
+      }
+      return error;
     }
+    shared_.activity.is_node(store_.self(), server->port());
     log_info(kDomain, "listening address={} port={}", options.bind_address, server->port());
 
     SenderAnnouncer said;
@@ -254,14 +298,17 @@ class Node {
       remember(directory);
     }
 
+    control_.set_round([&context](const std::stop_token& stop) { return run_sync_round(context, stop); });
+    shared_.activity.event("node_started", fmt::format("node {} is at work", store_.self().name));
     supervisor_.ready();
     watch();
     adopt_ = nullptr;
 
     log_info(kDomain, "stopping");
-    if (!shared_.is_another) {  // the process goes on then
+    if (!shared_.is_another && !control_.is_to_restart()) {  // the process goes on then
       supervisor_.stopping();
     }
+    control_.set_round({});
     peers.ask_to_stop();
     server->stop();
     peers.stop();
@@ -307,6 +354,7 @@ class Node {
     Backoff backoff;
     Announcer announcer;
     while (!stop_.stop_requested()) {
+      supervisor_.alive();
       const auto prepared = store_.prepare();
       if (prepared) {
         describe(*prepared);
@@ -320,11 +368,10 @@ class Node {
         failure_ = error.about(ErrorArea::kDatabase);
         return false;
       }
+      supervisor_.doing("waiting for the database", error.text());
       if (announcer.is_news(error.text())) {
         log_warning(kDomain, "waiting for the database reason={}", log_value(error.text()));
-        supervisor_.doing(fmt::format("waiting for the database: {}", error.message));
       }
-      supervisor_.alive();
       pause_(backoff.next());
       look_for_hangup_(*this);
     }
@@ -346,6 +393,7 @@ class Node {
     for (const auto& [table, reason] : report.refused) {
       if (refused_.emplace(table, reason).second) {
         log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
+        shared_.activity.event("table_left_out", fmt::format("table {} is not synchronised: {}", table, reason));
       }
     }
     for (const auto& table : report.still_in) {
@@ -399,6 +447,8 @@ class Node {
     }
     if (report.triggers_installed > 0) {
       log_info(kDomain, "capture in place tables={}", report.triggers_installed);
+      shared_.activity.event("tables_changed",
+                             fmt::format("capture was made or renewed for {} tables", report.triggers_installed));
     }
     tables_waiting_ = !report.waiting.empty() || !report.still_in.empty();
     first_ = false;
@@ -411,17 +461,20 @@ class Node {
     auto last_forget = Clock::now();
     auto last_refresh = Clock::now();
     bool stale_before = false;
+    supervisor_.doing("running");
     while (!stop_.stop_requested() && !shared_.is_another) {
+      supervisor_.alive();
       const auto captured = store_.poll();
       const auto now = Clock::now();
-      supervisor_.alive();
       if (!captured) {
         log_warning(kDomain, "database lost reason={}", log_value(captured.error().text()));
+        shared_.activity.event("database_lost", fmt::format("the database is lost: {}", captured.error().text()));
         if (!open_database()) {
           return;
         }
         log_info(kDomain, "database is back");
         supervisor_.doing("running");
+        shared_.activity.event("database_back", "the database is back");
         continue;
       }
       // A table that takes no part any more leaves such rows for good; looking once is enough.
@@ -432,7 +485,9 @@ class Node {
       if (captured->pending) {
         last_write = now;
         if (now - last_seal >= kSealAfter) {
+          const auto sealing = Clock::now();
           report(store_.seal_pending(), "sealing");
+          shared_.activity.sealed(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - sealing));
           last_seal = now;
         }
       } else {
@@ -501,6 +556,10 @@ class Node {
             "the fleet goes on without a member that has been silent for too long; if it turns up, it comes back "
             "by itself name={} node={} days={}",
             log_value(member.name), to_string(member.id), days);
+        shared_.activity.event(
+            "member_away",
+            fmt::format("the fleet goes on without {}, which has been silent for {} days", member.name, days),
+            member.name);
       } else if (days_max > 0 && days + kSilentWarnDays >= days_max && silent_told_[member.id] != days) {
         silent_told_[member.id] = days;
         log_warning(kDomain,
@@ -532,6 +591,7 @@ class Node {
     shared_.reports_changed = shared_.reports_changed || (rows_waiting_ > 0 && settled->waiting != rows_waiting_);
     for (const auto& row : settled->parked) {
       log_warning(kDomain, "a row cannot be written here and is parked, it is tried again what={}", log_value(row));
+      shared_.activity.event("row_parked", fmt::format("a row cannot be written here: {}", row));
     }
     if (settled->waiting > 0 && rows_waiting_ == 0) {
       log_info(kDomain, "rows are held by application transactions, what peers wrote to them follows later rows={}",
@@ -555,6 +615,7 @@ class Node {
   std::stop_token stop_;
   Supervisor& supervisor_;
   Pause pause_;
+  NodeControl& control_;
   PgStore store_;
   SharedState shared_;
   Peers* peers_ = nullptr;  // while it watches, as are the two below
@@ -594,8 +655,12 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
                  "set SYNC_DATA_DIR to a directory that this user may write"};
   }
   try {
+    NodeActivity activity(MBSYNC_VERSION, std::chrono::system_clock::now());
+    NodeControl control;
+    const LocalPort local(config, MBSYNC_VERSION, activity, control);
+    ActivityToo told(supervisor, activity);
     if (!config.skip_db_precheck) {
-      MBSYNC_TRY(precheck(config, stop, supervisor));
+      MBSYNC_TRY(precheck(config, stop, told));
     }
     Config live = config;
     const auto look_for_hangup = [&](Node& node) {
@@ -604,12 +669,16 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
       }
     };
     for (;;) {
-      Node node(live, stop, look_for_hangup, supervisor);
+      std::stop_source run;
+      const std::stop_callback on_stop(stop, [&run] { run.request_stop(); });
+      control.begin_run(run);
+      Node node(live, run.get_token(), look_for_hangup, told, activity, control);
       auto ended = node.run();
-      if (!ended || !node.is_another() || stop.stop_requested()) {
+      const bool again = control.take_restart();
+      if (!ended || stop.stop_requested() || (!again && !node.is_another())) {
         return ended;
       }
-      log_info(kDomain, "starting anew under another identity");
+      log_info(kDomain, "starting anew{}", again ? "" : " under another identity");
     }
   } catch (const std::exception& thrown) {
     return Error{ErrorKind::kInternal, fmt::format("the node has failed: {}", thrown.what()),

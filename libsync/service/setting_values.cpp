@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 
+#include "host_name.h"
 #include "utf8.h"
 
 namespace mbsync {
@@ -118,6 +119,45 @@ Result<std::vector<NodeId>> nodes_of(const SettingValues& values) {
     nodes.push_back(*node);
   }
   return nodes;
+}
+
+Result<std::vector<std::string>> local_addresses_of(const SettingValues& values) {
+  constexpr std::size_t kAddressesMax = 8;
+  auto addresses = list_of(values);
+  const auto odd = std::find_if(addresses.begin(), addresses.end(), [](const std::string& text) {
+    return text.find_first_of(" \t/@[]") != std::string::npos;
+  });
+  if (odd != addresses.end()) {
+    return must_be(fmt::format("IP addresses of this machine, with commas between, not '{}'", *odd));
+  }
+  if (addresses.empty() || addresses.size() > kAddressesMax) {
+    return must_be(
+        fmt::format("1 to {} IP addresses; SYNC_STATUS_PORT = 0 switches the local port off", kAddressesMax));
+  }
+  return addresses;
+}
+
+Result<std::vector<std::string>> host_names_of(const SettingValues& values) {
+  std::vector<std::string> hosts;
+  for (const std::string& text : list_of(values)) {
+    const auto host = host_of(text);
+    if (!host) {
+      return must_be(fmt::format("names of hosts without scheme and port, with commas between, not '{}'", text));
+    }
+    hosts.push_back(*host);
+  }
+  return hosts;
+}
+
+Result<std::string> status_token_of(const std::string& text) {
+  constexpr std::size_t kBytesMin = 16;
+  constexpr std::size_t kBytesMax = 512;
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  if (text.size() < kBytesMin || text.size() > kBytesMax || !plain) {
+    return must_be(fmt::format("{} to {} characters of ASCII without spaces, such as 'openssl rand -hex 24' prints",
+                               kBytesMin, kBytesMax));
+  }
+  return text;
 }
 
 Result<std::vector<std::string>> table_patterns_of(const SettingValues& values) {

@@ -28,6 +28,11 @@ Result<std::string> bind_address_of(const std::string& text);
 Result<Discovery> discovery_of(const std::string& text);
 std::string_view to_string(Discovery discovery);
 Result<std::vector<NodeId>> nodes_of(const SettingValues& values);
+/// Addresses of this machine, for the local port.
+Result<std::vector<std::string>> local_addresses_of(const SettingValues& values);
+/// Names of hosts without scheme and port, in the form that they are compared in (host_name.h).
+Result<std::vector<std::string>> host_names_of(const SettingValues& values);
+Result<std::string> status_token_of(const std::string& text);
 /// Globs over schema.table, as libsync/policy/glob.h has them.
 Result<std::vector<std::string>> table_patterns_of(const SettingValues& values);
 

@@ -62,6 +62,13 @@ Result<void> apply_data_dir(const SettingValues& values, Config& config) {
   return {};
 }
 
+Result<void> apply_status_token(const SettingValues& values, Config& config) {
+  auto token = status_token_of(values.front());
+  MBSYNC_TRY(token);
+  config.status_token = Secret{std::move(*token)};
+  return {};
+}
+
 std::string joined(const std::vector<std::string>& list) {
   return fmt::format("{}", fmt::join(list, ", "));
 }
@@ -186,6 +193,26 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
        return put(true_or_false(values.front()), config.skip_db_precheck);
      },
      [](const Config& config) { return std::string{config.skip_db_precheck ? "true" : "false"}; }},
+    {ConfigKey::kStatusPort, "status_port", "SYNC_STATUS_PORT", "--status-port", "NUMBER", Type::kInteger,
+     "a whole number from 0 (none) to 65535", "the one after port", "8766",
+     "local port for status, health and metrics; 0: none", false, Reload::kRestart,
+     [](const SettingValues& values, Config& config) {
+       return put_number(values, 0, kPortMax, "", config.status_port.emplace());
+     },
+     [](const Config& config) { return std::to_string(config.local_port()); }},
+    {ConfigKey::kStatusBind, "status_bind", "SYNC_STATUS_BIND", "", "", Type::kList,
+     "a list of strings: [\"127.0.0.1\"]", "[\"127.0.0.1\", \"::1\"]", "",
+     "addresses of the local port; one that other machines reach needs status_token", false, Reload::kRestart,
+     [](const SettingValues& values, Config& config) { return put(local_addresses_of(values), config.status_bind); },
+     [](const Config& config) { return joined(config.status_bind); }},
+    {ConfigKey::kStatusToken, "status_token", "SYNC_STATUS_TOKEN", "", "", Type::kText, "a string", "none", "\"...\"",
+     "asked for on the local port, as 'Authorization: Bearer TOKEN'", true, Reload::kRestart, apply_status_token,
+     [](const Config& config) { return config.status_token.reveal(); }},
+    {ConfigKey::kStatusHosts, "status_hosts", "SYNC_STATUS_HOSTS", "", "", Type::kList,
+     "a list of strings: [\"till-1.local\"]", "[]", "[\"till-1.local\"]",
+     "names by which the local port may be asked, beside localhost", false, Reload::kRestart,
+     [](const SettingValues& values, Config& config) { return put(host_names_of(values), config.status_hosts); },
+     [](const Config& config) { return joined(config.status_hosts); }},
 }};
 
 /// How many characters have to be put in, taken out, exchanged, or swapped with their neighbour.

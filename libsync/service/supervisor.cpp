@@ -5,7 +5,7 @@ namespace {
 
 class NoSupervisor : public Supervisor {
  public:
-  void doing(std::string_view /*line*/) override {}
+  void doing(std::string_view /*phase*/, std::string_view /*detail*/) override {}
   void ready() override {}
   void alive() override {}
   void stopping() override {}

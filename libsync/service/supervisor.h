@@ -12,11 +12,13 @@ class Supervisor {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  /// One line about what it does now, for people. Holds no secrets.
-  virtual void doing(std::string_view line) = 0;
+  /// What it does now: "starting", "waiting for the database", "running"; `detail` is of one line or empty, and for
+  /// people. Neither holds secrets.
+  virtual void doing(std::string_view phase, std::string_view detail) = 0;
+  void doing(std::string_view phase) { doing(phase, {}); }
   /// The database is prepared and peers are served.
   virtual void ready() = 0;
-  /// Called several times a second while all is well, but not while the database makes it wait.
+  /// Called several times a second while all is well; while the database makes it wait, before each try.
   virtual void alive() = 0;
   virtual void stopping() = 0;
 };

@@ -98,4 +98,23 @@ inline constexpr std::size_t kSendersKept = 256;
 /// Of so many nodes that have asked, where they asked from is a place to look for them. A fleet has no more.
 inline constexpr std::size_t kAskersLookedFor = 1'000;
 
+/// Who asks for the status gets what was read no longer ago than this: a person does not mind, and any number of askers
+/// costs the database one read a second.
+inline constexpr milliseconds kStatusFreshFor{1'000};
+/// How long an asker waits for the database; then the answer is that it does not answer.
+inline constexpr milliseconds kStatusPatience{3'000};
+/// How often lag and backlog are looked at for plots. Reading them takes some milliseconds.
+inline constexpr milliseconds kSampleEvery{15'000};
+/// How often events made of many rows are told, and how soon it is noticed that there is something to do.
+inline constexpr milliseconds kLocalPortLook{1'000};
+/// How often a local port that was taken is tried again.
+inline constexpr milliseconds kLocalPortAgain{10'000};
+/// Conflicts that are read or decided at a time, each in a session of its own.
+inline constexpr int kDesksMax = 4;
+/// How long a round with every peer is waited for by whoever asked for it, besides what the round itself takes: until
+/// the peers have said that they have this node's writes.
+inline constexpr milliseconds kSyncReportPatience{5'000};
+/// Peers that are asked at a time in such a round.
+inline constexpr std::size_t kRoundPeersAtOnce = 8;
+
 }  // namespace mbsync

@@ -28,10 +28,14 @@ struct EmptyDirectory {
 Finished run(const char* program, std::vector<std::string> arguments,
              std::vector<std::pair<std::string, std::string>> environment = {}) {
   const EmptyDirectory directory;
-  std::vector<std::string> unset{
-      "DATABASE_URL",      "SYNC_REGISTRATION_KEY", "SYNC_PORT",  "SYNC_INTERVAL", "LOG_LEVEL",
-      "SYNC_DATA_DIR",     "SYNC_NODE_NAME",        "SYNC_PEERS", "SYNC_BIND",     "SYNC_REGISTRATION_KEY_NEXT",
-      "SYNC_ALLOWED_NODES"};
+  std::vector<std::string> unset{"DATABASE_URL",       "SYNC_REGISTRATION_KEY",
+                                 "SYNC_PORT",          "SYNC_INTERVAL",
+                                 "LOG_LEVEL",          "SYNC_DATA_DIR",
+                                 "SYNC_NODE_NAME",     "SYNC_PEERS",
+                                 "SYNC_BIND",          "SYNC_REGISTRATION_KEY_NEXT",
+                                 "SYNC_ALLOWED_NODES", "SYNC_STATUS_PORT",
+                                 "SYNC_STATUS_BIND",   "SYNC_STATUS_TOKEN",
+                                 "SYNC_STATUS_HOSTS"};
   return run_program(program, {.arguments = std::move(arguments),
                                .environment = std::move(environment),
                                .unset = std::move(unset),
@@ -143,6 +147,37 @@ TEST_CASE("cli: what run lacks is named, and ends with 2") {
   const Finished file = run_mbsync({"run", "--config", "none.toml"});
   CHECK(file.exit_code == 2);
   CHECK_THAT(file.err, Catch::Contains("'none.toml' cannot be read"));
+}
+
+TEST_CASE("cli: status without node and database says that, in exactly these words, and ends with 2") {
+  const std::vector<std::pair<std::string, std::string>> environment{
+      {"DATABASE_URL", kUrl}, {"SYNC_STATUS_PORT", "2"}, {"SYNC_NODE_NAME", "till"}, {"SYNC_PORT", "9000"}};
+  const Finished text = run_mbsync({"status"}, environment);
+  CHECK(text.exit_code == 2);
+  CHECK(text.err.empty());
+  const std::string failure =
+      "database postgresql://u@127.0.0.1:1/d: connection to server at \"127.0.0.1\", port 1 failed: Connection refused "
+      "(is the PostgreSQL server running and reachable?)";
+  CHECK(text.out == "Node till (no id yet)\n\nStatus:    down\n  the database does not answer: " + failure +
+                        "\n  it cannot be seen whether a node runs: nothing answers on the local port\n"
+                        "Service:   not running, as far as can be seen\n"
+                        "Version:   0.1.0, configured by environment\n"
+                        "Database:  postgresql://u@127.0.0.1:1/d, not reachable\n"
+                        "Network:   port 9000 on ::, discovery on; local port 2 on 127.0.0.1, ::1\n"
+                        "\n\nPeers Connected: 0\nNo other member is known yet.\n");
+  const Finished json = run_mbsync({"status", "--json"}, environment);
+  CHECK(json.exit_code == 2);
+  const auto document = nlohmann::json::parse(json.out);
+  CHECK(document["status"] == "down");
+  CHECK(document["database"]["error"] == failure);
+  CHECK_THAT(run_mbsync({"status", "--help"}).out,
+             Catch::Contains("0  healthy") && Catch::Contains("1  degraded") && Catch::Contains("2  down"));
+
+  const Finished sync = run_mbsync({"sync"}, environment);
+  CHECK(sync.exit_code == 1);
+  CHECK_THAT(sync.err, Catch::StartsWith("mbsync: no node answers on local port 2\n  what to do: "));
+  const Finished none = run_mbsync({"sync"}, {{"DATABASE_URL", kUrl}, {"SYNC_STATUS_PORT", "0"}});
+  CHECK(none.exit_code == 2);
 }
 
 TEST_CASE("cli: mbsyncd takes the same configuration and has no subcommands") {

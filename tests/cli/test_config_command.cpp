@@ -67,7 +67,11 @@ TEST_CASE("cli: config shows each value and where it comes from, and no secret")
             "tables_except            (none)                          default                restart\n"
             "log_size_mb              10                              default                SIGHUP\n"
             "log_files                5                               default                SIGHUP\n"
-            "skip_db_precheck         false                           default                restart\n");
+            "skip_db_precheck         false                           default                restart\n"
+            "status_port              9002                            default                restart\n"
+            "status_bind              127.0.0.1, ::1                  default                restart\n"
+            "status_token             (none)                          default                restart\n"
+            "status_hosts             (none)                          default                restart\n");
 }
 
 TEST_CASE("cli: config as JSON") {

@@ -131,7 +131,11 @@ ChildOptions clean_options(std::vector<std::string> arguments,
                    "SYNC_BIND",
                    "SYNC_DISCOVERY",
                    "SYNC_REGISTRATION_KEY_NEXT",
-                   "SYNC_ALLOWED_NODES"};
+                   "SYNC_ALLOWED_NODES",
+                   "SYNC_STATUS_PORT",
+                   "SYNC_STATUS_BIND",
+                   "SYNC_STATUS_TOKEN",
+                   "SYNC_STATUS_HOSTS"};
   return options;
 }
 
@@ -152,7 +156,8 @@ Node::Node(TempCluster& cluster, std::string name, std::string database, fs::pat
       database_(std::move(database)),
       directory_(std::move(directory)),
       log_file_(directory_ / "output"),
-      port_(free_port()) {
+      port_(free_port()),
+      local_port_(free_port()) {
   fs::create_directories(directory_);
   cluster_.create_database(database_);
   if (!schema.empty()) {
@@ -175,6 +180,7 @@ void Node::start() {
                                                  {"SYNC_PORT", std::to_string(port_)},
                                                  {"SYNC_DATA_DIR", (directory_ / "data").string()},
                                                  {"SYNC_NODE_NAME", name_},
+                                                 {"SYNC_STATUS_PORT", std::to_string(local_port_)},
                                                  {"SYNC_BIND", "127.0.0.1"}};
   if (is_set("MBSYNC_KEEP")) {
     environment["LOG_LEVEL"] = "debug";

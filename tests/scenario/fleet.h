@@ -48,6 +48,7 @@ class Node {
   [[nodiscard]] TempCluster& cluster() { return cluster_; }
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] std::uint16_t local_port() const { return local_port_; }
   [[nodiscard]] std::string url() const { return cluster_.url(database_); }
   [[nodiscard]] const std::string& database() const { return database_; }
   void execute(const std::string& sql) { cluster_.execute(database_, sql); }
@@ -92,6 +93,7 @@ class Node {
   std::filesystem::path directory_;
   std::filesystem::path log_file_;
   std::uint16_t port_;
+  std::uint16_t local_port_;
   std::vector<std::uint16_t> peers_;
   std::vector<std::pair<std::string, std::string>> environment_;
   std::vector<std::string> launcher_;

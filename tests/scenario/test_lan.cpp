@@ -170,7 +170,7 @@ TEST_CASE("lan: why a machine is not there is said by what the network says of i
 
   SECTION("it is advertised by an address that does not answer") {
     office.lan.set_all({0, milliseconds{0}, true});
-    office.await_status(0, "no, address silent");
+    office.await_status(0, "unreachable, address silent");
     const auto silent = office.diagnose(0, "till-2");
     INFO(silent);
     CHECK(silent["exit_code"] == 1);
@@ -182,7 +182,7 @@ TEST_CASE("lan: why a machine is not there is said by what the network says of i
   }
   SECTION("it is stopped, and takes its announcement along") {
     office.nodes[1]->stop();
-    office.await_status(0, "no, not advertised");
+    office.await_status(0, "unreachable, not advertised");
     const auto gone = office.diagnose(0, "till-2");
     INFO(gone);
     CHECK(gone["exit_code"] == 1);

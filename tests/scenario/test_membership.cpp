@@ -171,7 +171,8 @@ TEST_CASE("membership: a machine that is banned is kept out until it is not") {
   CHECK(c.scalar("SELECT count(*) FROM item WHERE id = 'from inside'") == "0");
   CHECK(b.scalar("SELECT count(*) FROM item WHERE id = 'from outside'") == "0");
   CHECK_THAT(say(b, {"status"}).out, Catch::Contains("is banned (banned, said on office at "));
-  CHECK(wait_until(seconds{30}, [&] { return say(c, {"status"}).out.find("no, banned") != std::string::npos; }));
+  CHECK(
+      wait_until(seconds{30}, [&] { return say(c, {"status"}).out.find("unreachable, banned") != std::string::npos; }));
 
   const auto unbanned = say(b, {"peers", "unban", "branch"});
   REQUIRE(unbanned.exit_code == 0);

@@ -24,7 +24,7 @@ std::string status(Node& node, std::vector<std::string> arguments = {}) {
       mbsync_program(),
       clean_options(std::move(arguments), {{"DATABASE_URL", node.url()}}, std::filesystem::temp_directory_path()));
   INFO(finished.err);
-  REQUIRE(finished.exit_code == 0);
+  REQUIRE(finished.exit_code <= 2);  // what it says of the node is not what is looked at here
   return finished.out;
 }
 
@@ -290,18 +290,18 @@ TEST_CASE("peers: why a machine is not reached is said step by step, and what to
 
   // Something is there that only one of the two has.
   a.execute("CREATE TABLE extra (id int PRIMARY KEY); INSERT INTO extra VALUES (1)");
-  await_status(b, "no, schema differs");
+  await_status(b, "unreachable, schema differs");
   const auto schema = diagnose(b, "a");
   INFO(schema.text);
   CHECK(schema.exit_code == 1);
   CHECK(schema.reasons() == "schema_differs");
   CHECK_THAT(schema.text, Catch::Contains("extra exists on a but not here") && Catch::Contains("migrations"));
   b.execute("CREATE TABLE extra (id int PRIMARY KEY)");
-  await_status(b, "yes");
+  await_status(b, "Peers Connected: 1");
   CHECK(diagnose(b, "a").exit_code == 0);
 
   b.stop();
-  await_status(a, "no, port closed");
+  await_status(a, "unreachable, port closed");
   await_status(a, "b does not answer, port closed: ");
   const auto closed = diagnose(a, address_of(b));
   CHECK(closed.exit_code == 1);
@@ -313,12 +313,12 @@ TEST_CASE("peers: why a machine is not reached is said step by step, and what to
   // It comes back with a list on which a is not.
   b.set("SYNC_ALLOWED_NODES", "00000000000000ff");
   b.start_ready();
-  await_status(a, "no, not allowed");
+  await_status(a, "unreachable, not allowed");
   CHECK(diagnose(a, "b").reasons() == "not_allowed");
   b.stop();
   b.set("SYNC_REGISTRATION_KEY", kNewKey);
   b.start_ready();
-  await_status(a, "no, other key");
+  await_status(a, "unreachable, other key");
   CHECK(diagnose(a, "b").reasons() == "other_key");
 
   const auto list = run_program(mbsync_program(), clean_options({"peers", "--json"}, {{"DATABASE_URL", a.url()}},

@@ -44,26 +44,6 @@ std::string sentence(const StoreStatus::MemberStatus& entry) {
 
 }  // namespace
 
-nlohmann::ordered_json member_json(const StoreStatus::MemberStatus& entry) {
-  const auto or_null = [](const std::string& text) {
-    return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
-  };
-  const auto& standing = entry.standing;
-  return {{"id", to_string(entry.member.id)},
-          {"name", entry.member.name},
-          {"self", entry.self},
-          {"last_seen", or_null(entry.last_seen)},
-          {"behind_writes", entry.behind_writes},
-          {"away", standing.away},
-          {"agreed", standing.agreed},
-          {"banned", standing.banned},
-          {"reason", or_null(standing.reason)},
-          {"said_by", or_null(standing.said_by)},
-          {"said_at", or_null(standing.said_at)},
-          {"back_as", or_null(standing.back_as)},
-          {"silent_days", standing.silent_days}};
-}
-
 std::string standings_as_text(const StoreStatus& status) {
   std::string text;
   for (const auto& entry : status.members) {

@@ -1,14 +1,11 @@
-// What is said of members, as text and as JSON: for status and peers.
+// What is said of members, as text: for status and peers.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "pg_store.h"
 
 namespace mbsync {
-
-nlohmann::ordered_json member_json(const StoreStatus::MemberStatus& entry);
 
 /// Those that the fleet does not wait for any more or is about not to, and those that are silent for long; "" if there
 /// are none. Begins with an empty line.

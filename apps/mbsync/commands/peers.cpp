@@ -12,6 +12,7 @@
 #include "commands/peers_say.h"
 #include "commands/peers_view.h"
 #include "dns_sd_source.h"
+#include "node_status.h"
 #include "peer_probe.h"
 #include "pg_store.h"
 #include "socket.h"

@@ -1,13 +1,11 @@
-// How conflicts and decisions look: as text for people and as JSON for scripts. Pure. The JSON is stable: members are
-// added, none is changed or removed.
+// How conflicts and decisions look as text for people. Pure. As JSON: conflict_json.h.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "error.h"
+#include "conflict_json.h"
 #include "resolution.h"
 
 namespace mbsync {
@@ -18,19 +16,11 @@ std::string short_id(const std::string& id);
 std::string printable(const Value& value, std::size_t characters_max);
 
 std::string list_text(const ConflictList& list, const ConflictFilter& filter);
-nlohmann::ordered_json list_json(const ConflictList& list);
 
 /// Versions side by side, the row as it is, and what came after.
 std::string details_text(const ConflictDetails& details);
-nlohmann::ordered_json details_json(const ConflictDetails& details);
 
-/// What became of each conflict that was to be decided.
-struct DecisionResult {
-  std::string id;
-  Result<DecisionReport> report;
-};
 std::string decision_text(const DecisionReport& report);
 std::string results_text(const std::vector<DecisionResult>& results);
-nlohmann::ordered_json results_json(const std::vector<DecisionResult>& results);
 
 }  // namespace mbsync

@@ -1,17 +1,19 @@
-// mbsync status: what this node's database says about itself, its fleet and its tables. Asks the database alone, so it
-// works whether or not the node is running.
+// mbsync status: this node and its fleet, and in one word whether all is well.
 #pragma once
 
 #include "commands/config_options.h"
 #include "invocation.h"
-#include "output.h"
-#include "result.h"
+#include "node_status.h"
 
 namespace mbsync {
 
-void add_status(CLI::App& app, Invocation& invocation);
+struct StatusOptions {
+  ConfigOptions config;
+  bool watch = false;
+};
 
-/// `database` errors end with exit code 3.
-Result<void> run_status(const ConfigOptions& options, Output& output);
+void add_status(CLI::App& app, Invocation& invocation);
+/// With `watch` it ends only where the result cannot be written.
+Result<void> run_status(const StatusOptions& options, Output& output, Health& verdict);
 
 }  // namespace mbsync

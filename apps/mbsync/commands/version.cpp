@@ -8,6 +8,10 @@ void add_version(CLI::App& app, Invocation& invocation) {
   command.callback([&invocation] { invocation.action = run_version; });
 }
 
+std::string program_version() {
+  return MBSYNC_VERSION;
+}
+
 Result<void> run_version(Output& output) {
   return output.result("mbsync " MBSYNC_VERSION, {{"version", MBSYNC_VERSION}});
 }

@@ -414,7 +414,36 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "registration_key_next|(set)|environment SYNC_REGISTRATION_KEY_NEXT\n"
         "allowed_nodes|00000000000000ff, 05f3a1b2c4d5e6f7|environment SYNC_ALLOWED_NODES\n"
         "away_after_days|180|default\ntables|*|default\ntables_except||default\n"
-        "log_size_mb|10|default\nlog_files|5|default\nskip_db_precheck|false|default\n");
+        "log_size_mb|10|default\nlog_files|5|default\nskip_db_precheck|false|default\n"
+        "status_port|8766|default\nstatus_bind|127.0.0.1, ::1|default\nstatus_token||default\n"
+        "status_hosts||default\n");
+}
+
+TEST_CASE("config: the local port is the one after the port, and beyond the loopback it needs a token") {
+  const auto with = [](std::map<std::string, std::string> more) {
+    auto sources = complete();
+    sources.environment.merge(more);
+    return sources;
+  };
+  CHECK(loaded(complete()).local_port() == 8766);
+  CHECK(loaded(with({{"SYNC_PORT", "9000"}})).local_port() == 9001);
+  CHECK(loaded(with({{"SYNC_PORT", "65535"}})).local_port() == 0);
+  CHECK(loaded(with({{"SYNC_STATUS_PORT", "0"}})).local_port() == 0);
+  CHECK(loaded(with({{"SYNC_STATUS_BIND", "127.0.0.2"}})).status_bind == std::vector<std::string>{"127.0.0.2"});
+  CHECK_THAT(refused(with({{"SYNC_STATUS_BIND", "127.0.0.1, 192.168.1.5"}})).text(),
+             Catch::Contains("192.168.1.5") && Catch::Contains("SYNC_STATUS_TOKEN"));
+  CHECK_THAT(refused(with({{"SYNC_STATUS_BIND", "::"}})).text(), Catch::Contains("SYNC_STATUS_TOKEN"));
+  const auto open = loaded(with({{"SYNC_STATUS_BIND", "0.0.0.0"}, {"SYNC_STATUS_TOKEN", "s3cret-token-of-20ch"}}));
+  CHECK(open.status_token.reveal() == "s3cret-token-of-20ch");
+  // Who does not listen needs none; nor does a command that only looks.
+  loaded(with({{"SYNC_STATUS_BIND", "::"}, {"SYNC_STATUS_PORT", "0"}}));
+  loaded(with({{"SYNC_STATUS_BIND", "::"}}), ConfigNeeds::kDatabase);
+  CHECK_THAT(refused(with({{"SYNC_STATUS_TOKEN", "s3cret"}})).text(), Catch::Contains("16 to 512 characters"));
+  refused(with({{"SYNC_STATUS_TOKEN", "s3cret with spaces in it"}}));
+  CHECK(loaded(with({{"SYNC_STATUS_HOSTS", "Till-1.local, office"}})).status_hosts ==
+        std::vector<std::string>{"till-1.local", "office"});
+  refused(with({{"SYNC_STATUS_HOSTS", "http://office"}}));
+  refused(with({{"SYNC_STATUS_PORT", "70000"}}));
 }
 
 TEST_CASE("config: files are found, read, and their mode looked at") {

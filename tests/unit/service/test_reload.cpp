@@ -39,7 +39,11 @@ TEST_CASE("reload: a running node takes each setting that is said to be live, an
                               {"SYNC_TABLES_EXCEPT", "y"},
                               {"SYNC_LOG_SIZE_MB", "1"},
                               {"SYNC_LOG_FILES", "1"},
-                              {"SKIP_DB_PRECHECK", "true"}});
+                              {"SKIP_DB_PRECHECK", "true"},
+                              {"SYNC_STATUS_PORT", "1"},
+                              {"SYNC_STATUS_BIND", "::1"},
+                              {"SYNC_STATUS_TOKEN", "0123456789abcdef"},
+                              {"SYNC_STATUS_HOSTS", "x"}});
   REQUIRE(changed_settings(before, wanted).size() == kConfigKeys);  // a new setting belongs in the list above
   Config now = before;
   const auto reloaded = take_live(now, wanted);
