@@ -189,8 +189,8 @@ TEST_CASE("mdns: who has no port only listens, and hears also the node of this m
   CHECK(recorder.works() == 1);
   CHECK(daemon.announced().empty());
   source.announce({1, kSelf, "f2", "a1"});
-  source.look_again("till (lo)");
   daemon.set_addresses("one.local.", {"10.0.0.7"});
+  source.look_again("till (lo)");
   REQUIRE(hears(recorder, 2));
   CHECK(daemon.announced().empty());
 }

@@ -8,11 +8,13 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <condition_variable>
 #include <functional>
 #include <list>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -214,19 +216,25 @@ inline Socket dial(std::uint16_t port, const std::string& host = "127.0.0.1") {
       .value();
 }
 
-/// From an address of its own, such as 127.0.0.2. Blocking until it is connected, as the loopback is quick.
+/// From an address of its own, such as 127.0.0.2. Blocking until it is connected, as the loopback is quick. Any thread,
+/// so a failure is thrown: Catch's assertions are for the test's own thread.
 inline Socket dial_from(const std::string& source, std::uint16_t port) {
+  const auto must = [](bool good, const char* what) {
+    if (!good) {
+      throw std::system_error(errno, std::generic_category(), what);
+    }
+  };
   Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in own{};
   own.sin_family = AF_INET;
-  REQUIRE(::inet_pton(AF_INET, source.c_str(), &own.sin_addr) == 1);
-  REQUIRE(::bind(socket.fd(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0);
+  must(::inet_pton(AF_INET, source.c_str(), &own.sin_addr) == 1, "address to dial from");
+  must(::bind(socket.fd(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0, "bind");
   sockaddr_in there{};
   there.sin_family = AF_INET;
   there.sin_port = htons(port);
   there.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  REQUIRE(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&there), sizeof(there)) == 0);
-  REQUIRE(::fcntl(socket.fd(), F_SETFL, O_NONBLOCK) == 0);
+  must(::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&there), sizeof(there)) == 0, "connect");
+  must(::fcntl(socket.fd(), F_SETFL, O_NONBLOCK) == 0, "fcntl");
   return socket;
 }
 
