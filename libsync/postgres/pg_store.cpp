@@ -75,6 +75,7 @@ struct PgStore::Impl {
   DatabaseUrl url;
   std::string node_name;
   TableChoice tables;
+  std::uint16_t local_port = 0;
 
   mutable std::mutex state_mutex;  // guards everything down to `interrupted`
   std::condition_variable news;
@@ -453,7 +454,9 @@ class PgStore::Impl::Pull : public PullSession {
   bool applied_ = false;
 };
 
-PgStore::PgStore(DatabaseUrl url, std::string node_name, TableChoice tables) : impl_(std::make_unique<Impl>()) {
+PgStore::PgStore(DatabaseUrl url, std::string node_name, TableChoice tables, std::uint16_t local_port)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->local_port = local_port;
   impl_->url = std::move(url);
   impl_->node_name = std::move(node_name);
   impl_->tables = std::move(tables);
@@ -477,6 +480,10 @@ Result<PrepareReport> PgStore::prepare() {
     if (!(*claimed)[0][0].as<bool>()) {
       return Error{ErrorKind::kTransient, fmt::format("another mbsync is at work on database {}", impl_->url.display),
                    "stop it, or wait until it has ended"};
+    }
+    if (impl_->local_port != 0) {
+      MBSYNC_TRY(
+          (*guard)->exec(fmt::format("SELECT pg_try_advisory_lock_shared({}, {})", kLocalPortLock, impl_->local_port)));
     }
     const std::lock_guard state(impl_->state_mutex);
     impl_->guard = std::move(*guard);

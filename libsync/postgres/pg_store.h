@@ -114,8 +114,9 @@ struct StoreStatus {
   std::vector<MemberStatus> members;
   PeersStatus peers;  ///< those that this node has exchanged with, or tried to
 
-  bool node_runs = false;            ///< some process is the node of this database
-  std::string node_connected_since;  ///< ISO time, or empty if that may not be seen
+  bool node_runs = false;             ///< some process is the node of this database
+  std::string node_connected_since;   ///< ISO time, or empty if that may not be seen
+  std::uint16_t node_local_port = 0;  ///< of that process, on its machine; 0: it has none
   struct TableSize {
     std::string table;       ///< of schema mbsync
     std::int64_t bytes = 0;  ///< with indexes
@@ -142,8 +143,9 @@ class PullSession {
 
 class PgStore {
  public:
-  /// `tables`: which of the application's tables take part.
-  PgStore(DatabaseUrl url, std::string node_name, TableChoice tables = {});
+  /// `tables`: which of the application's tables take part. `local_port`: where this process can be asked, told to
+  /// whoever looks at the database; 0: nowhere.
+  PgStore(DatabaseUrl url, std::string node_name, TableChoice tables = {}, std::uint16_t local_port = 0);
   ~PgStore();
   PgStore(const PgStore&) = delete;
   PgStore& operator=(const PgStore&) = delete;

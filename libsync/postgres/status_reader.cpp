@@ -27,14 +27,19 @@ std::optional<double> seconds_in(const pqxx::field& field) {
 // The node that is at work holds a lock, whatever program it is.
 Result<void> read_process(PgConnection& db, StoreStatus& status) {
   const auto claimed = db.exec(fmt::format(
-      "SELECT to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM pg_locks l LEFT JOIN "
-      "pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND "
-      "l.database "
-      "= (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.classid::bigint, l.objid::bigint) = "
-      "(SELECT a::bigint & 4294967295, b::bigint & 4294967295 FROM (VALUES ({})) k (a, b))",
-      kNodeLock));
+      "WITH held AS (SELECT pid, classid::bigint AS a, objid::bigint AS b FROM pg_locks WHERE locktype = 'advisory' "
+      "AND "
+      "granted AND objsubid = 2 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) "
+      "SELECT to_char(s.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), coalesce(p.b, 0) "
+      "FROM held l LEFT JOIN pg_stat_activity s ON s.pid = l.pid "
+      "LEFT JOIN held p ON p.pid = l.pid AND p.a = ({1})::bigint & 4294967295 "
+      "WHERE (l.a, l.b) = (SELECT a::bigint & 4294967295, b::bigint & 4294967295 FROM (VALUES ({0})) k (a, b))",
+      kNodeLock, kLocalPortLock));
   MBSYNC_TRY(claimed);
   status.node_runs = !claimed->empty();
+  if (status.node_runs) {
+    status.node_local_port = (*claimed)[0][1].as<std::uint16_t>();
+  }
   if (status.node_runs && !(*claimed)[0][0].is_null()) {
     status.node_connected_since = (*claimed)[0][0].c_str();
   }

@@ -32,7 +32,15 @@ NodeStatus find_status(const Config& config, std::string version) {
   } else {
     status.store_error = store.error().text();
   }
-  const auto target = local_target(config);
+  auto target = local_target(config);
+  // Whoever has not said where it listens may know its database alone.
+  const auto told = status.store ? status.store->node_local_port : std::uint16_t{0};
+  const bool guessed =
+      config.source(ConfigKey::kStatusPort) == "default" && config.source(ConfigKey::kPort) == "default";
+  if (told != 0 && guessed) {
+    target.port = told;
+    status.settings.local_port = told;
+  }
   if (target.port == 0) {
     return status;
   }

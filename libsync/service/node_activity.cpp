@@ -187,6 +187,12 @@ void NodeActivity::failed(const std::optional<Member>& peer, const std::string& 
   }
 }
 
+std::size_t NodeActivity::peers_up() {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second.up; }));
+}
+
 ProcessFacts NodeActivity::facts() {
   const auto now = now_wall();
   const auto steady = Clock::now();

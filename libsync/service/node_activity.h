@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -77,6 +78,8 @@ class NodeActivity {
   void failed(const std::optional<Member>& peer, const std::string& address, const std::string& reason);
 
   [[nodiscard]] ProcessFacts facts();
+  /// Peers with which the last exchange went well.
+  [[nodiscard]] std::size_t peers_up();
   NodeEvents& events() { return events_; }
   NodeHistory& history() { return history_; }
   NodeMetrics& metrics() { return metrics_; }

@@ -276,6 +276,13 @@ NodeStatus::Judgement NodeStatus::judge() const {
   if (!runs()) {
     judgement.reasons.emplace_back(store ? "no node runs on this database"
                                          : "it cannot be seen whether a node runs: nothing answers on the local port");
+    if (service) {
+      judgement.reasons.push_back(
+          service->installed
+              ? fmt::format("the service is {}: 'sudo mbsync start' starts it, or says why it does not start",
+                            service->state)
+              : "no service is installed: 'sudo mbsync install' makes one");
+    }
   } else if (process && process->beat_age_s > kBeatTolerableS) {
     judgement.reasons.push_back(fmt::format("the node has stood still for {:.0f} s", process->beat_age_s));
   } else if (process && process->phase != "running") {

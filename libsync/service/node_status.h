@@ -70,10 +70,20 @@ struct NodeSettings {
 };
 NodeSettings settings_of(const Config& config);
 
+/// What the service manager of this machine says of the service that `mbsync install` makes.
+struct ServiceFacts {
+  bool installed = false;
+  bool enabled = false;  ///< it starts with the machine
+  std::string state;     ///< "stopped", "starting", "running", "stopping" or "failed"
+  std::string since;     ///< of `state`, ISO; empty: not since the machine was started
+  std::int64_t pid = 0;  ///< 0: none
+  int restarts = 0;      ///< after failures, since somebody started it
+};
+
 struct NodeStatus {
   NodeSettings settings;
-  /// Whether a service manager starts it, which is for whoever knows service managers to say; nothing: not known.
-  std::optional<bool> installed{};
+  /// For whoever knows service managers to say; nothing: not known.
+  std::optional<ServiceFacts> service{};
   std::optional<StoreStatus> store{};
   std::string store_error{};  ///< why there is no `store`
   std::optional<ProcessFacts> process{};

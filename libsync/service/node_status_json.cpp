@@ -240,7 +240,10 @@ Json to_json(const NodeStatus& status) {
                 {"node", member_of(status.self())},
                 {"version", settings.version},
                 {"service",
-                 {{"installed", status.installed ? Json(*status.installed) : Json()},
+                 {{"installed", status.service ? Json(status.service->installed) : Json()},
+                  {"enabled", status.service ? Json(status.service->enabled) : Json()},
+                  {"state", status.service ? Json(status.service->state) : Json()},
+                  {"restarts", status.service ? Json(status.service->restarts) : Json()},
                   {"running", status.runs()},
                   {"since", status.process                            ? Json(status.process->started_at)
                             : status.store && status.store->node_runs ? or_null(status.store->node_connected_since)

@@ -162,13 +162,16 @@ class Interrupter {
   std::stop_callback<std::function<void()>> on_stop_;
 };
 
+constexpr std::string_view kRunning = "running";
+
 // What the node is at goes to whoever looks after it, and to its local port.
 class ActivityToo : public Supervisor {
  public:
   ActivityToo(Supervisor& supervisor, NodeActivity& activity) : supervisor_(supervisor), activity_(activity) {}
 
   void doing(std::string_view phase, std::string_view detail) override {
-    activity_.phase(std::string(phase), std::string(detail));
+    // While it runs, the activity has the detail itself.
+    activity_.phase(std::string(phase), phase == kRunning ? "" : std::string(detail));
     supervisor_.doing(phase, detail);
   }
   void ready() override { supervisor_.ready(); }
@@ -197,7 +200,7 @@ class Node {
         supervisor_(supervisor),
         pause_(stop),
         control_(control),
-        store_(config.database_url, config.node_name, config.tables),
+        store_(config.database_url, config.node_name, config.tables, config.local_port()),
         shared_(store_, activity) {}
 
   /// Whether the node has ended in order to start anew, under another identity.
@@ -461,7 +464,7 @@ class Node {
     auto last_forget = Clock::now();
     auto last_refresh = Clock::now();
     bool stale_before = false;
-    supervisor_.doing("running");
+    say_that_it_runs();
     while (!stop_.stop_requested() && !shared_.is_another) {
       supervisor_.alive();
       const auto captured = store_.poll();
@@ -473,7 +476,7 @@ class Node {
           return;
         }
         log_info(kDomain, "database is back");
-        supervisor_.doing("running");
+        say_that_it_runs();
         shared_.activity.event("database_back", "the database is back");
         continue;
       }
@@ -518,8 +521,18 @@ class Node {
         }
         last_refresh = now;
       }
+      if (shared_.activity.peers_up() != peers_told_) {
+        say_that_it_runs();
+      }
       pause_(now - last_write < kPollCalmAfter ? kPollBusy : kPollCalm);
     }
+  }
+
+  void say_that_it_runs() {
+    peers_told_ = shared_.activity.peers_up();
+    supervisor_.doing(kRunning, peers_told_ == 0   ? "no peer connected"
+                                : peers_told_ == 1 ? "1 peer connected"
+                                                   : fmt::format("{} peers connected", peers_told_));
   }
 
   void forget_conflicts(Clock::time_point now) {
@@ -633,6 +646,7 @@ class Node {
   std::map<NodeId, int> silent_told_;   // of how many days
   std::int64_t conflicts_removed_ = 0;  // since there were none left the last time
   std::int64_t rows_waiting_ = 0;       // what settle() saw last
+  std::size_t peers_told_ = 0;          // to the supervisor, as connected
   bool first_ = true;
   bool tables_waiting_ = false;
 };

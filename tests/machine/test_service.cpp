@@ -82,7 +82,7 @@ TEST_CASE("service: starts, stops and restarts, and systemd knows when it is rea
   // Ready means that the node is there: prepared, and listening.
   CHECK(shop.machine.scalar("shop", "SELECT count(*) FROM mbsync.node") == "1");
   CHECK_THAT(shop.machine.sh("ss -Hltn 'sport = :8765'"), Catch::Contains("8765"));
-  CHECK(shop.property("StatusText") == "running");
+  CHECK(shop.property("StatusText") == "running: no peer connected");
   CHECK(shop.property("Type") == "notify");
   const auto pid = state["pid"].get<int>();
   CHECK(shop.machine.sh(fmt::format("stat -c %U /proc/{}", pid)) == "mbsync");
@@ -95,8 +95,18 @@ TEST_CASE("service: starts, stops and restarts, and systemd knows when it is rea
   CHECK(state["runs"] == "running");
   CHECK(state["pid"].get<int>() != pid);
 
+  auto status = shop.mbsync("status");
+  CHECK(status["service"]["state"] == "running");
+  CHECK(status["process"]["pid"] == state["pid"]);
+  CHECK(status["status"] == "healthy");
+
   state = shop.mbsync("stop");
   CHECK(state["runs"] == "stopped");
+  const auto down = shop.machine.run({"mbsync", "status"});
+  CHECK(down.exit_code == 2);
+  CHECK_THAT(down.out,
+             Catch::Contains("\n  no node runs on this database\n  the service is stopped: 'sudo mbsync start' starts "
+                             "it, or says why it does not start\nService:   installed, "));
   CHECK(shop.property("Result") == "success");
   CHECK(shop.mbsync("stop")["runs"] == "stopped");  // again is no error
 }

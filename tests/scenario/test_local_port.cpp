@@ -254,6 +254,30 @@ TEST_CASE("local port: sync, restart and stop") {
   CHECK(alone.exit_code == 1);
 }
 
+TEST_CASE("local port: who knows only the database of a node finds its port") {
+  Pair pair;
+  pair.start();
+  const auto knowing_only = [&](const std::string& url, std::vector<std::string> arguments) {
+    return run_program(mbsync_program(), clean_options(std::move(arguments), {{"DATABASE_URL", url}},
+                                                       std::filesystem::temp_directory_path()));
+  };
+  auto said = knowing_only(pair.b.url(), {"status"});
+  INFO(said.out << said.err);
+  CHECK(said.exit_code == 0);
+  CHECK_THAT(said.out, Catch::Contains(fmt::format("port {} on", pair.b.port())) &&
+                           Catch::Contains(fmt::format("local port {} on", pair.b.local_port())));
+  said = knowing_only(pair.b.url(), {"sync"});
+  CHECK(said.exit_code == 0);
+  // Nobody else is asked in its stead.
+  const auto other = run_program(
+      mbsync_program(),
+      clean_options({"sync"},
+                    {{"DATABASE_URL", pair.b.url()}, {"SYNC_STATUS_PORT", std::to_string(pair.a.local_port())}},
+                    std::filesystem::temp_directory_path()));
+  CHECK(other.exit_code == 1);
+  CHECK_THAT(other.err, Catch::Contains("is that of another node, a ("));
+}
+
 TEST_CASE("local port: events are told as they happen, and go on where a reader left off") {
   Pair pair;
   pair.start();

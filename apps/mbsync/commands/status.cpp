@@ -12,6 +12,7 @@
 #include "commands/status_view.h"
 #include "commands/version.h"
 #include "local_status.h"
+#include "service_manager.h"
 
 namespace mbsync {
 namespace {
@@ -28,6 +29,20 @@ constexpr const char* kFooter =
     "it\n"
     "is known to have and this node has not, at least, and the time since this node last had all of it.\n"
     "\nExample:\n  DATABASE_URL=postgresql://shop:...@localhost/shop mbsync status --json\n";
+
+/// Nothing where the machine has no service manager that mbsync knows.
+std::optional<ServiceFacts> service_facts() {
+  const auto manager = make_service_manager();
+  if (!manager) {
+    return std::nullopt;
+  }
+  const auto state = (*manager)->state();
+  if (!state) {
+    return std::nullopt;
+  }
+  return ServiceFacts{state->installed, state->enabled, std::string(to_string(state->runs)),
+                      state->since,     state->pid,     state->restarts};
+}
 
 /// https://no-color.org: any value that is not empty.
 bool has_colour() {
@@ -61,7 +76,8 @@ Result<void> run_status(const StatusOptions& options, Output& output, Health& ve
   MBSYNC_TRY(config);
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   for (;;) {
-    const auto status = find_status(*config, program_version());
+    auto status = find_status(*config, program_version());
+    status.service = service_facts();
     verdict = status.judge().verdict;
     if (options.watch && terminal && !output.json()) {
       std::cout << "\x1b[H\x1b[2J";

@@ -67,7 +67,12 @@ std::string coloured(std::string_view text, Health verdict, bool colour) {
 }
 
 std::string service_text(const NodeStatus& status) {
-  std::string text = status.installed ? (*status.installed ? "installed, " : "not installed, ") : "";
+  std::string text;
+  if (const auto& service = status.service; service) {
+    text = !service->installed ? "not installed, "
+           : service->enabled  ? "installed, starts with the machine, "
+                               : "installed, does not start with the machine, ";
+  }
   if (status.process) {
     const auto& process = *status.process;
     text += fmt::format("{} since {} ({}), process {}", process.phase, process.started_at,
@@ -78,12 +83,18 @@ std::string service_text(const NodeStatus& status) {
   } else {
     text += status.store ? "not running" : "not running, as far as can be seen";
   }
+  if (status.process && status.service && status.service->installed && status.service->pid != status.process->pid) {
+    text += fmt::format("\n  this is not the installed service, which is {}", status.service->state);
+  } else if (status.service && status.service->restarts > 0) {
+    text += fmt::format("\n  started again {} times after failures", status.service->restarts);
+  }
   return text;
 }
 
 std::string network_text(const NodeStatus& status) {
   const auto& settings = status.settings;
-  auto text = fmt::format("port {} on {}, discovery {}", settings.port, settings.bind, settings.discovery);
+  const auto port = status.process && status.process->port != 0 ? status.process->port : settings.port;
+  auto text = fmt::format("port {} on {}, discovery {}", port, settings.bind, settings.discovery);
   text += settings.local_port == 0
               ? "; no local port"
               : fmt::format("; local port {} on {}", settings.local_port, fmt::join(settings.local_bind, ", "));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "commands/version.h"
 #include "local_status.h"
 
 namespace mbsync {
@@ -73,15 +74,25 @@ void add_sync(CLI::App& app, Invocation& invocation) {
 Result<void> run_sync(const ConfigOptions& options, Output& output, bool& in_step) {
   const auto config = load_config(options, ConfigNeeds::kDatabase);
   MBSYNC_TRY(config);
-  const auto target = local_target(*config);
+  // Only the node of this database is asked.
+  const auto status = find_status(*config, program_version());
+  auto target = local_target(*config);
+  target.port = status.settings.local_port;
   if (target.port == 0) {
     return Error{ErrorKind::kConfig, "this node has no local port, by which it could be asked",
                  "set SYNC_STATUS_PORT to a free port and restart the node"};
   }
+  if (!status.process) {
+    return Error{ErrorKind::kNotFound,
+                 status.runs() || !status.local_trouble.empty()
+                     ? status.local_trouble
+                     : fmt::format("no node answers on local port {}", target.port),
+                 "'mbsync status' says whether a node runs, and where it can be asked"};
+  }
   const auto reply = ask_local(target, "/api/sync/service", R"({"action": "sync"})", kPatience);
   if (!reply) {
-    return Error{ErrorKind::kNotFound, fmt::format("no node answers on local port {}", target.port),
-                 "is it running? 'mbsync status' says so; if it has another SYNC_STATUS_PORT, set that here too"};
+    return Error{ErrorKind::kNotFound, fmt::format("the node on local port {} did not answer", target.port),
+                 "'mbsync status' says whether it still runs"};
   }
   const auto document = Json::parse(reply->body, nullptr, false);
   if (!document.is_object()) {

@@ -182,7 +182,7 @@ TEST_CASE("node status: the JSON has a word, reasons and the fleet, and no store
   CHECK(document["fleet"][0]["lag"]["incoming"]["rows"] == 0);
   CHECK(document["service"]["installed"].is_null());
   CHECK(document["pending_captures"] == 0);
-  status.installed = true;
+  status.service = ServiceFacts{true, true, "running", "2026-11-01T08:00:00Z", 7, 0};
   status.store.reset();
   status.store_error = "gone";
   document = to_json(status);
