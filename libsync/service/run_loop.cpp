@@ -1,25 +1,21 @@
 #include "run_loop.h"
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
-#include <set>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "allowed_nodes.h"
-#include "counting_sink.h"
+#include "answers.h"
 #include "dns_sd_source.h"
 #include "fleet_key.h"
 #include "fleet_tag_keeper.h"
 #include "http_server.h"
+#include "interrupter.h"
 #include "local_port.h"
 #include "log.h"
 #include "node_activity.h"
@@ -30,6 +26,7 @@
 #include "peers.h"
 #include "pg_store.h"
 #include "precheck.h"
+#include "prepare_teller.h"
 #include "process_tag.h"
 #include "shared_state.h"
 #include "static_source.h"
@@ -44,123 +41,11 @@ constexpr LogDomain kDomain{"run"};
 constexpr LogDomain kPeerDomain{"peer"};
 /// Of what tells this process from others with the same identity.
 constexpr std::size_t kStartDigits = 8;
-/// What the directory calls it where peers were not named or announced: they have asked here, or have answered before
-/// this process was started.
-constexpr std::string_view kAskedSource = "asked";
+/// What the directory calls it where peers were not named or announced: they have answered before this process was
+/// started.
 constexpr std::string_view kRememberedSource = "remembered";
 
 using Clock = std::chrono::steady_clock;
-
-class Answers : public PullService {
- public:
-  /// `directory`: where to look for those who ask; none: they are not looked for.
-  Answers(SharedState& shared, PeerHealth& health, PeerBook& book, const AllowedNodes& allowed,
-          PeerDirectory* directory)
-      : shared_(shared), health_(health), book_(book), allowed_(allowed), directory_(directory) {}
-
-  Result<void> accept(const PullRequest& request, const Caller& caller) override {
-    auto accepted = allowed_.check(request.sender, shared_.store.self());
-    if (accepted) {
-      accepted = shared_.store.accept(request);
-    }
-    const std::string sender =
-        fmt::format("{} {} {}", caller.address, to_string(request.sender.id), request.sender.name);
-    if (accepted) {
-      health_.asked(request.sender.id, Clock::now());
-      shared_.activity.asked(request.sender, caller.address);
-      book_.asked(request.sender, caller.address, caller.key);
-      if (directory_ != nullptr && caller.port != 0 && is_kept(request.sender.id)) {
-        directory_->peer_found(kAskedSource, Sighting{to_string(request.sender.id),
-                                                      {PeerAddress{caller.address, caller.port}},
-                                                      Announcement{kProtocolVersion, request.sender.id, "", ""}});
-      }
-      refused_.forget(sender);
-    } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
-      log_warning(kPeerDomain, "request refused from={} peer={} reason={}", caller.address,
-                  log_value(request.sender.name), log_value(accepted.error().text()));
-    }
-    return accepted;
-  }
-
-  bool wait(const PullRequest& request, milliseconds patience) override {
-    return shared_.store.wait_for_news(request, patience);
-  }
-
-  Result<void> answer(const PullRequest& request, PullSink& sink) override {
-    CountingSink counting(sink);
-    const auto begun = Clock::now();
-    auto answered = shared_.store.answer(request, counting);
-    shared_.reports_changed = true;
-    const std::string sender = fmt::format("{} {}", to_string(request.sender.id), request.sender.name);
-    if (answered) {
-      shared_.activity.answered(request.sender, counting.rows(), counting.bytes(),
-                                std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begun));
-      unanswered_.forget(sender);
-    } else if (answered.error().kind != ErrorKind::kCancelled) {
-      if (answered.error().kind == ErrorKind::kRejected) {
-        shared_.schema_suspect = true;
-      }
-      if (unanswered_.is_news(sender, answered.error().text())) {
-        log_warning(kPeerDomain, "could not answer peer={} reason={}", log_value(request.sender.name),
-                    log_value(answered.error().text()));
-      }
-    }
-    return answered;
-  }
-
- private:
-  // Whoever has the key can make up ids, and must not take up the directory.
-  bool is_kept(NodeId asker) {
-    const std::lock_guard lock(mutex_);
-    return askers_.contains(asker) || (askers_.size() < kAskersLookedFor && askers_.insert(asker).second);
-  }
-
-  SharedState& shared_;
-  PeerHealth& health_;
-  PeerBook& book_;
-  const AllowedNodes& allowed_;
-  PeerDirectory* directory_;
-  std::mutex mutex_;
-  std::set<NodeId> askers_;  // guarded by mutex_; those that the directory was told of
-  SenderAnnouncer refused_;
-  SenderAnnouncer unanswered_;
-};
-
-// From the moment of a stop on, or of call(), gives up whatever the database is doing, again and again while the object
-// lives: a statement that began between two looks would otherwise run on, and whoever waits for it with it. In a thread
-// of its own, so that whoever asks for the stop is not held up.
-class Interrupter {
- public:
-  Interrupter(PgStore& store, const std::stop_token& stop)
-      : store_(store),
-        thread_([this](const std::stop_token& done) { run(done); }),
-        on_stop_(stop, [this] { call(); }) {}
-
-  void call() {
-    const std::lock_guard lock(mutex_);
-    called_ = true;
-    changed_.notify_all();
-  }
-
- private:
-  void run(const std::stop_token& done) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, done, [this] { return called_; });
-    while (!done.stop_requested()) {
-      lock.unlock();
-      store_.interrupt();
-      lock.lock();
-      changed_.wait_for(lock, done, kInterruptEvery, [] { return false; });
-    }
-  }
-
-  PgStore& store_;
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  bool called_ = false;  // guarded by mutex_
-  std::jthread thread_;
-  std::stop_callback<std::function<void()>> on_stop_;
-};
 
 constexpr std::string_view kRunning = "running";
 
@@ -201,7 +86,8 @@ class Node {
         pause_(stop),
         control_(control),
         store_(config.database_url, config.node_name, config.tables, config.local_port()),
-        shared_(store_, activity) {}
+        shared_(store_, activity),
+        teller_(config_.database_url, activity) {}
 
   /// Whether the node has ended in order to start anew, under another identity.
   [[nodiscard]] bool is_another() const { return shared_.is_another; }
@@ -360,7 +246,7 @@ class Node {
       supervisor_.alive();
       const auto prepared = store_.prepare();
       if (prepared) {
-        describe(*prepared);
+        take(*prepared);
         return true;
       }
       if (stop_.stop_requested()) {
@@ -381,80 +267,9 @@ class Node {
     return false;
   }
 
-  void describe(const PrepareReport& report) {
-    const auto self = store_.self();
-    if (report.created) {
-      log_info(kDomain, "made a node out of this database: schema mbsync created database={} rows={}",
-               config_.database_url.display, report.rows_adopted);
-    } else if (report.rows_adopted > 0) {
-      log_info(kDomain, "rows take part now rows={}", report.rows_adopted);
-    }
-    if (first_) {
-      log_info(kDomain, "node ready node={} name={} database={} tables={}", to_string(self.id), log_value(self.name),
-               config_.database_url.display, report.tables);
-    }
-    for (const auto& [table, reason] : report.refused) {
-      if (refused_.emplace(table, reason).second) {
-        log_warning(kDomain, "table not synchronised table={} reason={}", log_value(table), log_value(reason));
-        shared_.activity.event("table_left_out", fmt::format("table {} is not synchronised: {}", table, reason));
-      }
-    }
-    for (const auto& table : report.still_in) {
-      if (tables_told_.insert(table.substr(0, table.find(": "))).second) {
-        log_warning(kDomain,
-                    "a table that is to be left out takes part for now, until all have what was written to it "
-                    "table={}",
-                    log_value(table));
-      }
-    }
-    for (const auto& pattern : report.unmatched) {
-      if (tables_told_.insert(pattern).second) {
-        log_warning(kDomain, "tables or tables_except names a table that is not there pattern={}", log_value(pattern));
-      }
-    }
-    for (const auto& trouble : report.policy_trouble) {
-      if (policy_trouble_.insert(trouble).second) {
-        log_warning(kDomain,
-                    "the policy cannot be carried out here: rows that it is to decide wait until this is as on the "
-                    "other nodes what={}",
-                    log_value(trouble));
-      }
-    }
-    std::erase_if(policy_trouble_, [&](const std::string& known) {
-      const auto& now = report.policy_trouble;
-      return std::find(now.begin(), now.end(), known) == now.end();
-    });
-    for (const auto& table : report.rekeyed) {
-      log_warning(kDomain,
-                  "the key of a table has changed: its rows are compared anew, and deletions that no peer had heard of "
-                  "are not passed on table={}",
-                  log_value(table));
-    }
-    for (const auto& table : report.waiting) {
-      log_warning(kDomain, "table waits for its triggers, an application transaction holds it table={}",
-                  log_value(table));
-    }
-    if (first_ && !report.bypasses_constraints) {
-      log_warning(
-          kDomain,
-          "the database role may not set session_replication_role: rows are applied in foreign-key order and the "
-          "application's triggers fire; GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) changes that");
-    }
-    if (first_) {
-      for (const auto& trigger : report.application_triggers) {
-        log_warning(kDomain,
-                    "application trigger will fire on apply, and what it writes by itself may differ from machine to "
-                    "machine trigger={}",
-                    log_value(trigger));
-      }
-    }
-    if (report.triggers_installed > 0) {
-      log_info(kDomain, "capture in place tables={}", report.triggers_installed);
-      shared_.activity.event("tables_changed",
-                             fmt::format("capture was made or renewed for {} tables", report.triggers_installed));
-    }
+  void take(const PrepareReport& report) {
+    teller_.tell(store_.self(), report);
     tables_waiting_ = !report.waiting.empty() || !report.still_in.empty();
-    first_ = false;
   }
 
   // The heartbeat: looks for captured writes, and does what is due now and then.
@@ -514,7 +329,7 @@ class Node {
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;
         if (auto refreshed = store_.refresh(); refreshed) {
-          describe(*refreshed);
+          take(*refreshed);
           report(store_.seal_pending(), "sealing");  // rows that waited for their table to be understood again
         } else {
           report(refreshed, "looking at the tables");
@@ -631,13 +446,11 @@ class Node {
   NodeControl& control_;
   PgStore store_;
   SharedState shared_;
+  PrepareTeller teller_;
   Peers* peers_ = nullptr;  // while it watches, as are the two below
   FleetTagKeeper* tags_ = nullptr;
   std::function<void()> announce_;  // anew; nothing: this node is not announced
   std::optional<Error> failure_;
-  std::set<std::pair<std::string, std::string>> refused_;
-  std::set<std::string> tables_told_;
-  std::set<std::string> policy_trouble_;
   Backoff settle_wait_{kSettleFirst, kSettleMax};
   Clock::time_point settle_at_;
   Announcer settle_failures_;
@@ -647,7 +460,6 @@ class Node {
   std::int64_t conflicts_removed_ = 0;  // since there were none left the last time
   std::int64_t rows_waiting_ = 0;       // what settle() saw last
   std::size_t peers_told_ = 0;          // to the supervisor, as connected
-  bool first_ = true;
   bool tables_waiting_ = false;
 };
 
