@@ -1,6 +1,19 @@
 #include "exit_code.h"
 
+#include <fmt/format.h>
+
 namespace mbsync {
+namespace {
+
+constexpr std::array<ExitMeaning, 5> kMeanings{{
+    {ExitCode::kOk, "done"},
+    {ExitCode::kFailure, "failed for a reason without a number of its own"},
+    {ExitCode::kConfig, "configuration: a setting, a flag or a right has to be changed"},
+    {ExitCode::kDatabase, "database: not reachable, or it refused"},
+    {ExitCode::kPort, "port: cannot be used"},
+}};
+
+}  // namespace
 
 ExitCode exit_code_for(const Error& error) {
   switch (error.area) {
@@ -28,13 +41,24 @@ ExitCode exit_code_for(const Error& error) {
   return ExitCode::kFailure;
 }
 
+const std::array<ExitMeaning, 5>& exit_meanings() {
+  return kMeanings;
+}
+
 std::string exit_code_help() {
-  return "Exit codes:\n"
-         "  0  done\n"
-         "  1  failed for a reason without a number of its own\n"
-         "  2  configuration: a setting, a flag or a right has to be changed\n"
-         "  3  database: not reachable, or it refused\n"
-         "  4  port: cannot be used\n";
+  std::string text = "Exit codes:\n";
+  for (const ExitMeaning& entry : kMeanings) {
+    text += fmt::format("  {}  {}\n", static_cast<int>(entry.code), entry.when);
+  }
+  return text;
+}
+
+std::string exit_codes_as_markdown() {
+  std::string text = "| exit code | when |\n| --- | --- |";
+  for (const ExitMeaning& entry : kMeanings) {
+    text += fmt::format("\n| {} | {} |", static_cast<int>(entry.code), entry.when);
+  }
+  return text;
 }
 
 }  // namespace mbsync

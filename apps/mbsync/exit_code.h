@@ -2,7 +2,9 @@
 // so a number is never given another meaning.
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
 
 #include "error.h"
 
@@ -20,7 +22,18 @@ enum class ExitCode : int {
 /// database.
 ExitCode exit_code_for(const Error& error);
 
+struct ExitMeaning {
+  ExitCode code;
+  std::string_view when;
+};
+
+/// What each means, for commands that say nothing else. --help, the manual page and README.md have it from here.
+const std::array<ExitMeaning, 5>& exit_meanings();
+
 /// The table for --help.
 std::string exit_code_help();
+
+/// The table in README.md, without a line break at its end.
+std::string exit_codes_as_markdown();
 
 }  // namespace mbsync

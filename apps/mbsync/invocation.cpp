@@ -73,7 +73,7 @@ Result<void> refused_is_failed(const Result<void>& result, Output& output, Invoc
 }
 
 int invoke(CLI::App& app, int argc, const char* const* argv, Invocation& invocation) {
-  app.footer(exit_code_help());
+  app.footer(exit_code_help() + app.get_footer());
   Result<void> result;
   try {
     app.parse(argc, argv);

@@ -1,5 +1,6 @@
 // The mbsync command. One file per subcommand in commands/.
 #include "commands/keygen.h"
+#include "commands/manual.h"
 #include "commands/peers.h"
 #include "commands/resolve.h"
 #include "commands/rules.h"
@@ -28,5 +29,9 @@ int main(int argc, char** argv) {
   mbsync::add_rules(app, invocation);
   mbsync::add_keygen(app, invocation);
   mbsync::add_version(app, invocation);
+  mbsync::add_manual(app, invocation);
+  mbsync::add_completion(app, invocation);
+  // After the commands, which would inherit it.
+  app.footer("\nExamples:\n  mbsync smoke-check && mbsync run\n  mbsync status\n  mbsync run --help\n");
   return mbsync::invoke(app, argc, argv, invocation);
 }

@@ -4,9 +4,9 @@
 #include "systemd_supervisor.h"
 
 int main(int argc, char** argv) {
-  CLI::App app{"mbsyncd is the mbsync node as a service. Everything it needs comes from configuration.", "mbsyncd"};
+  CLI::App app{mbsync::kDaemonText, "mbsyncd"};
   mbsync::Invocation invocation;
   mbsync::SystemdSupervisor supervisor;
-  mbsync::add_run_options(app, invocation, supervisor);
+  mbsync::add_daemon(app, invocation, supervisor);
   return mbsync::invoke(app, argc, argv, invocation);
 }

@@ -106,7 +106,8 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
      Reload::kLive, apply_interval, [](const Config& config) { return std::to_string(config.interval.count()); }},
     {ConfigKey::kLogLevel, "log_level", "LOG_LEVEL", "--log-level", "LEVEL", Type::kText,
      "a string: debug, info, warning or error", "\"info\"", "", "debug, info, warning or error", false, Reload::kLive,
-     apply_log_level, [](const Config& config) { return std::string{to_string(config.log_level)}; }},
+     apply_log_level, [](const Config& config) { return std::string{to_string(config.log_level)}; },
+     "debug info warning error"},
     {ConfigKey::kDataDir, "data_dir", "SYNC_DATA_DIR", "--data-dir", "DIRECTORY", Type::kText, "a string",
      "\"data/sync\"", "", "log and scratch space of this node", false, Reload::kRestart, apply_data_dir,
      [](const Config& config) { return config.data_dir.string(); }},
@@ -137,7 +138,7 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
      "look for peers on the local network: auto (unless bind_address is a loopback address), on or off", false,
      Reload::kRestart,
      [](const SettingValues& values, Config& config) { return put(discovery_of(values.front()), config.discovery); },
-     [](const Config& config) { return std::string{to_string(config.discovery)}; }},
+     [](const Config& config) { return std::string{to_string(config.discovery)}; }, "auto on off"},
     {ConfigKey::kLivePeers, "live_peers", "SYNC_LIVE_PEERS", "", "", Type::kInteger, "a whole number from 2 to 64", "8",
      "", "how many peers are listened to at most; the others are visited now and then", false, Reload::kRestart,
      [](const SettingValues& values, Config& config) {

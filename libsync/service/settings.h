@@ -36,6 +36,7 @@ struct Setting {
   Result<void> (*apply)(const std::vector<std::string>& values, Config& config);
   /// The value in `config` as text, a secret in the clear: only to be compared. For people there is shown().
   std::string (*reveal)(const Config& config);
+  std::string_view choices{};  ///< all values that it takes, with spaces between; empty: too many to name
 };
 
 /// In the order of ConfigKey.

@@ -42,6 +42,11 @@ void add_run(CLI::App& app, Invocation& invocation) {
   add_run_options(command, invocation);
 }
 
+void add_daemon(CLI::App& app, Invocation& invocation, Supervisor& supervisor) {
+  add_run_options(app, invocation, supervisor);
+  app.footer("\nExample:\n  mbsyncd --config /etc/mbsync/mbsync.toml\n");
+}
+
 Result<void> run_run(const RunOptions& options) {
   const auto config = load_config(options.config, ConfigNeeds::kNode);
   if (!config) {
