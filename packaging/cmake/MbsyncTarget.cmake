@@ -19,6 +19,13 @@ if(MBSYNC_SANITIZE)
   target_link_options(mbsync_flags INTERFACE -fsanitize=${MBSYNC_SANITIZE})
 endif()
 
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  # What is shipped is hardened as Debian's own packages are, and does not tell where it was built.
+  target_compile_options(mbsync_flags INTERFACE -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wformat
+                                                -Werror=format-security -ffile-prefix-map=${PROJECT_SOURCE_DIR}=.)
+  target_link_options(mbsync_flags INTERFACE -pie -Wl,-z,relro -Wl,-z,now)
+endif()
+
 function(mbsync_folder name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
