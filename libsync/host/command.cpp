@@ -113,6 +113,12 @@ Result<pid_t> start(const std::vector<std::string>& words, int output) {
 
 }  // namespace
 
+std::filesystem::path own_program() {
+  std::error_code error;
+  auto path = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? std::filesystem::path() : path;
+}
+
 std::string as_typed(const std::vector<std::string>& program_and_arguments) {
   std::string text;
   for (const auto& word : program_and_arguments) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ Result<CommandOutcome> run_command(const std::vector<std::string>& program_and_a
 /// The same where an exit code other than 0 is an error too: what was run, and the end of what it said.
 Result<std::string> run_or_fail(const std::vector<std::string>& program_and_arguments,
                                 std::chrono::milliseconds patience);
+
+/// Where the program lies that this process is; empty if that cannot be found out.
+std::filesystem::path own_program();
 
 /// As a person would type it.
 std::string as_typed(const std::vector<std::string>& program_and_arguments);

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "result.h"
+#include "service_unit.h"
 
 namespace mbsync {
 
@@ -35,6 +37,18 @@ class ServiceManager {
   ServiceManager& operator=(const ServiceManager&) = delete;
 
   [[nodiscard]] virtual Result<ServiceState> state() = 0;
+  /// What install() would make: where, and the text.
+  struct Definition {
+    std::filesystem::path path;
+    std::string text;
+  };
+  [[nodiscard]] virtual Definition definition(const ServiceSpec& spec) const = 0;
+  /// Makes or replaces the definition, and lets it start with the machine. Starts nothing. Needs root.
+  virtual Result<void> install(const ServiceSpec& spec) = 0;
+  /// Stops it, and removes what install() made. Nothing to do is no error. Needs root.
+  virtual Result<void> uninstall() = 0;
+  /// Where that lies, whether it is there or not.
+  [[nodiscard]] virtual std::filesystem::path definition_place() const = 0;
   /// Returns once the service says that it is ready; `config` with what the service said if it ended instead.
   virtual Result<void> start() = 0;
   virtual Result<void> stop() = 0;

@@ -13,6 +13,7 @@
 
 #include "account.h"
 #include "command.h"
+#include "files.h"
 #include "service_manager.h"
 
 namespace mbsync {
@@ -22,6 +23,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr const char* kUnitName = "mbsync.service";
+constexpr const char* kUnitFile = "/etc/systemd/system/mbsync.service";
 constexpr seconds kAnswersWithin{30};
 /// Making a node out of a large database takes its time, and a database that is starting is waited for.
 constexpr seconds kStartsWithin{300};
@@ -101,6 +103,29 @@ class Systemd : public ServiceManager {
     return state;
   }
 
+  Definition definition(const ServiceSpec& spec) const override { return {kUnitFile, systemd_unit(spec)}; }
+  std::filesystem::path definition_place() const override { return kUnitFile; }
+
+  Result<void> install(const ServiceSpec& spec) override {
+    const auto wanted = definition(spec);
+    MBSYNC_TRY(write_file(wanted.path, wanted.text, {.mode = 0644}));
+    MBSYNC_TRY(systemctl({"daemon-reload"}, kAnswersWithin));
+    return systemctl({"enable", kUnitName}, kAnswersWithin);
+  }
+
+  Result<void> uninstall() override {
+    const auto now = state();
+    MBSYNC_TRY(now);
+    if (now->installed) {
+      MBSYNC_TRY(systemctl({"disable", "--now", kUnitName}, kStopsWithin));
+    }
+    MBSYNC_TRY(remove_all_of(kUnitFile));
+    MBSYNC_TRY(systemctl({"daemon-reload"}, kAnswersWithin));
+    // A unit that is gone and had failed would still be listed.
+    static_cast<void>(run_command({"systemctl", "reset-failed", kUnitName}, kAnswersWithin));
+    return {};
+  }
+
   Result<void> start() override { return come_up("start"); }
   Result<void> restart() override { return come_up("restart"); }
   Result<void> stop() override {
@@ -121,7 +146,7 @@ class Systemd : public ServiceManager {
     MBSYNC_TRY(now);
     if (!now->installed) {
       return Error{ErrorKind::kConfig, "the service is not installed",
-                   "README.md says how a node is made, and how it is run without a service"};
+                   "'sudo mbsync install' installs it; 'mbsync run' runs a node without a service"};
     }
     return {};
   }
