@@ -66,8 +66,10 @@ std::optional<std::string> who_listens(const Config& config, const std::optional
   if (!keys) {
     return "it is in use, and without a registration key nobody can be asked whether that is mbsync";
   }
-  PullRequest request;
-  request.sender = self.value_or(Member{NodeId{1}, "smoke-check"});
+  std::optional<PullRequest> request;
+  if (self) {
+    request.emplace().sender = *self;
+  }
   const auto report = probe_peer({own_address(config), config.port}, *keys, request);
   if (self && (report.trouble == PeerTrouble::kSameIdentity || (report.node && report.node->id == self->id))) {
     ours = fmt::format("held by this node's own mbsync, which is running ({})", to_string(self->id));

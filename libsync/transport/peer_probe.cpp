@@ -78,7 +78,7 @@ std::string_view to_string(ProbeStep step) {
   return "answer";
 }
 
-ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullRequest request) {
+ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, std::optional<PullRequest> request) {
   ProbeReport report;
   Resolver resolver;
   const auto endpoints = resolver.resolve(peer.host, peer.port, steady_clock::now() + kStepMax, never());
@@ -109,12 +109,15 @@ ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullReque
   }
   report.key = *key;
   report.steps.push_back({ProbeStep::kKey, true, fmt::format("it takes the {} registration key", to_string(*key)), ""});
+  if (!request) {
+    return report;
+  }
 
   HeaderSink sink;
   // What is asked with a wait is not answered with all rows.
-  request.wait_ms = 1;
+  request->wait_ms = 1;
   const auto asked_at = system_clock::now();
-  const auto pulled = PeerClient({peer}, keys).pull(request, sink);
+  const auto pulled = PeerClient({peer}, keys).pull(*request, sink);
   const auto answered_at = system_clock::now();
   if (!sink.seen()) {
     const auto error = pulled ? Error{} : pulled.error();

@@ -39,7 +39,8 @@ struct ProbeReport {
   [[nodiscard]] bool passed() const { return !steps.empty() && steps.back().passed; }
 };
 
-/// Takes some seconds at most for each step. `request`: what this node would ask; its wait_ms does not matter.
-ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, PullRequest request);
+/// Takes some seconds at most for each step. `request`: what this node would ask; its wait_ms does not matter. Without
+/// one it ends with kKey: whoever asks is a member from then on, so it takes a node to ask as.
+ProbeReport probe_peer(const PeerAddress& peer, const FleetKeys& keys, std::optional<PullRequest> request);
 
 }  // namespace mbsync

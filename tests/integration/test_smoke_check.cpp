@@ -128,6 +128,11 @@ TEST_CASE("smoke-check: all is well before the first start, after it, and while 
   CHECK_THAT(looked.what("port"), Catch::Contains("held by this node's own mbsync"));
   CHECK_THAT(looked.what("schema"), Catch::Contains("triggers in place, a node is at work"));
 
+  // Who does not know which node it is asks nobody: the fleet would have a member that never comes.
+  const auto apart = place.look(node.url(), {}, {"--skip-db"});
+  CHECK(apart.what("port") == std::to_string(place.port) + " is held by an mbsync with this registration key");
+  CHECK(node.scalar("SELECT count(*) FROM mbsync.node") == "1");
+
   // As text, a line a check; the same with a terminal.
   const auto text = place.run({"smoke-check"}, node.url());
   CHECK(text.exit_code == 0);
