@@ -130,10 +130,15 @@ Result<void> read_tables(PgConnection& db, const TableChoice& choice, DatabaseFa
   for (const auto& refused : schema->refused) {
     facts.refused.emplace_back(refused.display(), refused.reason);
   }
+  // Four triggers where rows are held; on a partitioned table itself there is none for TRUNCATE (capture.cpp).
   const auto rows = db.exec(
-      "SELECT c.oid, pg_has_role(c.relowner, 'USAGE'), EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = "
-      "t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE t.tgrelid = c.oid AND n.nspname = 'mbsync' AND "
-      "t.tgenabled IN ('O', 'A')) FROM pg_class c WHERE c.relkind IN ('r', 'p')");
+      "WITH captured AS (SELECT t.tgrelid, count(DISTINCT t.tgname) AS events FROM pg_trigger t JOIN pg_proc p ON "
+      "p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'mbsync' AND NOT "
+      "t.tgisinternal AND t.tgenabled IN ('O', 'A') GROUP BY t.tgrelid) "
+      "SELECT c.oid, pg_has_role(c.relowner, 'USAGE'), CASE c.relkind WHEN 'r' THEN coalesce(k.events, 0) >= 4 ELSE "
+      "coalesce(k.events, 0) >= 3 AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) part LEFT JOIN captured pk ON "
+      "pk.tgrelid = part.relid WHERE part.isleaf AND coalesce(pk.events, 0) < 4) END "
+      "FROM pg_class c LEFT JOIN captured k ON k.tgrelid = c.oid WHERE c.relkind IN ('r', 'p')");
   MBSYNC_TRY(rows);
   std::map<std::uint32_t, std::pair<bool, bool>> known;
   for (const auto& row : *rows) {

@@ -101,8 +101,8 @@ Check schema(const DatabaseFacts& facts) {
       facts.self ? fmt::format("node {} ({})", facts.self->name, to_string(facts.self->id)) : "no node yet";
   if (!facts.without_triggers.empty()) {
     return db_check("schema", Verdict::kWarning,
-                    fmt::format("schema mbsync is there, {}; nothing captures what is written to {}", who,
-                                named(facts.without_triggers)),
+                    fmt::format("schema mbsync is there, {}; what is written to {} is not captured, or not all of it",
+                                who, named(facts.without_triggers)),
                     facts.node_at_work ? "the node that runs puts its triggers in place within ten seconds"
                                        : "start mbsync: it puts its triggers in place, and takes the rows in");
   }
