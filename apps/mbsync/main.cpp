@@ -1,4 +1,5 @@
 // The mbsync command. One file per subcommand in commands/.
+#include "commands/install.h"
 #include "commands/keygen.h"
 #include "commands/manual.h"
 #include "commands/peers.h"
@@ -10,6 +11,7 @@
 #include "commands/smoke_check.h"
 #include "commands/status.h"
 #include "commands/sync.h"
+#include "commands/uninstall.h"
 #include "commands/version.h"
 #include "invocation.h"
 
@@ -18,6 +20,8 @@ int main(int argc, char** argv) {
                "mbsync"};
   mbsync::Invocation invocation;
   app.require_subcommand(1);
+  mbsync::add_install(app, invocation);
+  mbsync::add_uninstall(app, invocation);
   mbsync::add_run(app, invocation);
   mbsync::add_service(app, invocation);
   mbsync::add_show_config(app, invocation);

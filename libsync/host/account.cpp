@@ -13,17 +13,18 @@
 namespace mbsync {
 namespace {
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::size_t kEntryBytes = 65536;  // of passwd and group; a group has all its members in it
 constexpr const char* kComment = "Multi-Business Sync Service";
 }  // namespace
 
 std::optional<Account> find_account(const std::string& name) {
-  std::array<char, 16 * 1024> buffer{};
+  std::array<char, kEntryBytes> buffer{};
   passwd entry{};
   passwd* found = nullptr;
   if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) {
     return std::nullopt;
   }
-  std::array<char, 64 * 1024> group_buffer{};
+  std::array<char, kEntryBytes> group_buffer{};
   group group_entry{};
   group* found_group = nullptr;
   const bool has_group =

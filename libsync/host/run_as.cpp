@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -56,6 +57,10 @@ bool write_all(int to, std::string_view text) {
 }
 
 [[noreturn]] void be_the_copy(const Account& account, const std::function<std::string()>& work, int answer) {
+  for (int signal = 1; signal < SIGRTMIN; ++signal) {
+    // Whoever has handlers has them for itself; a peer that hangs up is an error, and no end.
+    std::signal(signal, signal == SIGPIPE ? SIG_IGN : SIG_DFL);
+  }
   forget_environment();
   ::umask(077);
   if (!become(account)) {

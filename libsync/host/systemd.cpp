@@ -170,12 +170,15 @@ class Systemd : public ServiceManager {
     MBSYNC_TRY(systemctl({verb, "--no-block", kUnitName}, kAnswersWithin));
     const auto deadline = std::chrono::steady_clock::now() + kStartsWithin;
     for (;;) {
+      // Asked first: what the state says is only news once the job is through. Between two tries of its own systemd has
+      // none.
+      const bool queued = is_queued();
       const auto now = state();
       MBSYNC_TRY(now);
-      if (now->runs == ServiceRuns::kRunning && !is_queued()) {
+      if (now->runs == ServiceRuns::kRunning && !queued) {
         return {};
       }
-      if (now->runs == ServiceRuns::kFailed || (now->runs == ServiceRuns::kStopped && !is_queued())) {
+      if ((now->runs == ServiceRuns::kFailed || now->runs == ServiceRuns::kStopped) && !queued) {
         return failed(*now);
       }
       if (std::chrono::steady_clock::now() >= deadline) {

@@ -164,4 +164,8 @@ Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem:
                                             std::vector<std::pair<ConfigKey, std::string>> flags,
                                             const std::filesystem::path& system_directory = kSystemDirectory);
 
+/// The same with the files of one directory alone, as far as they are there.
+Result<ConfigSources> gather_config_sources_in(const std::filesystem::path& directory,
+                                               std::vector<std::pair<ConfigKey, std::string>> flags);
+
 }  // namespace mbsync

@@ -87,6 +87,18 @@ std::string own_host_name() {
   return buffer.data();
 }
 
+void add_surroundings(std::vector<std::pair<ConfigKey, std::string>> flags, ConfigSources& sources) {
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text{*entry};
+    const auto equals = text.find('=');
+    if (equals != std::string_view::npos) {
+      sources.environment.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+  }
+  sources.flags = std::move(flags);
+  sources.host_name = own_host_name();
+}
+
 }  // namespace
 
 Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem::path>& config_file,
@@ -97,15 +109,15 @@ Result<ConfigSources> gather_config_sources(const std::optional<std::filesystem:
   if (!config_file && !sources.toml && !sources.service_env) {
     MBSYNC_TRY(read_directory(system_directory / kTomlName, false, true, sources));
   }
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text{*entry};
-    const auto equals = text.find('=');
-    if (equals != std::string_view::npos) {
-      sources.environment.emplace(text.substr(0, equals), text.substr(equals + 1));
-    }
-  }
-  sources.flags = std::move(flags);
-  sources.host_name = own_host_name();
+  add_surroundings(std::move(flags), sources);
+  return sources;
+}
+
+Result<ConfigSources> gather_config_sources_in(const std::filesystem::path& directory,
+                                               std::vector<std::pair<ConfigKey, std::string>> flags) {
+  ConfigSources sources;
+  MBSYNC_TRY(read_directory(directory / kTomlName, false, false, sources));
+  add_surroundings(std::move(flags), sources);
   return sources;
 }
 

@@ -53,17 +53,11 @@ void refuse(CLI::App& app, const std::string& names, const std::string& variable
       ->group("");
 }
 
-}  // namespace
-
-void add_database_options(CLI::App& app, ConfigOptions& options) {
-  app.add_option("--config", options.config_file,
-                 "configuration file; without it mbsync.toml and service.env here, or in /etc/mbsync")
-      ->type_name("FILE");
+void refuse_database_url(CLI::App& app) {
   refuse(app, "--database-url,--database,--db,--url", "DATABASE_URL");
 }
 
-void add_config_options(CLI::App& app, ConfigOptions& options) {
-  add_database_options(app, options);
+void add_flags(CLI::App& app, ConfigOptions& options) {
   for (const Setting& entry : all_settings()) {
     if (!entry.flag.empty() && entry.key != ConfigKey::kSkipPrecheck) {
       add_flag(app, options, entry.key);
@@ -72,6 +66,25 @@ void add_config_options(CLI::App& app, ConfigOptions& options) {
   refuse(app, "--key,--registration-key,--sync-registration-key", "SYNC_REGISTRATION_KEY");
   refuse(app, "--key-next,--next-key,--registration-key-next,--sync-registration-key-next",
          "SYNC_REGISTRATION_KEY_NEXT");
+}
+
+}  // namespace
+
+void add_setting_flags(CLI::App& app, ConfigOptions& options) {
+  add_flags(app, options);
+  refuse_database_url(app);
+}
+
+void add_database_options(CLI::App& app, ConfigOptions& options) {
+  app.add_option("--config", options.config_file,
+                 "configuration file; without it mbsync.toml and service.env here, or in /etc/mbsync")
+      ->type_name("FILE");
+  refuse_database_url(app);
+}
+
+void add_config_options(CLI::App& app, ConfigOptions& options) {
+  add_database_options(app, options);
+  add_flags(app, options);
 }
 
 void add_skip_db(CLI::App& app, ConfigOptions& options) {

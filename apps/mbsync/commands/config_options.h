@@ -20,6 +20,9 @@ struct ConfigOptions {
 /// `options` must live until the command line has been parsed.
 void add_config_options(CLI::App& app, ConfigOptions& options);
 
+/// The flags of settings alone, for commands that have the configuration in a place of its own.
+void add_setting_flags(CLI::App& app, ConfigOptions& options);
+
 /// Only where the configuration is, for commands that need the database alone.
 void add_database_options(CLI::App& app, ConfigOptions& options);
 
