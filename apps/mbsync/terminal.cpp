@@ -1,25 +1,32 @@
 #include "terminal.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
 #include <csignal>
 #include <iostream>
 
 namespace mbsync {
 namespace {
 
-/// While it lives, Ctrl-C and its like end the read, and not the process: the terminal has to be set right first.
+/// While it lives, Ctrl-C and its like end the wait for an answer, and not the process: the terminal has to be set
+/// right first. They are let in while it waits, and at no other time, so that none falls between two looks.
 class Interruptible {
  public:
   Interruptible() {
     struct sigaction action {};
-    action.sa_handler = [](int) {};  // without SA_RESTART
+    action.sa_handler = [](int) {};
+    sigset_t held;
+    sigemptyset(&held);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      sigaddset(&held, kSignals[i]);
+    }
+    ::sigprocmask(SIG_BLOCK, &held, &mask_before_);
     for (std::size_t i = 0; i < kSignals.size(); ++i) {
       ::sigaction(kSignals[i], &action, &before_[i]);
     }
@@ -28,13 +35,21 @@ class Interruptible {
     for (std::size_t i = 0; i < kSignals.size(); ++i) {
       ::sigaction(kSignals[i], &before_[i], nullptr);
     }
+    ::sigprocmask(SIG_SETMASK, &mask_before_, nullptr);
   }
   Interruptible(const Interruptible&) = delete;
   Interruptible& operator=(const Interruptible&) = delete;
 
+  /// Whether there is something to read on stdin; false if one of the signals came instead.
+  [[nodiscard]] bool wait() const {
+    pollfd wanted{STDIN_FILENO, POLLIN, 0};
+    return ::ppoll(&wanted, 1, nullptr, &mask_before_) == 1;
+  }
+
  private:
   static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
   std::array<struct sigaction, kSignals.size()> before_{};
+  sigset_t mask_before_{};
 };
 
 class Silence {
@@ -61,11 +76,11 @@ class Silence {
   bool on_ = false;
 };
 
-Result<std::string> read_line() {
+Result<std::string> read_line(const Interruptible& interruptible) {
   std::string line;
   for (;;) {
     char c = 0;
-    const auto got = ::read(STDIN_FILENO, &c, 1);
+    const auto got = interruptible.wait() ? ::read(STDIN_FILENO, &c, 1) : -1;
     if (got == 1 && c == '\n') {
       return line;
     }
@@ -84,7 +99,7 @@ Result<std::string> ask_line(std::string_view question, bool secret) {
                  "give the secret in a file: --env-file"};
   }
   std::cerr << question << std::flush;
-  return read_line();
+  return read_line(interruptible);
 }
 
 }  // namespace

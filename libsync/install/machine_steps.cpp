@@ -33,6 +33,26 @@ std::optional<std::string> hidden_by(const std::filesystem::path& path) {
   return std::nullopt;
 }
 
+/// One that is somebody else's is not to become mbsync's by a slip in a setting.
+Result<void> may_be_taken(const std::filesystem::path& data) {
+  const auto account = find_account(kServiceUser);
+  const auto there = look_at_file(data);
+  MBSYNC_TRY(there);
+  if (!*there || (account && (*there)->rights.owner.user == account->owner.user)) {
+    return {};
+  }
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(data, error)) {
+    if (!entry.path().filename().string().starts_with("sync-service")) {
+      return Error{ErrorKind::kConfig,
+                   fmt::format("the data directory {} is not the user {}'s, and holds something ({})", data.string(),
+                               kServiceUser, entry.path().filename().string()),
+                   "name an empty directory, or one that is not there yet: --data-dir"};
+    }
+  }
+  return {};
+}
+
 class SettingsStep : public Step {
  public:
   explicit SettingsStep(Installation& installation) : Step("settings"), installation_(installation) {}
@@ -45,6 +65,7 @@ class SettingsStep : public Step {
     if (auto error = why_no_data_dir(config.data_dir)) {
       return std::move(*error);
     }
+    MBSYNC_TRY(may_be_taken(config.data_dir));
     if (const auto hidden = hidden_by(installation_.program)) {
       return Error{ErrorKind::kConfig,
                    fmt::format("the service cannot start {}, since {} is hidden from it",
@@ -109,11 +130,7 @@ class DirectoriesStep : public Step {
     const auto account = find_account(kServiceUser);
     const auto& data = installation_.config().data_dir;
     MBSYNC_TRY(wants(installation_.directory, {kOpenDirectory, {}}));
-    const auto there = look_at_file(data);
-    MBSYNC_TRY(there);
-    if (*there && !(account && (*there)->rights.owner.user == account->owner.user)) {
-      MBSYNC_TRY(may_be_taken(data));
-    }
+    MBSYNC_TRY(may_be_taken(data));
     MBSYNC_TRY(wants(data, {kClosedDirectory, account ? account->owner : FileOwner{}}));
     // What somebody who ran mbsync as root has left behind could not be written to.
     std::error_code error;
@@ -156,20 +173,6 @@ class DirectoriesStep : public Step {
     }
     if (!*there || !((*there)->rights == rights)) {
       to_do_.emplace_back(path, rights);
-    }
-    return {};
-  }
-
-  /// One that is somebody else's is not to become mbsync's by a slip in a setting.
-  static Result<void> may_be_taken(const std::filesystem::path& data) {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(data, error)) {
-      if (!entry.path().filename().string().starts_with("sync-service")) {
-        return Error{ErrorKind::kConfig,
-                     fmt::format("the data directory {} is not the user {}'s, and holds something ({})", data.string(),
-                                 kServiceUser, entry.path().filename().string()),
-                     "name an empty directory, or one that is not there yet: --data-dir"};
-      }
     }
     return {};
   }
