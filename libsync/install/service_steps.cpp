@@ -88,7 +88,9 @@ class ServiceStep : public Step {
                      : *state->exit_code == kExitPort   ? ErrorArea::kPort
                                                         : error.area;
       }
-      error.hint = "mend what it names, then say 'sudo mbsync install' again";
+      if (error.kind == ErrorKind::kConfig) {  // else it is still on its way
+        error.hint = "mend what it names, then say 'sudo mbsync install' again";
+      }
       return error;
     }
     MBSYNC_TRY(state);
@@ -127,6 +129,9 @@ class FirewallStep : public Step {
                                                         : fmt::format("{} is there, and switched off", name_)};
     }
     auto rules = firewall_rules(name_, port);
+    if (!rules && !installation_.open_firewall) {
+      return Finding{Finding::State::kLeft, fmt::format("{} cannot be asked: {}", name_, rules.error().message)};
+    }
     MBSYNC_TRY(rules);
     rules_ = std::move(*rules);
     std::vector<std::string> lacking;

@@ -101,6 +101,13 @@ class Files {
       change.text = fmt::format("{} = {}{}", change.in_service_env ? entry.env : entry.toml, shown(entry, *config),
                                 source == "default" ? "" : fmt::format(" ({})", source));
     }
+    // A slip in the name of a variable would go unnoticed.
+    for (const auto& warning : wanted.warnings) {
+      auto& all = config->warnings;
+      if (std::find(all.begin(), all.end(), warning) == all.end()) {
+        all.push_back(warning);
+      }
+    }
     out_.config = std::move(*config);
     return std::move(out_);
   }

@@ -439,6 +439,40 @@ TEST_CASE("install: a database that lets in by who comes is looked at as the ser
   CHECK_THAT(steps(finished.out), Catch::Contains("schema done") && Catch::Contains("service done"));
 }
 
+TEST_CASE("install: the firewall is opened when that is said, and not twice") {
+  REQUIRE(can_run());
+  Shop shop;
+  if (shop.machine.run({"which", "nft"}).exit_code != 0) {
+    std::cout << "skipped: there is no nft on this system (Debian: nftables)\n";
+    return;
+  }
+  // As Debian's /etc/nftables.conf has it, and shut.
+  shop.machine.sh(
+      "ln -s /lib/systemd/system/nftables.service /etc/systemd/system/sysinit.target.wants/; nft add table inet "
+      "filter; "
+      "nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'; "
+      "nft add rule inet filter input iif lo accept");
+  const auto rules = [&] { return shop.machine.sh("nft list chain inet filter input"); };
+  const auto before = rules();
+  auto finished = shop.install();
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(finished.out, Catch::Contains("firewall       left    nftables has no rule for TCP 8765 and UDP 5353") &&
+                               Catch::Contains("sudo nft insert rule inet filter input tcp dport 8765 accept"));
+  CHECK(rules() == before);
+  finished = shop.at_terminal("mbsync install", {{"nftables is on. Let the other machines in (TCP 8765)", "n"}});
+  CHECK_THAT(finished.out, Catch::Contains("firewall       left"));
+  CHECK(rules() == before);
+  finished = shop.run("mbsync install --firewall");
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(finished.out, Catch::Contains("firewall       done    nftables lets peers and mDNS in") &&
+                               Catch::Contains("put them into /etc/nftables.conf"));
+  const auto opened = rules();
+  CHECK_THAT(opened, Catch::Contains("tcp dport 8765 accept") && Catch::Contains("udp dport 5353 accept"));
+  CHECK(steps(shop.run("mbsync install --firewall").out) == kAllOk);
+  CHECK(steps(shop.at_terminal("mbsync install", {}).out) == kAllOk);
+  CHECK(rules() == opened);
+}
+
 TEST_CASE("uninstall: the service alone, or everything, and the application's data to the byte") {
   REQUIRE(can_run());
   Shop shop;
@@ -476,7 +510,9 @@ TEST_CASE("uninstall: the service alone, or everything, and the application's da
            "mbsync.open_conflict");
   finished = shop.run("mbsync uninstall --purge --yes");
   CHECK(finished.exit_code == 3);
-  CHECK_THAT(finished.err, Catch::Contains("what was built upon it: view public.mine") && Catch::Contains("--skip-db"));
+  CHECK_THAT(finished.err, Catch::StartsWith("Beware: 401 writes of this machine have not reached all others") &&
+                               Catch::Contains("what was built upon it: view public.mine") &&
+                               Catch::Contains("--skip-db"));
   CHECK(shop.machine.scalar("shop", "SELECT count(*) FROM mine") == "0");
   CHECK(shop.stat("/etc/mbsync/service.env") == "600 mbsync:mbsync");
   shop.sql("shop", "DROP VIEW mine");

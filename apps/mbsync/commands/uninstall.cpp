@@ -39,15 +39,18 @@ Unsent look_at_unsent(const Uninstallation& out) {
 }
 
 Result<void> confirm(const UninstallOptions& options, const std::vector<std::string>& lost) {
-  if (options.yes || options.dry_run) {
+  if (options.dry_run) {
+    return {};
+  }
+  for (const auto& sentence : lost) {
+    std::cerr << "Beware: " << sentence << '\n';
+  }
+  if (options.yes) {
     return {};
   }
   if (!is_at_terminal()) {
     return Error{ErrorKind::kConfig, "there is no terminal to ask at whether that is meant; nothing was done",
                  "--yes says that it is"};
-  }
-  for (const auto& sentence : lost) {
-    std::cerr << "Beware: " << sentence << '\n';
   }
   const auto meant =
       ask_yes(options.purge ? fmt::format("Remove the service, {}configuration, data and user of mbsync?",

@@ -133,6 +133,13 @@ TEST_CASE("settle: what is wrong is said with its place") {
   CHECK_THAT(wrong.error().message, Catch::StartsWith("/etc/mbsync/mbsync.toml:1: there is no setting 'prot'"));
 }
 
+TEST_CASE("settle: a variable that mbsync does not know is warned of") {
+  auto input = told();
+  input.environment["SYNC_PROT"] = "1";
+  CHECK(settled(input).config.warnings ==
+        std::vector<std::string>{"environment: mbsync knows no SYNC_PROT; did you mean 'SYNC_PORT'?"});
+}
+
 TEST_CASE("settle: what nobody has said yet") {
   const std::vector<ConfigKey> keys{ConfigKey::kDatabaseUrl, ConfigKey::kRegistrationKey, ConfigKey::kPort};
   auto input = told();
