@@ -97,7 +97,14 @@ Result<pid_t> start(const std::vector<std::string>& words, int output) {
   }
   arguments.push_back(nullptr);
   pid_t child = 0;
-  const int failed = posix_spawnp(&child, arguments.front(), &actions, nullptr, arguments.data(), environment.data());
+  int failed = posix_spawnp(&child, arguments.front(), &actions, nullptr, arguments.data(), environment.data());
+  // Whoever has become root by a plain 'su' has no sbin in PATH.
+  for (const char* place : {"/usr/sbin/", "/sbin/"}) {
+    if (failed == ENOENT && words.front().find('/') == std::string::npos) {
+      const auto path = place + words.front();
+      failed = posix_spawn(&child, path.c_str(), &actions, nullptr, arguments.data(), environment.data());
+    }
+  }
   posix_spawn_file_actions_destroy(&actions);
   if (failed == ENOENT) {
     return Error{ErrorKind::kNotFound, fmt::format("there is no program '{}' on this system", words.front()),

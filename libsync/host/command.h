@@ -15,8 +15,9 @@ struct CommandOutcome {
   std::string output;  ///< stdout and stderr, as they came; the first 64 KiB
 };
 
-/// `program` is looked up in PATH. Runs with LC_ALL=C and with nothing to read. `not_found` if there is no such
-/// program, `transient` if it has not ended in time (it is ended then), `internal` if it cannot be started.
+/// `program` is looked up in PATH, then in /usr/sbin and /sbin. Runs with LC_ALL=C and with nothing to read.
+/// `not_found` if there is no such program, `transient` if it has not ended in time (it is ended then), `internal` if
+/// it cannot be started.
 Result<CommandOutcome> run_command(const std::vector<std::string>& program_and_arguments,
                                    std::chrono::milliseconds patience);
 

@@ -116,7 +116,7 @@ std::string steps(const std::string& text) {
     if (line.starts_with(' ') || !(words >> name >> outcome)) {
       continue;
     }
-    found += (found.empty() ? "" : ", ") + name + " " + outcome;
+    found += fmt::format("{}{} {}", found.empty() ? "" : ", ", name, outcome);
   }
   return found;
 }
@@ -178,8 +178,8 @@ TEST_CASE("install: without a terminal, from nothing to a node that synchronises
   CHECK_THAT(finished.out, Catch::Contains("take part (3): public.day, public.item, public.line") &&
                                Catch::Contains("not: public.keyless has no primary key") &&
                                Catch::EndsWith("\nNothing has been changed.\n"));
-  CHECK(differing(before, shop.files()) == "");
-  CHECK(differing(dumped, shop.dump()) == "");
+  CHECK_THAT(differing(before, shop.files()), Catch::Equals(""));
+  CHECK_THAT(differing(dumped, shop.dump()), Catch::Equals(""));
 
   finished = shop.install("--node-name till");
   INFO(finished.err);
@@ -226,7 +226,7 @@ TEST_CASE("install: without a terminal, from nothing to a node that synchronises
     CHECK(steps(finished.out) == kAllOk);
   }
   CHECK(shop.property("MainPID") == pid);
-  CHECK(differing(made, shop.files()) == "");
+  CHECK_THAT(differing(made, shop.files()), Catch::Equals(""));
 
   // The key, when it is asked for; as JSON, one document.
   finished = shop.run("mbsync install --json --show-key");
@@ -244,10 +244,10 @@ TEST_CASE("install: without a terminal, from nothing to a node that synchronises
   finished = shop.run("mbsync install --port 9100");
   CHECK(finished.exit_code == 2);
   CHECK_THAT(finished.err, Catch::Contains("port is 8765 (mbsync.toml:") && Catch::Contains("--change writes"));
-  CHECK(differing(made, shop.files()) == "");
+  CHECK_THAT(differing(made, shop.files()), Catch::Equals(""));
   finished = shop.run("mbsync install --port 9100 --keep");
   CHECK(finished.exit_code == 0);
-  CHECK(differing(made, shop.files()) == "");
+  CHECK_THAT(differing(made, shop.files()), Catch::Equals(""));
   finished = shop.run("mbsync install --port 9100 --change");
   CHECK(finished.exit_code == 0);
   CHECK_THAT(steps(finished.out), Catch::Contains("configuration done") && Catch::Contains("service done"));
@@ -358,7 +358,7 @@ TEST_CASE("install: what is wrong ends it before anything is done, with what to 
     CHECK(finished.exit_code == code);
     CHECK_THAT(finished.err, Catch::Contains(says) && Catch::Contains(next) && !Catch::Contains("hush-hush"));
     CHECK_THAT(finished.out, !Catch::Contains(" done "));
-    CHECK(differing(before, shop.files()) == "");
+    CHECK_THAT(differing(before, shop.files()), Catch::Equals(""));
     CHECK(shop.machine.scalar("shop", "SELECT count(*) FROM pg_namespace WHERE nspname = 'mbsync'") == "0");
   };
   const std::string install = "mbsync install --env-file /root/other.env ";
@@ -491,7 +491,7 @@ TEST_CASE("uninstall: the service alone, or everything, and the application's da
   finished = shop.run("mbsync uninstall --purge --dry-run");
   CHECK(finished.exit_code == 0);
   CHECK(steps(finished.out) == "service would, database would, data would, configuration would, user would");
-  CHECK(differing(made, shop.files()) == "");
+  CHECK_THAT(differing(made, shop.files()), Catch::Equals(""));
   CHECK(shop.property("ActiveState") == "active");
 
   finished = shop.run("mbsync uninstall --yes");
@@ -521,8 +521,8 @@ TEST_CASE("uninstall: the service alone, or everything, and the application's da
   CHECK(finished.exit_code == 0);
   CHECK_THAT(finished.out, Catch::Contains("Beware: 401 writes of this machine have not reached all others") &&
                                Catch::Contains("mbsync peers forget box"));
-  CHECK(differing(dumped, shop.dump()) == "");
-  CHECK(differing(before, shop.files()) == "");
+  CHECK_THAT(differing(dumped, shop.dump()), Catch::Equals(""));
+  CHECK_THAT(differing(before, shop.files()), Catch::Equals(""));
   CHECK(shop.machine.run({"id", "mbsync"}).exit_code == 1);
 
   finished = shop.run("mbsync uninstall --purge --yes");

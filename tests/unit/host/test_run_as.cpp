@@ -37,7 +37,7 @@ TEST_CASE("run as: another user, without what libpq would take from the environm
   CHECK(std::filesystem::current_path() == directory);
 
   const std::string large(1 << 20, 'x');
-  CHECK(*run_as(*nobody, [&] { return large; }) == large);
+  CHECK(*run_as(*nobody, [&] { return std::string(large); }) == large);
   CHECK_FALSE(run_as(*nobody, []() -> std::string { throw std::runtime_error("no"); }));
   CHECK_FALSE(run_as(*nobody, []() -> std::string { std::abort(); }));
   CHECK_FALSE(run_as(*nobody, []() -> std::string { ::_exit(3); }));

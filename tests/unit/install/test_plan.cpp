@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "uninstall_plan.h"
+
 using namespace mbsync;
 
 namespace {
@@ -72,4 +74,14 @@ TEST_CASE("plan: the first step that fails ends it, with what it said") {
   CHECK(ran.result.error().hint == "make room");
   CHECK(ran.calls == std::vector<std::string>{"look a", "look b", "act b"});
   CHECK(ran.lines == std::vector<std::string>{"a ok: there", "b failed: no room"});
+}
+
+TEST_CASE("plan: what would be lost with the schema is said, and nothing where nothing would") {
+  CHECK(what_is_lost({}).empty());
+  CHECK(what_is_lost({.known = true, .writes = 0, .open_conflicts = 0, .waiting_rows = 0, .others = 3}).empty());
+  const auto lost = what_is_lost({.known = true, .writes = 5, .open_conflicts = 2, .waiting_rows = 1, .others = 1});
+  REQUIRE(lost.size() == 3);
+  CHECK_THAT(lost[0], Catch::StartsWith("5 writes of this machine"));
+  CHECK_THAT(lost[1], Catch::StartsWith("2 conflicts wait for a person"));
+  CHECK_THAT(lost[2], Catch::StartsWith("1 rows of other machines wait"));
 }
