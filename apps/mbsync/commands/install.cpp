@@ -102,6 +102,8 @@ void add_install(CLI::App& app, Invocation& invocation) {
   command.add_flag("--dry-run", options->dry_run, "show what would be done, and do nothing");
   command.add_flag("--show-key", options->show_key, "print the registration key at the end");
   add_setting_flags(command, options->config);
+  command.get_option("--data-dir")
+      ->description(fmt::format("log and scratch space of this node [SYNC_DATA_DIR, {}]", kServiceDataDir));
   command.add_flag("--json", invocation.json, "as JSON, one document at the end");
   command.footer(
       "As root. DATABASE_URL and SYNC_REGISTRATION_KEY come from the environment, --env-file, or a question at a\n"
