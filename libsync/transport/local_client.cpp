@@ -1,42 +1,93 @@
 #include "local_client.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
+#include <netdb.h>
 
+#include <algorithm>
+#include <functional>
 #include <utility>
+
+#include "plain_stream.h"
+#include "transport_tuning.h"
 
 namespace mbsync {
 namespace {
 
+using std::chrono::steady_clock;
+
 constexpr std::chrono::milliseconds kConnect{1'000};
 
-std::pair<time_t, time_t> split(std::chrono::milliseconds time) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-  return {seconds.count(), std::chrono::microseconds(time - seconds).count()};
-}
+/// httplib's client over a socket and a stream of our own: with its own, whoever listens at the port could answer with
+/// a byte now and then, or with a head without an end, and the node that asks would wait, or grow, for as long.
+class Asker : public httplib::ClientImpl {
+ public:
+  Asker(const LocalTarget& target, Deadline until)
+      : httplib::ClientImpl(target.host, target.port), target_(target), until_(until) {
+    set_decompress(false);
+  }
+  void body_begins() { stream_->limit_reads(kLocalReplyBytesMax + tuning::kRequestFramingBytesMax); }
+  [[nodiscard]] const std::string& trouble() const { return trouble_; }
+
+ private:
+  bool create_and_connect_socket(Socket& out, httplib::Error& error) override {
+    error = httplib::Error::Connection;
+    std::vector<Endpoint> endpoints;
+    if (system_lookup(target_.host, target_.port, AI_NUMERICHOST, endpoints) != 0) {
+      trouble_ = "that is no address in numbers";
+      return false;
+    }
+    auto socket = connect_to(endpoints, std::min(until_, steady_clock::now() + kConnect), {});
+    if (!socket) {
+      trouble_ = socket.error().message;
+      return false;
+    }
+    error = httplib::Error::Success;
+    out.sock = socket->release();
+    return true;
+  }
+
+  bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) override {
+    PlainStream stream(socket.sock, tuning::kLocalWriteSilenceMax, {});
+    stream.limit_reads_until(until_);
+    stream.limit_writes_until(until_);
+    stream.limit_reads(tuning::kLocalHeadBytesMax, tuning::kLocalLineBytesMax);
+    stream_ = &stream;
+    const bool ok = callback(stream);
+    stream_ = nullptr;
+    if (stream.exhausted()) {
+      trouble_ = "it answers more than a node does";
+    } else if (steady_clock::now() >= until_) {
+      trouble_ = "it has not answered in time";
+    }
+    return ok;
+  }
+
+  const LocalTarget& target_;
+  const Deadline until_;
+  LimitedStream* stream_ = nullptr;  // while there is a connection
+  std::string trouble_;
+};
 
 }  // namespace
 
 Result<LocalReply> ask_local(const LocalTarget& target, const std::string& path, const std::string& body,
                              std::chrono::milliseconds patience) {
-  httplib::Client client(target.host, target.port);
-  const auto [connect_s, connect_us] = split(kConnect);
-  client.set_connection_timeout(connect_s, connect_us);
-  const auto [read_s, read_us] = split(patience);
-  client.set_read_timeout(read_s, read_us);
-  httplib::Headers headers;
-  if (!target.token.empty()) {
-    headers.emplace("Authorization", "Bearer " + target.token);
-  }
+  Asker client(target, steady_clock::now() + patience);
   LocalReply reply;
   httplib::Request request;
   request.method = body.empty() ? "GET" : "POST";
   request.path = path;
-  request.headers = std::move(headers);
   request.body = body;
+  if (!target.token.empty()) {
+    request.set_header("Authorization", "Bearer " + target.token);
+  }
   if (!body.empty()) {
     request.set_header("Content-Type", "application/json");
   }
+  request.response_handler = [&](const httplib::Response& /*head*/) {
+    client.body_begins();
+    return true;
+  };
   request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
                                  std::uint64_t /*total*/) {
     reply.body.append(bytes, size);
@@ -45,7 +96,8 @@ Result<LocalReply> ask_local(const LocalTarget& target, const std::string& path,
   const auto result = client.send(request);
   if (!result) {
     return Error{ErrorKind::kTransient,
-                 fmt::format("no answer at {}:{}: {}", target.host, target.port, httplib::to_string(result.error())),
+                 fmt::format("no answer at {}:{}: {}", target.host, target.port,
+                             client.trouble().empty() ? httplib::to_string(result.error()) : client.trouble()),
                  ""};
   }
   reply.status = result->status;

@@ -21,8 +21,8 @@ struct LocalReply {
 };
 inline constexpr std::size_t kLocalReplyBytesMax = std::size_t{16} << 20;
 
-/// GET, or POST where there is a `body`. `transient` if nobody listens there or the answer does not come within
-/// `patience`; any status is a reply.
+/// GET, or POST where there is a `body`. `transient` if nobody listens there or the whole answer does not come within
+/// `patience`, whoever it is that listens; any status is a reply.
 Result<LocalReply> ask_local(const LocalTarget& target, const std::string& path, const std::string& body,
                              std::chrono::milliseconds patience);
 

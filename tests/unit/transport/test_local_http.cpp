@@ -1,8 +1,12 @@
 // The local port as a whole, over real sockets: what it answers, and what it puts up with.
+#include <poll.h>
+
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "local_client.h"
 #include "local_http_server.h"
+#include "socket.h"
 
 using namespace mbsync;
 using std::chrono::seconds;
@@ -84,4 +88,48 @@ TEST_CASE("local http: it starts and stops many times, and says what it cannot h
   CHECK_FALSE(second.running());
   first.stop();
   CHECK(second.start());
+}
+
+TEST_CASE("local http: whoever listens there cannot make the one who asks wait, or grow") {
+  // Any user of the machine can have the port while the node has not.
+  const auto listener = listen_on("127.0.0.1", 0);
+  REQUIRE(listener);
+  const auto asked_of = [&](const std::string& head, const std::string& again, std::chrono::milliseconds pause) {
+    std::jthread stranger([&, fd = listener->fd()](const std::stop_token& done) {
+      const StopCheck stopped = [&] { return done.stop_requested(); };
+      wait_for(fd, POLLIN, Deadline::max(), stopped);
+      const auto accepted = accept_from(*listener);
+      ::send(accepted.socket.fd(), head.data(), head.size(), MSG_NOSIGNAL);
+      while (!done.stop_requested() && !hung_up(accepted.socket.fd())) {
+        ::send(accepted.socket.fd(), again.data(), again.size(), MSG_NOSIGNAL);
+        std::this_thread::sleep_for(pause);
+      }
+    });
+    const auto begun = std::chrono::steady_clock::now();
+    const auto reply = ask_local({"127.0.0.1", local_port(*listener), ""}, "/", "", seconds{1});
+    CHECK(std::chrono::steady_clock::now() - begun < seconds{4});
+    REQUIRE_FALSE(reply);
+    return reply.error().text();
+  };
+  const std::chrono::milliseconds now_and_then{100};
+  CHECK_THAT(asked_of("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", " ", now_and_then),
+             Catch::Contains("it has not answered in time"));
+  CHECK_THAT(asked_of("H", "H", now_and_then), Catch::Contains("it has not answered in time"));
+  const std::string much(100'000, 'x');
+  CHECK_THAT(asked_of("HTTP/1.1 200 OK\r\nX: ", much, std::chrono::milliseconds{0}),
+             Catch::Contains("it answers more than a node does"));
+  CHECK_THAT(asked_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", much, std::chrono::milliseconds{0}),
+             Catch::Contains("no answer at"));
+}
+
+TEST_CASE("local http: it is asked over IPv6 as well") {
+  LocalHttpServer server({.addresses = {"::1"}}, routes());
+  if (!listen_on("::1", 0)) {
+    WARN("skipped: this machine has no IPv6");
+    return;
+  }
+  REQUIRE(server.start());
+  const auto reply = ask_local({"::1", server.port(), ""}, "/greet/ada/now", "", seconds{10});
+  REQUIRE(reply);
+  CHECK(reply->status == 200);
 }
