@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "conflict_json.h"
 #include "resolution.h"
 #include "tuning.h"
+#include "utf8.h"
 
 namespace mbsync {
 namespace {
@@ -81,6 +83,11 @@ std::optional<std::int64_t> number(const std::string& text, std::int64_t otherwi
   return good ? std::optional(value) : std::nullopt;
 }
 
+/// Whether PostgreSQL can be given it: a text there ends at the first character 0, and what came after would be lost.
+bool is_text(const std::string& given) {
+  return given.find('\0') == std::string::npos && valid_utf8_length(given) == given.size();
+}
+
 Result<nlohmann::json> body_of(const LocalRequest& request) {
   auto document = nlohmann::json::parse(request.body, nullptr, false);
   if (!document.is_object()) {
@@ -95,6 +102,9 @@ Result<Decision> decision_in(const nlohmann::json& body) {
   };
   Decision decision;
   for (const auto& [name, value] : body.items()) {
+    if (value.is_string() && !is_text(value.get<std::string>())) {
+      return wrong(fmt::format("'{}' holds a character 0", name));
+    }
     if (name == "how" && value.is_string()) {
       const auto how = value.get<std::string>();
       const auto all = {Decision::How::kAccept, Decision::How::kKeep, Decision::How::kSet, Decision::How::kUndo};
@@ -104,6 +114,10 @@ Result<Decision> decision_in(const nlohmann::json& body) {
       }
       decision.how = *place;
     } else if (name == "version" && value.is_number_integer()) {
+      constexpr auto kMax = std::numeric_limits<int>::max();
+      if (value < 1 || value > kMax) {
+        return wrong(fmt::format("'version' is a whole number from 1 to {}", kMax));
+      }
       decision.version = value.get<int>();
     } else if (name == "node" && value.is_string()) {
       decision.node = value.get<std::string>();
@@ -116,6 +130,10 @@ Result<Decision> decision_in(const nlohmann::json& body) {
         if (!to.is_string() && !to.is_null()) {
           return wrong(
               fmt::format("the value of column '{}' has to be a text, as PostgreSQL writes it, or null", column));
+        }
+        if (!is_text(column) || (to.is_string() && !is_text(to.get<std::string>()))) {
+          return wrong(fmt::format("column '{}' or its value holds a character 0, which no text in PostgreSQL can",
+                                   column.substr(0, column.find('\0'))));
         }
         decision.values.emplace_back(column, to.is_null() ? Value() : Value(to.get<std::string>()));
       }
@@ -326,6 +344,11 @@ LocalAnswer LocalApi::Impl::with_desk(const std::function<LocalAnswer(ConflictDe
 }
 
 LocalAnswer LocalApi::Impl::conflicts(const LocalRequest& request) {
+  for (const auto& [name, value] : request.query) {
+    if (!is_text(value)) {
+      return bad("a value in the address is not UTF-8, or holds a character 0");
+    }
+  }
   ConflictFilter filter;
   const auto state = query(request, "state");
   if (state.empty() || state == "open") {

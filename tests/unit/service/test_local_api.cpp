@@ -114,9 +114,17 @@ TEST_CASE("local api: what is asked for wrongly is refused before the database i
   }
   CHECK(desk.ask("GET", "/api/sync/conflicts", "", {{"limit", "0"}}).status == 400);
   CHECK(desk.ask("GET", "/api/sync/conflicts", "", {{"state", "closed"}}).status == 400);
+  CHECK(desk.ask("GET", "/api/sync/conflicts", "", {{"table", "\xff"}}).status == 400);
+  CHECK(desk.ask("GET", "/api/sync/conflicts", "", {{"key", std::string("a\0b", 3)}}).status == 400);
   for (const char* body :
        {"{}", R"({"how": "keep"})", R"({"how": "set"})", R"({"how": "set", "values": {"a": 1}})", R"({"how": 1})",
-        R"({"how": "accept", "more": 1})", R"({"how": "keep", "version": "1"})", R"({"how": "drop"})"}) {
+        R"({"how": "accept", "more": 1})", R"({"how": "keep", "version": "1"})", R"({"how": "drop"})",
+        R"({"how": "keep", "version": 0})", R"({"how": "keep", "version": -1})",
+        // As an int it would be 1.
+        R"({"how": "keep", "version": 4294967297})", R"({"how": "keep", "version": 18446744073709551615})",
+        // PostgreSQL would take what stands before the character 0.
+        R"({"how": "set", "values": {"a": "x\u0000y"}})", R"({"how": "set", "values": {"a\u0000b": "x"}})",
+        R"({"how": "keep", "node": "till\u0000"})", R"({"how": "accept", "stamp": "a\u0000"})"}) {
     INFO(body);
     CHECK(desk.ask("POST", "/api/sync/conflicts/{id}", body).status == 400);
   }
