@@ -143,6 +143,15 @@ LocalHttpFront::Impl::Found LocalHttpFront::Impl::find(const httplib::Request& r
 }
 
 void LocalHttpFront::Impl::put(LocalAnswer given, std::string_view route, httplib::Response& response) {
+  std::shared_ptr<void> counted;
+  if (given.stream) {
+    counted = options.begin_stream();
+    if (!counted) {
+      given =
+          local_refusal(503, Error{ErrorKind::kTransient, "as many streams of events as there may be are open already",
+                                   "close one of them, or try again later"});
+    }
+  }
   response.status = given.status;
   set_headers(response);
   for (const auto& [name, value] : given.headers) {
@@ -152,16 +161,12 @@ void LocalHttpFront::Impl::put(LocalAnswer given, std::string_view route, httpli
   if (options.answered) {
     options.answered(route, given.status);
   }
+  if (options.answer_begins) {
+    options.answer_begins(!given.stream);
+  }
   if (!given.stream) {
     response.set_content(given.body, given.type);
     return;
-  }
-  auto counted = options.begin_stream();
-  if (!counted) {
-    return put(
-        local_refusal(503, Error{ErrorKind::kTransient, "as many streams of events as there may be are open already",
-                                 "close one of them, or try again later"}),
-        route, response);
   }
   response.set_chunked_content_provider(
       given.type, [next = std::move(given.stream), counted, this](std::size_t /*offset*/, httplib::DataSink& sink) {

@@ -40,6 +40,14 @@ LocalGuard guard_of(const LocalHttpOptions& options) {
 
 /// Its request is being read: the thread can be had for others if that takes long.
 thread_local bool t_reading = false;
+/// What it serves.
+thread_local PlainStream* t_stream = nullptr;
+
+void answer_begins(bool has_end) {
+  if (has_end && t_stream != nullptr) {
+    t_stream->limit_writes_until(steady_clock::now() + tuning::kLocalAnswerTimeMax);
+  }
+}
 
 }  // namespace
 
@@ -48,7 +56,7 @@ struct LocalHttpServer::Impl {
       : options(std::move(given)),
         front({guard_of(options), [this] { return stopping.load(); }, [this] { return begin_stream(); },
                std::move(counter), [this](std::string_view why) { warn("a request was refused", why); },
-               [] { t_reading = false; }},
+               [] { t_reading = false; }, answer_begins},
               std::move(routes)) {}
 
   Result<void> start();
@@ -73,6 +81,7 @@ struct LocalHttpServer::Impl {
   std::atomic<std::uint16_t> port = 0;
   std::atomic<bool> running = false;
   std::atomic<bool> stopping = false;
+  std::atomic<steady_clock::time_point> stopping_since{};  // valid while it stops
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
@@ -127,6 +136,7 @@ void LocalHttpServer::Impl::stop() {
   }
   {
     const std::lock_guard lock(mutex);
+    stopping_since = steady_clock::now();
     stopping = true;
   }
   changed.notify_all();
@@ -210,10 +220,19 @@ void LocalHttpServer::Impl::serve(const Socket& connection) noexcept {
   try {
     const auto begun = steady_clock::now();
     t_reading = true;
-    // Who sends a byte now and then has this thread for a second where others wait for it, and for ten otherwise.
-    PlainStream stream(connection.fd(), tuning::kLocalWriteSilenceMax, [&] {
-      return stopping || (t_reading && steady_clock::now() - begun >= tuning::kPatienceWhenCrowded && crowded());
-    });
+    // Who sends a byte now and then has this thread for a second where others wait for it, and for ten otherwise; the
+    // same for who takes nothing of the answer. One that is on its way when the server stops is given a moment.
+    PlainStream stream(
+        connection.fd(), tuning::kLocalWriteSilenceMax,
+        [&] {
+          return stopping || (t_reading && steady_clock::now() - begun >= tuning::kPatienceWhenCrowded && crowded());
+        },
+        [&](Deadline since) {
+          const auto now = steady_clock::now();
+          return (stopping && now - stopping_since.load() >= tuning::kLocalStopGrace) ||
+                 (now - since >= tuning::kPatienceWhenCrowded && crowded());
+        });
+    t_stream = &stream;
     stream.limit_reads_until(begun + tuning::kLocalRequestTimeMax);
     front.serve(stream);
     ::shutdown(connection.fd(), SHUT_WR);
@@ -227,6 +246,7 @@ void LocalHttpServer::Impl::serve(const Socket& connection) noexcept {
   } catch (...) {
     // Memory has run out, and others will say so; this one connection is lost.
   }
+  t_stream = nullptr;
 }
 
 std::shared_ptr<void> LocalHttpServer::Impl::begin_stream() {

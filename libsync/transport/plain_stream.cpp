@@ -18,8 +18,8 @@ bool would_block(int error) {
 
 }  // namespace
 
-PlainStream::PlainStream(int fd, std::chrono::milliseconds write_silence_max, StopCheck stopped)
-    : fd_(fd), write_silence_max_(write_silence_max), stopped_(std::move(stopped)) {}
+PlainStream::PlainStream(int fd, std::chrono::milliseconds write_silence_max, StopCheck stopped, WriteCheck gives_up)
+    : fd_(fd), write_silence_max_(write_silence_max), stopped_(std::move(stopped)), gives_up_(std::move(gives_up)) {}
 
 bool PlainStream::is_readable() const {
   return wait_for(fd_, POLLIN, reads_until_, stopped_) == Waited::kReady;
@@ -48,14 +48,20 @@ ssize_t PlainStream::take(char* buffer, std::size_t size) {
 }
 
 ssize_t PlainStream::write(const char* bytes, std::size_t size) {
-  const auto deadline = std::min(steady_clock::now() + write_silence_max_, writes_until_);
+  const auto begun = steady_clock::now();
+  const auto deadline = std::min(begun + write_silence_max_, writes_until_);
+  const StopCheck gives_up = [&] { return gives_up_ && gives_up_(begun); };
   while (!failed_ && size > 0) {
+    // Who takes a little all the time never makes this wait.
+    if (begun >= writes_until_ || gives_up()) {
+      failed_ = true;
+      break;
+    }
     const ssize_t taken = ::send(fd_, bytes, size, MSG_NOSIGNAL);
     if (taken > 0) {
       return taken;
     }
-    // An answer that has been begun is finished even while the server stops, if the other side takes it.
-    if (!would_block(errno) || wait_for(fd_, POLLOUT, deadline, {}) != Waited::kReady) {
+    if (!would_block(errno) || wait_for(fd_, POLLOUT, deadline, gives_up) != Waited::kReady) {
       failed_ = true;
     }
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "limited_stream.h"
@@ -12,9 +13,12 @@ namespace mbsync {
 
 class PlainStream : public LimitedStream {
  public:
+  /// Whether to give up what is being written; `since`: from when on the other side has taken nothing.
+  using WriteCheck = std::function<bool(Deadline since)>;
+
   /// Borrows the socket, which is non-blocking. `write_silence_max`: for how long nothing may be taken by the other
-  /// side.
-  PlainStream(int fd, std::chrono::milliseconds write_silence_max, StopCheck stopped);
+  /// side. `stopped`: of reading; both are asked often.
+  PlainStream(int fd, std::chrono::milliseconds write_silence_max, StopCheck stopped, WriteCheck gives_up = {});
 
   /// From now on reading fails after this, even if something comes now and then; the same for writing.
   void limit_reads_until(Deadline deadline) { reads_until_ = deadline; }
@@ -36,6 +40,7 @@ class PlainStream : public LimitedStream {
   int fd_;
   std::chrono::milliseconds write_silence_max_;
   StopCheck stopped_;
+  WriteCheck gives_up_;
   Deadline reads_until_ = Deadline::max();
   Deadline writes_until_ = Deadline::max();
   bool failed_ = false;

@@ -124,8 +124,12 @@ inline constexpr std::size_t kLocalQueuedMax = 64;
 /// From the connection to the last byte of a request, over a network within the machine or the house. A second where
 /// others are waiting (kPatienceWhenCrowded).
 inline constexpr milliseconds kLocalRequestTimeMax{10'000};
-/// The other side takes nothing.
+/// The other side takes nothing. A second where others are waiting (kPatienceWhenCrowded).
 inline constexpr milliseconds kLocalWriteSilenceMax{10'000};
+/// To take an answer that has an end: 1 MB/s for the largest, a row of some ten megabytes in all its versions.
+inline constexpr milliseconds kLocalAnswerTimeMax{60'000};
+/// For an answer that is on its way when the server stops.
+inline constexpr milliseconds kLocalStopGrace{1'000};
 /// After an answer, for the other side to close.
 inline constexpr milliseconds kLocalGoodbye{500};
 /// A request's first line and headers. Browsers send along whatever other programs of this machine have given them as

@@ -1,7 +1,11 @@
 // The local port as a whole, over real sockets: what it answers, and what it puts up with.
 #include <poll.h>
 
+#include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <map>
+#include <mutex>
 #include <thread>
 
 #include "local_client.h"
@@ -25,6 +29,11 @@ std::vector<LocalRoute> routes() {
                    LocalAnswer answer;
                    answer.status = 202;
                    answer.body = request.body;
+                   return answer;
+                 }});
+  all.push_back({"GET", "/much", [](const LocalRequest&) {
+                   LocalAnswer answer;
+                   answer.body = std::string(std::size_t{16} << 20, 'x');
                    return answer;
                  }});
   all.push_back({"GET", "/throw", [](const LocalRequest&) -> LocalAnswer { throw std::runtime_error("a secret"); }});
@@ -120,6 +129,79 @@ TEST_CASE("local http: whoever listens there cannot make the one who asks wait, 
              Catch::Contains("it answers more than a node does"));
   CHECK_THAT(asked_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", much, std::chrono::milliseconds{0}),
              Catch::Contains("no answer at"));
+}
+
+TEST_CASE("local http: who does not take its answer holds up neither the end nor others") {
+  LocalHttpServer server({}, routes());
+  REQUIRE(server.start());
+  const auto lazy = [&] {
+    std::vector<Endpoint> endpoints;
+    REQUIRE(system_lookup("127.0.0.1", server.port(), 0, endpoints) == 0);
+    auto line = connect_to(endpoints, Deadline::max(), {});
+    REQUIRE(line);
+    const std::string asks = "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    ::send(line->fd(), asks.data(), asks.size(), MSG_NOSIGNAL);
+    wait_for(line->fd(), POLLIN, Deadline::max(), {});
+    return std::move(*line);
+  };
+  // More than there are threads: others would wait for ten seconds.
+  std::vector<Socket> lines;
+  for (int i = 0; i < 16; ++i) {
+    lines.push_back(lazy());
+  }
+  auto begun = std::chrono::steady_clock::now();
+  CHECK(told(server, "/greet/ada/now").status == 200);
+  CHECK(std::chrono::steady_clock::now() - begun < seconds{5});
+  lines.push_back(lazy());
+  // It takes some of it all the time, and will not have all of it for long.
+  std::jthread sips([fd = lines.back().fd()](const std::stop_token& done) {
+    std::string some(4'096, ' ');
+    while (!done.stop_requested() && ::recv(fd, some.data(), some.size(), MSG_DONTWAIT) != 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    }
+  });
+  begun = std::chrono::steady_clock::now();
+  server.stop();
+  CHECK(std::chrono::steady_clock::now() - begun < seconds{4});
+}
+
+TEST_CASE("local http: each answer is counted once, also that there are too many streams") {
+  std::mutex mutex;
+  std::map<int, int> counted;
+  std::atomic<bool> ended = false;
+  std::vector<LocalRoute> endless;
+  endless.push_back({"GET", "/events", [&](const LocalRequest&) {
+                       LocalAnswer answer;
+                       answer.stream = [&](std::chrono::milliseconds) {
+                         return ended ? std::nullopt : std::optional<std::string>("x");
+                       };
+                       return answer;
+                     }});
+  LocalHttpServer server({}, std::move(endless), [&](std::string_view, int status) {
+    const std::lock_guard lock(mutex);
+    ++counted[status];
+  });
+  REQUIRE(server.start());
+  std::vector<Socket> lines;
+  std::string refused;
+  for (int i = 0; i < 20 && refused.empty(); ++i) {
+    std::vector<Endpoint> endpoints;
+    REQUIRE(system_lookup("127.0.0.1", server.port(), 0, endpoints) == 0);
+    auto line = connect_to(endpoints, Deadline::max(), {});
+    REQUIRE(line);
+    const std::string asks = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    ::send(line->fd(), asks.data(), asks.size(), MSG_NOSIGNAL);
+    wait_for(line->fd(), POLLIN, Deadline::max(), {});
+    std::string head(4'096, '\0');
+    head.resize(static_cast<std::size_t>(std::max<ssize_t>(0, ::recv(line->fd(), head.data(), head.size(), 0))));
+    refused = head.starts_with("HTTP/1.1 503") ? head : "";
+    lines.push_back(std::move(*line));
+  }
+  ended = true;
+  server.stop();
+  REQUIRE_FALSE(refused.empty());
+  CHECK(refused.find("Cache-Control") == refused.rfind("Cache-Control"));
+  CHECK(counted == std::map<int, int>{{200, static_cast<int>(lines.size()) - 1}, {503, 1}});
 }
 
 TEST_CASE("local http: it is asked over IPv6 as well") {
