@@ -9,14 +9,15 @@ export default async function MbsyncPage() {
     return <p>Not allowed.</p>;
   }
   let status: NodeStatus;
-  let conflicts: ConflictDetails[] = [];
+  const conflicts: ConflictDetails[] = [];
   try {
     status = await mbsyncJson<NodeStatus>("/api/sync/service");
     if (status.open_conflicts) {
       const list = await mbsyncJson<{ conflicts: ConflictSummary[] }>("/api/sync/conflicts?state=open&limit=20");
-      conflicts = await Promise.all(
-        list.conflicts.map((one) => mbsyncJson<ConflictDetails>(`/api/sync/conflicts/${one.id}`)),
-      );
+      // One after the other: the node shows a few at a time, and turns others away.
+      for (const one of list.conflicts) {
+        conflicts.push(await mbsyncJson<ConflictDetails>(`/api/sync/conflicts/${one.id}`));
+      }
     }
   } catch (problem) {
     return <p>The node cannot be asked: {problem instanceof Error ? problem.message : "no answer"}</p>;
