@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <condition_variable>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "conflict_json.h"
@@ -165,14 +166,14 @@ Json round_json(const std::vector<PeerRound>& round, const NodeStatus& after) {
     const auto view =
         std::find_if(views.begin(), views.end(), [&](const PeerView& entry) { return entry.peer.id == peer.peer.id; });
     const std::int64_t lacks = view == views.end() ? 0 : view->outgoing_rows;
-    in_step = in_step && peer.in_step && lacks == 0;
+    in_step = in_step && peer.in_step && after.store && lacks == 0;
     Json entry{{"id", peer.peer.id.valid() ? Json(to_string(peer.peer.id)) : Json()},
                {"name", peer.peer.name.empty() ? Json() : Json(peer.peer.name)},
                {"address", peer.address},
                {"in_step", peer.in_step},
                {"rows", peer.rows},
                {"conflicts", peer.conflicts},
-               {"lacks_rows", lacks},
+               {"lacks_rows", after.store ? Json(lacks) : Json()},  // where the database does not say, it is not known
                {"failure", Json()}};
     if (peer.failure) {
       entry["failure"] = peer.failure->text();
@@ -203,20 +204,23 @@ struct LocalApi::Impl {
 
   LocalApiBasis basis;
   std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
   std::set<ConflictDesk*> desks;
   int desks_open = 0;
+  int desks_waited_for = 0;
+  int rounds_asked_for = 0;
   bool interrupted = false;
 };
 
 LocalAnswer LocalApi::Impl::health(int when_down) {
-  const auto status = basis.status();
+  const auto status = basis.status(Clock::now() - kStatusFreshFor);
   return json(status.judge().verdict == Health::kDown ? when_down : kOk, to_json(status));
 }
 
 LocalAnswer LocalApi::Impl::metrics() {
   LocalAnswer answer;
   answer.type = NodeMetrics::kType;
-  answer.body = basis.activity.metrics().text(basis.status());
+  answer.body = basis.activity.metrics().text(basis.status(Clock::now() - kStatusFreshFor));
   return answer;
 }
 
@@ -245,15 +249,34 @@ LocalAnswer LocalApi::Impl::service(const LocalRequest& request) {
 
 LocalAnswer LocalApi::Impl::sync() {
   const auto begun = Clock::now();
+  {
+    // A round may take minutes, and the threads are for other questions as well.
+    const std::lock_guard lock(mutex);
+    if (rounds_asked_for >= kRoundsMax) {
+      return refusal(Error{ErrorKind::kTransient, "others have asked for a round already, and it is under way",
+                           "wait for it, or try again later"});
+    }
+    ++rounds_asked_for;
+  }
+  struct Place {
+    Impl& api;
+    ~Place() {
+      const std::lock_guard lock(api.mutex);
+      --api.rounds_asked_for;
+    }
+  };
+  const Place place{*this};
   const auto round = basis.control.sync();
   if (!round) {
     return refusal(Error{ErrorKind::kTransient,
                          "the node cannot ask its peers now: it starts, or waits for its database",
                          "GET /health says what it is waiting for"});
   }
-  // Peers that wait for news have them by now; that they have taken them they say with their next question.
-  auto after = basis.status();
-  const auto until = Clock::now() + kSyncReportPatience;
+  // Peers that wait for news have them by now; that they have taken them they say with their next question. What was
+  // read before the round does not know of its writes.
+  const auto done = Clock::now();
+  auto after = basis.status(done);
+  const auto until = done + kSyncReportPatience;
   const auto lacking = [&] {
     const auto views = after.peers();
     return std::any_of(views.begin(), views.end(), [&](const PeerView& view) {
@@ -262,16 +285,20 @@ LocalAnswer LocalApi::Impl::sync() {
              });
     });
   };
-  while (lacking() && Clock::now() < until) {
-    {
-      const std::lock_guard lock(mutex);
-      if (interrupted) {
-        break;
-      }
+  std::unique_lock lock(mutex);
+  while (!interrupted && Clock::now() < until) {
+    lock.unlock();
+    const bool waits = lacking();
+    lock.lock();
+    if (!waits) {
+      break;
     }
-    std::this_thread::sleep_for(kStatusFreshFor / 4);
-    after = basis.status();
+    changed.wait_for(lock, kStatusFreshFor / 4, [&] { return interrupted; });
+    lock.unlock();
+    after = basis.status(std::max(done, Clock::now() - kStatusFreshFor));
+    lock.lock();
   }
+  lock.unlock();
   auto document = round_json(*round, after);
   document["seconds"] = std::chrono::duration<double>(Clock::now() - begun).count();
   basis.activity.event("sync", fmt::format("a round with {} was asked for and is done",
@@ -310,6 +337,8 @@ LocalAnswer LocalApi::Impl::stats(const LocalRequest& request) {
 }
 
 LocalAnswer LocalApi::Impl::with_desk(const std::function<LocalAnswer(ConflictDesk&)>& work) {
+  // Outlives its entry in `desks`, by which interrupt() finds it.
+  Result<std::unique_ptr<ConflictDesk>> opened = Error{};
   struct Place {
     Impl& api;
     ConflictDesk* desk = nullptr;
@@ -317,10 +346,18 @@ LocalAnswer LocalApi::Impl::with_desk(const std::function<LocalAnswer(ConflictDe
       const std::lock_guard lock(api.mutex);
       --api.desks_open;
       api.desks.erase(desk);
+      api.changed.notify_all();
     }
   };
   {
-    const std::lock_guard lock(mutex);
+    std::unique_lock lock(mutex);
+    const auto has_place = [&] { return interrupted || desks_open < kDesksMax; };
+    if (!has_place() && desks_waited_for < kDesksMax) {
+      // A page that shows some conflicts asks for all of them at once.
+      ++desks_waited_for;
+      changed.wait_for(lock, kStatusPatience, has_place);
+      --desks_waited_for;
+    }
     if (interrupted || desks_open >= kDesksMax) {
       return refusal(Error{ErrorKind::kTransient, "others are looking at conflicts just now", "try again"});
     }
@@ -328,7 +365,7 @@ LocalAnswer LocalApi::Impl::with_desk(const std::function<LocalAnswer(ConflictDe
   }
   Place place{*this};
   // Where the database is away, say so at once, as /health does.
-  const auto opened = ConflictDesk::open(basis.database, [this] {
+  opened = ConflictDesk::open(basis.database, [this] {
     const std::lock_guard lock(mutex);
     return interrupted;
   });
@@ -457,6 +494,7 @@ void LocalApi::interrupt() {
     desk->interrupt(impl_->interrupted);
   }
   impl_->interrupted = true;
+  impl_->changed.notify_all();
 }
 
 std::vector<LocalRoute> LocalApi::routes() {

@@ -2,6 +2,7 @@
 // tried without a node. openapi.json beside this file says the same in full, and a test compares the two.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,7 +17,8 @@
 namespace mbsync {
 
 struct LocalApiBasis {
-  std::function<NodeStatus()> status;
+  /// What of it comes from the database was read at `since` or later.
+  std::function<NodeStatus(std::chrono::steady_clock::time_point since)> status;
   NodeActivity& activity;
   NodeControl& control;
   DatabaseUrl database;

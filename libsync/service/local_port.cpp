@@ -53,7 +53,8 @@ struct LocalPort::Impl {
         addresses(fmt::format("{}", fmt::join(config.status_bind, ","))),
         activity(node_activity),
         keeper(config, std::move(version), node_activity, [this] { often(); }),
-        api({[this] { return keeper.now(kStatusPatience); }, node_activity, control, config.database_url}),
+        api({[this](std::chrono::steady_clock::time_point since) { return keeper.now(kStatusPatience, since); },
+             node_activity, control, config.database_url}),
         server(options_of(config), api.routes(), [&node_activity](std::string_view route, int status) {
           node_activity.metrics().served(route, status);
         }) {

@@ -53,12 +53,11 @@ void StatusKeeper::local_trouble(std::string trouble) {
   local_trouble_ = std::move(trouble);
 }
 
-NodeStatus StatusKeeper::now(std::chrono::milliseconds patience) {
-  const auto asked = Clock::now();
+NodeStatus StatusKeeper::now(std::chrono::milliseconds patience, Clock::time_point since) {
   NodeStatus status;
   status.settings = settings_;
   std::unique_lock lock(mutex_);
-  const auto is_fresh = [&] { return read_ && asked - read_at_ <= kStatusFreshFor; };
+  const auto is_fresh = [&] { return read_ && read_at_ >= since; };
   if (!is_fresh()) {
     wanted_ = true;
     changed_.notify_all();

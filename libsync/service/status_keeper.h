@@ -24,8 +24,9 @@ class StatusKeeper {
   StatusKeeper(const StatusKeeper&) = delete;
   StatusKeeper& operator=(const StatusKeeper&) = delete;
 
-  /// As it is now. Where the database has not answered within `patience`, without what it says.
-  NodeStatus now(std::chrono::milliseconds patience);
+  /// As it is now, or has been at `since` at the earliest. Where the database has not answered within `patience`,
+  /// without what it says.
+  NodeStatus now(std::chrono::milliseconds patience, std::chrono::steady_clock::time_point since);
   /// What the local port has to say of itself; empty: all is well.
   void local_trouble(std::string trouble);
   void stop();

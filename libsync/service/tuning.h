@@ -109,8 +109,10 @@ inline constexpr milliseconds kSampleEvery{15'000};
 inline constexpr milliseconds kLocalPortLook{1'000};
 /// How often a local port that was taken is tried again.
 inline constexpr milliseconds kLocalPortAgain{10'000};
-/// Conflicts that are read or decided at a time, each in a session of its own.
+/// Conflicts that are read or decided at a time, each in a session of its own; as many others wait for a moment.
 inline constexpr int kDesksMax = 4;
+/// Who may wait for a round with every peer: it takes a minute for each peer at worst, and a thread for who waits.
+inline constexpr int kRoundsMax = 4;
 /// How long a round with every peer is waited for by whoever asked for it, besides what the round itself takes: until
 /// the peers have said that they have this node's writes.
 inline constexpr milliseconds kSyncReportPatience{5'000};

@@ -30,12 +30,14 @@ std::string round_text(const Json& document) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& peer : peers) {
     const auto name = text_at(peer, "name");
-    const auto lacks = peer["lacks_rows"].get<std::int64_t>();
+    const bool known = !peer["lacks_rows"].is_null();
+    const auto lacks = known ? peer["lacks_rows"].get<std::int64_t>() : 0;
     const bool in_step = peer["in_step"].get<bool>();
     rows.push_back({name.empty() ? text_at(peer, "address") : name, std::to_string(peer["rows"].get<std::int64_t>()),
-                    in_step && lacks == 0 ? "in step"
-                    : in_step             ? fmt::format("has not said yet that it has {} rows of ours", lacks)
-                                          : text_at(peer, "failure")});
+                    in_step && known && lacks == 0 ? "in step"
+                    : in_step && !known            ? "what it lacks is not known: the database does not answer"
+                    : in_step                      ? fmt::format("has not said yet that it has {} rows of ours", lacks)
+                                                   : text_at(peer, "failure")});
   }
   return format_table({"Peer", "Rows that came", "Now"}, rows);
 }

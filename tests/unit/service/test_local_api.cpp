@@ -2,7 +2,12 @@
 #include "local_api.h"
 
 #include <catch2/catch.hpp>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
 #include <set>
+#include <thread>
 
 using namespace mbsync;
 
@@ -11,7 +16,8 @@ namespace {
 struct Desk {
   NodeActivity activity{"1.2.3", std::chrono::system_clock::now()};
   NodeControl control;
-  LocalApi api{{[] { return NodeStatus(); }, activity, control, {}}};
+  std::function<NodeStatus(std::chrono::steady_clock::time_point)> status = [](auto) { return NodeStatus(); };
+  LocalApi api{{[this](auto since) { return status(since); }, activity, control, {}}};
 
   LocalAnswer ask(const std::string& method, const std::string& path, const std::string& body = "",
                   std::map<std::string, std::string> query = {}) {
@@ -128,6 +134,68 @@ TEST_CASE("local api: what is asked for wrongly is refused before the database i
     INFO(body);
     CHECK(desk.ask("POST", "/api/sync/conflicts/{id}", body).status == 400);
   }
+}
+
+TEST_CASE("local api: a round is in step only if the database has said so after it") {
+  Desk desk;
+  const Member peer{NodeId{2}, "till"};
+  desk.control.set_round([&](const std::stop_token&) {
+    return std::vector<PeerRound>{{peer, "till:8765", true, 0, 0, std::nullopt}};
+  });
+  const auto sync = [&] {
+    return nlohmann::json::parse(desk.ask("POST", "/api/sync/service", R"({"action":"sync"})").body);
+  };
+  auto round = sync();  // the database does not answer
+  CHECK(round["in_step"] == false);
+  CHECK(round["peers"][0]["in_step"] == true);
+  CHECK(round["peers"][0]["lacks_rows"].is_null());
+  const auto before = std::chrono::steady_clock::now();
+  desk.status = [&](auto since) {
+    NodeStatus status;
+    status.store.emplace();
+    // What was read before the round does not know of the write that the peer lacks.
+    status.store->members.push_back({peer, false, "", since > before ? 1 : 0});
+    return status;
+  };
+  round = sync();
+  CHECK(round["in_step"] == false);
+  CHECK(round["peers"][0]["lacks_rows"] == 1);
+  desk.status = [&](auto) {
+    NodeStatus status;
+    status.store.emplace();
+    return status;
+  };
+  CHECK(sync()["in_step"] == true);
+}
+
+TEST_CASE("local api: those who wait for a round do not take all threads") {
+  Desk desk;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool over = false;
+  desk.control.set_round([&](const std::stop_token&) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return over; });
+    return std::vector<PeerRound>{};
+  });
+  std::map<int, int> answers;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        const auto status = desk.ask("POST", "/api/sync/service", R"({"action":"sync"})").status;
+        const std::lock_guard lock(mutex);
+        ++answers[status];
+        changed.notify_all();
+      });
+    }
+    std::unique_lock lock(mutex);
+    changed.wait_for(lock, std::chrono::seconds{10}, [&] { return answers[503] >= 4; });
+    over = true;
+    changed.notify_all();
+  }
+  CHECK(answers[503] == 4);
+  CHECK(answers[200] == 4);
 }
 
 TEST_CASE("node control: what is asked for before a run begins is not lost, and a stop beats a restart") {
