@@ -2,13 +2,47 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
+
+#include "status_reader.h"
+#include "tuning.h"
 
 namespace mbsync {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{2'000};
+/// Longer than a large backlog takes to be counted; a database that hangs, or a lock on one of mbsync's tables, is not
+/// waited for without end.
+constexpr std::chrono::milliseconds kStorePatience{20'000};
+
+Result<StoreStatus> read_store(const Config& config) {
+  StatusReader reader(config.database_url);
+  std::atomic<bool> late = false;
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::jthread watch([&](const std::stop_token& done) {
+    std::unique_lock lock(mutex);
+    auto patience = kStorePatience;
+    while (!changed.wait_for(lock, done, patience, [] { return false; }) && !done.stop_requested()) {
+      late = true;
+      reader.interrupt();
+      patience = kInterruptEvery;
+    }
+  });
+  auto store = reader.read();
+  if (!store && late) {
+    return Error{ErrorKind::kTransient,
+                 fmt::format("database {}: it has not answered within {} s", config.database_url.display,
+                             std::chrono::duration_cast<std::chrono::seconds>(kStorePatience).count()),
+                 "does it hang, or does a session hold a lock on a table of schema mbsync? pg_stat_activity says so"};
+  }
+  return store;
+}
 
 }  // namespace
 
@@ -26,7 +60,7 @@ NodeStatus find_status(const Config& config, std::string version) {
   NodeStatus status;
   status.settings = settings_of(config);
   status.settings.version = std::move(version);
-  auto store = PgStore::read_status(config.database_url);
+  auto store = read_store(config);
   if (store) {
     status.store = std::move(*store);
   } else {

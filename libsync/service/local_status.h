@@ -10,7 +10,7 @@ namespace mbsync {
 
 /// Where the configuration says that the node's local port is.
 LocalTarget local_target(const Config& config);
-/// Takes some seconds at most for the local port, and what connecting takes for the database. `version`: of the
+/// Takes some seconds at most for the local port, and 20 for the database. `version`: of the
 /// program.
 NodeStatus find_status(const Config& config, std::string version);
 

@@ -168,6 +168,9 @@ TEST_CASE("local port: a database that hangs does not make it hang, nor the end 
   }));
   CHECK_THAT(ask(node.local_port(), "/health").body, Catch::Contains("it has not answered in time"));
   CHECK(ask(node.local_port(), "/api/sync/process").status == 200);
+  const auto said = say_mbsync(node, {"status"});
+  CHECK(said.exit_code == 2);
+  CHECK_THAT(said.out, Catch::Contains("it has not answered within 20 s"));
   // More than there may be at a time; all wait for the lock or are turned away.
   std::list<HttpLine> readers;
   for (int i = 0; i < 6; ++i) {
