@@ -34,6 +34,7 @@ class NodeControl {
   void begin_run(std::stop_source source) {
     const std::lock_guard lock(mutex_);
     run_ = std::move(source);
+    restart_ = false;  // this is it
     if (stop_) {
       run_.request_stop();
     }

@@ -187,6 +187,12 @@ class Node {
       remember(directory);
     }
 
+    // Also if this ends by an exception: nothing may be asked of peers that are gone.
+    struct NoMoreRounds {
+      NodeControl& control;
+      ~NoMoreRounds() { control.set_round({}); }
+    };
+    const NoMoreRounds no_more_rounds{control_};
     control_.set_round([&context](const std::stop_token& stop) { return run_sync_round(context, stop); });
     shared_.activity.event("node_started", fmt::format("node {} is at work", store_.self().name));
     supervisor_.ready();
@@ -486,7 +492,13 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
     const LocalPort local(config, MBSYNC_VERSION, activity, control);
     ActivityToo told(supervisor, activity);
     if (!config.skip_db_precheck) {
-      MBSYNC_TRY(precheck(config, stop, told));
+      do {
+        // It may wait for the database for long, and is to be told to end as the node itself is.
+        std::stop_source wait;
+        const std::stop_callback on_stop(stop, [&wait] { wait.request_stop(); });
+        control.begin_run(wait);
+        MBSYNC_TRY(precheck(config, wait.get_token(), told));
+      } while (control.take_restart());
     }
     Config live = config;
     const auto look_for_hangup = [&](Node& node) {

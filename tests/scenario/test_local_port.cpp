@@ -153,6 +153,20 @@ TEST_CASE("local port: with the database stopped it answers at once, 503, and ag
   CHECK(wait_until(seconds{30}, [&] { return ask(node.local_port(), "/health").status == 200; }));
 }
 
+TEST_CASE("local port: a node that waits for its database at its start ends when it is told to") {
+  Fleet fleet;
+  TempCluster& cluster = fleet.add_cluster();
+  Node& node = fleet.add_node(cluster, "early", kSchema);
+  cluster.stop();
+  node.start();
+  node.await_log("local port open");
+  node.await_log("waiting for the database");
+  CHECK(ask(node.local_port(), "/api/sync/service", R"({"action":"restart"})").status == 202);
+  CHECK(ask(node.local_port(), "/api/sync/service", R"({"action":"stop"})").status == 202);
+  CHECK(node.wait(kStopBound) == 0);
+  cluster.start();
+}
+
 TEST_CASE("local port: a database that hangs does not make it hang, nor the end of the node") {
   Fleet fleet;
   Node& node = fleet.add_node(Fleet::shared_cluster(), "held", kSchema);

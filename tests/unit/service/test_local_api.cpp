@@ -203,6 +203,12 @@ TEST_CASE("node control: what is asked for before a run begins is not lost, and 
   control.restart();
   CHECK(control.take_restart());
   CHECK_FALSE(control.take_restart());
+  // The run that begins is what was asked for.
+  control.restart();
+  std::stop_source first;
+  control.begin_run(first);
+  CHECK_FALSE(first.stop_requested());
+  CHECK_FALSE(control.is_to_restart());
   control.stop();
   control.restart();
   std::stop_source run;
