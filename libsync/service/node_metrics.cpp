@@ -5,7 +5,8 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <set>
+#include <map>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -141,19 +142,32 @@ struct NodeMetrics::Impl {
   prometheus::Histogram& histogram(const char* name, const char* help) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets());
   }
-  bool counts(const std::string& id) {
+  /// A peer has one series, also if it is called otherwise than before: whoever has the key can call it anything. That
+  /// of its former name ends.
+  void count(prometheus::Family<prometheus::Counter>& family, const std::string& peer, const std::string& id,
+             double by) {
     const std::lock_guard lock(mutex);
-    return peers.contains(id) || (peers.size() < kPeersCounted && peers.insert(id).second);
-  }
-  prometheus::Counter& of(prometheus::Family<prometheus::Counter>& family, const std::string& peer,
-                          const std::string& id) {
-    return counts(id) ? family.Add({{"peer", peer}, {"node", id}}) : family.Add({{"peer", "others"}, {"node", ""}});
+    const bool kept = peers.contains(id) || peers.size() < kPeersCounted;
+    auto& series = peers[kept ? id : ""][&family];
+    const std::string name = kept ? peer : "others";
+    if (series.counter != nullptr && series.name != name) {
+      family.Remove(series.counter);
+      series.counter = nullptr;
+    }
+    if (series.counter == nullptr) {
+      series = {name, &family.Add({{"peer", name}, {"node", kept ? id : ""}})};
+    }
+    series.counter->Increment(by);
   }
 
   const std::string version;
   mutable prometheus::Registry registry;
   std::mutex mutex;
-  std::set<std::string> peers;  // guarded by mutex
+  struct Series {
+    std::string name;  ///< of the peer
+    prometheus::Counter* counter = nullptr;
+  };
+  std::map<std::string, std::map<const void*, Series>> peers;  // by id, then by family; guarded by mutex
   prometheus::Family<prometheus::Counter>& rows_received;
   prometheus::Family<prometheus::Counter>& rows_sent;
   prometheus::Family<prometheus::Counter>& bytes_sent;
@@ -170,7 +184,7 @@ NodeMetrics::NodeMetrics(const std::string& version) : impl_(std::make_unique<Im
 NodeMetrics::~NodeMetrics() = default;
 
 void NodeMetrics::applied(const std::string& peer, const std::string& id, const ApplyOutcome& outcome, double took) {
-  impl_->of(impl_->rows_received, peer, id).Increment(static_cast<double>(outcome.rows));
+  impl_->count(impl_->rows_received, peer, id, static_cast<double>(outcome.rows));
   impl_->rows_merged.Increment(static_cast<double>(outcome.merged));
   impl_->conflicts.Increment(static_cast<double>(outcome.conflicts));
   if (outcome.rows > 0) {
@@ -180,8 +194,8 @@ void NodeMetrics::applied(const std::string& peer, const std::string& id, const 
 
 void NodeMetrics::answered(const std::string& peer, const std::string& id, std::int64_t rows, std::int64_t bytes,
                            double took) {
-  impl_->of(impl_->rows_sent, peer, id).Increment(static_cast<double>(rows));
-  impl_->of(impl_->bytes_sent, peer, id).Increment(static_cast<double>(bytes));
+  impl_->count(impl_->rows_sent, peer, id, static_cast<double>(rows));
+  impl_->count(impl_->bytes_sent, peer, id, static_cast<double>(bytes));
   if (rows > 0) {
     impl_->answer.Observe(took);
   }

@@ -124,3 +124,22 @@ TEST_CASE("node metrics: made-up peers do not fill the memory") {
   }
   CHECK(peers == 1'001);
 }
+
+TEST_CASE("node metrics: a peer has one series, whatever it calls itself") {
+  NodeMetrics metrics("1.2.3");
+  ApplyOutcome outcome;
+  outcome.rows = 2;
+  for (int i = 0; i < 3'000; ++i) {
+    metrics.applied("name-" + std::to_string(i), to_string(NodeId{1}), outcome, 0);
+  }
+  metrics.applied("name-2999", to_string(NodeId{1}), outcome, 0);
+  const auto page = read_strictly(metrics.text({}));
+  std::map<std::string, double> rows;
+  for (const auto& [series, value] : page.series) {
+    if (series.rfind("mbsync_rows_received_total{", 0) == 0) {
+      rows[series] = value;
+    }
+  }
+  CHECK(rows ==
+        std::map<std::string, double>{{R"(mbsync_rows_received_total{node="0000000000000001",peer="name-2999"})", 4}});
+}
