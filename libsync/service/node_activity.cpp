@@ -164,8 +164,11 @@ void NodeActivity::failed(const std::optional<Member>& peer, const std::string& 
   metrics_.pull_failed();
   const std::lock_guard lock(mutex_);
   if (!peer) {
+    if (!strangers_.contains(address) && strangers_.size() >= kAddressesKept) {
+      strangers_.clear();  // whoever announces addresses can make them up; to tell of one again does less harm
+    }
     auto& told = strangers_[address];
-    if (told != reason && strangers_.size() <= kAddressesKept) {
+    if (told != reason) {
       told = reason;
       events_.add(now, "peer_unreachable", "", fmt::format("nobody answers at {}: {}", address, reason),
                   {{"address", address}});

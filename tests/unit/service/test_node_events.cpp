@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "node_activity.h"
+#include "tuning.h"
 
 using namespace mbsync;
 using std::chrono::milliseconds;
@@ -123,4 +124,15 @@ TEST_CASE("node activity: peers come and go with one event each, rows are told t
   CHECK(facts.peers[0].up);
   CHECK(facts.peers[0].address == at);
   CHECK(facts.peers[0].rows_in == 6);
+}
+
+TEST_CASE("node activity: addresses that are made up do not fill the memory, nor keep others from being told of") {
+  NodeActivity activity("1.2.3", std::chrono::system_clock::now());
+  for (std::size_t i = 0; i < 3 * kAddressesKept; ++i) {
+    activity.failed(std::nullopt, "10.0.0.1:" + std::to_string(i), "nobody there");
+  }
+  activity.failed(std::nullopt, "10.0.0.9:8765", "nobody there");
+  const auto last = activity.events().latest(1);
+  REQUIRE(last.size() == 1);
+  CHECK(last[0].details["address"] == "10.0.0.9:8765");
 }
