@@ -119,6 +119,11 @@ Result<void> apply_flags(const std::vector<std::pair<ConfigKey, std::string>>& f
 
 /// Whoever reaches the local port sees rows of conflicts and can decide them.
 Result<void> check_local_port(const Config& config) {
+  if (config.local_port() == config.port) {
+    return Error{ErrorKind::kConfig,
+                 fmt::format("SYNC_STATUS_PORT and SYNC_PORT are both {}: one port cannot be for both", config.port),
+                 "set SYNC_STATUS_PORT to another port; without it, it is the one after SYNC_PORT"};
+  }
   const auto outside = std::find_if_not(config.status_bind.begin(), config.status_bind.end(),
                                         [](const std::string& address) { return is_loopback_host(address); });
   if (config.local_port() == 0 || outside == config.status_bind.end() || !config.status_token.empty()) {

@@ -125,7 +125,7 @@ Result<std::vector<std::string>> local_addresses_of(const SettingValues& values)
   constexpr std::size_t kAddressesMax = 8;
   auto addresses = list_of(values);
   const auto odd = std::find_if(addresses.begin(), addresses.end(), [](const std::string& text) {
-    return text.find_first_of(" \t/@[]") != std::string::npos;
+    return !is_numeric_host(text.substr(0, text.find('%')));  // of a link-local one with the interface
   });
   if (odd != addresses.end()) {
     return must_be(fmt::format("IP addresses of this machine, with commas between, not '{}'", *odd));

@@ -435,6 +435,13 @@ TEST_CASE("config: the local port is the one after the port, and beyond the loop
   CHECK_THAT(refused(with({{"SYNC_STATUS_BIND", "::"}})).text(), Catch::Contains("SYNC_STATUS_TOKEN"));
   const auto open = loaded(with({{"SYNC_STATUS_BIND", "0.0.0.0"}, {"SYNC_STATUS_TOKEN", "s3cret-token-of-20ch"}}));
   CHECK(open.status_token.reveal() == "s3cret-token-of-20ch");
+  CHECK_THAT(refused(with({{"SYNC_STATUS_PORT", "8765"}})).text(), Catch::Contains("SYNC_STATUS_PORT and SYNC_PORT"));
+  // A name may lead anywhere, and looking it up may take long.
+  for (const char* name : {"localhost", "till.example", "127.1", "[::1]", "10.0.0.0/8"}) {
+    CHECK_THAT(refused(with({{"SYNC_STATUS_BIND", name}, {"SYNC_STATUS_TOKEN", "s3cret-token-of-20ch"}})).text(),
+               Catch::Contains("IP addresses of this machine"));
+  }
+  loaded(with({{"SYNC_STATUS_BIND", "fe80::1%eth0"}, {"SYNC_STATUS_TOKEN", "s3cret-token-of-20ch"}}));
   // Who does not listen needs none; nor does a command that only looks.
   loaded(with({{"SYNC_STATUS_BIND", "::"}, {"SYNC_STATUS_PORT", "0"}}));
   loaded(with({{"SYNC_STATUS_BIND", "::"}}), ConfigNeeds::kDatabase);
