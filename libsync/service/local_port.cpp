@@ -27,7 +27,9 @@ LocalHttpOptions options_of(const Config& config) {
   options.port = config.local_port();
   options.hosts = config.status_hosts;
   options.token = config.status_token.reveal();
-  options.on_warning = [](std::string_view line) { log_warning(kDomain, "{}", line); };
+  options.on_warning = [](std::string_view line) {
+    log_warning(kDomain, "of the local port what={}", log_value(line));
+  };
   return options;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <httplib.h>
 
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -250,7 +251,16 @@ void LocalHttpFront::Impl::set_up() {
     }
   }));
   front.set_exception_handler(
-      [](const httplib::Request& /*request*/, httplib::Response& response, const std::exception_ptr& /*thrown*/) {
+      [this](const httplib::Request& /*request*/, httplib::Response& response, const std::exception_ptr& thrown) {
+        if (options.failed) {
+          try {
+            std::rethrow_exception(thrown);
+          } catch (const std::exception& failure) {
+            options.failed(failure.what());
+          } catch (...) {
+            options.failed("for no reason that is known");
+          }
+        }
         response.status = 500;
         set_headers(response);
         response.set_content(

@@ -23,6 +23,7 @@ class LocalHttpFront {
     std::function<std::shared_ptr<void>()> begin_stream;
     std::function<void(std::string_view route, int status)> answered{};
     std::function<void(std::string_view why)> refused{};  ///< by the guard
+    std::function<void(std::string_view why)> failed{};   ///< an answer could not be made
     std::function<void()> head_and_body_read{};           ///< called by the thread that serves, before a route answers
     std::function<void(bool has_end)> answer_begins{};    ///< the same, before an answer is sent
   };

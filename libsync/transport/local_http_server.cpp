@@ -56,7 +56,8 @@ struct LocalHttpServer::Impl {
       : options(std::move(given)),
         front({guard_of(options), [this] { return stopping.load(); }, [this] { return begin_stream(); },
                std::move(counter), [this](std::string_view why) { warn("a request was refused", why); },
-               [] { t_reading = false; }, answer_begins},
+               [this](std::string_view why) { warn("an answer could not be made", why); }, [] { t_reading = false; },
+               answer_begins},
               std::move(routes)) {}
 
   Result<void> start();

@@ -59,7 +59,14 @@ LocalReply told(const LocalHttpServer& server, const std::string& path, const st
 }  // namespace
 
 TEST_CASE("local http: routes, their parts, and what there is not") {
-  LocalHttpServer server({}, routes());
+  std::mutex mutex;
+  std::string warned;
+  LocalHttpServer server({.on_warning =
+                              [&](std::string_view line) {
+                                const std::lock_guard lock(mutex);
+                                warned += line;
+                              }},
+                         routes());
   REQUIRE(server.start());
   CHECK(told(server, "/greet/ada/now").body == "hello ada");
   CHECK(told(server, "/greet/ada%20l/now?from=till%3D1").body == "hello ada l from till=1");
@@ -73,7 +80,11 @@ TEST_CASE("local http: routes, their parts, and what there is not") {
   CHECK(told(server, "/stream").body == "xxx");
   const auto thrown = told(server, "/throw");
   CHECK(thrown.status == 500);
-  CHECK_THAT(thrown.body, !Catch::Contains("a secret"));
+  CHECK_THAT(thrown.body, !Catch::Contains("a secret") && Catch::Contains("see its log"));
+  {
+    const std::lock_guard lock(mutex);
+    CHECK_THAT(warned, Catch::Contains("an answer could not be made: a secret"));
+  }
   CHECK(told(server, "/echo", std::string(1'100'000, 'x')).status == 413);
   // Lines that httplib would take apart with std::regex, and paths that it could not.
   CHECK(told(server, "/" + std::string(3'900, 'a')).status == 404);
