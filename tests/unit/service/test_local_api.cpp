@@ -60,6 +60,10 @@ void check_members(const nlohmann::json& document, const char* schema, const nlo
     INFO(schema << " " << name);
     CHECK(answer.contains(name.get<std::string>()));
   }
+  for (const auto& [name, value] : answer.items()) {
+    INFO(schema << " " << name);
+    CHECK(described["properties"].contains(name));
+  }
 }
 
 }  // namespace
@@ -89,6 +93,21 @@ TEST_CASE("local api: answers have what the description says they have") {
   const auto health = desk.ask("GET", "/health");
   CHECK(health.status == 503);
   check_members(document, "NodeStatus", nlohmann::json::parse(health.body));
+  desk.status = [](auto) {
+    NodeStatus status;
+    status.store.emplace();
+    status.store->members.push_back({Member{NodeId{2}, "till"}, false, "", 0});
+    return status;
+  };
+  const auto status = nlohmann::json::parse(desk.ask("GET", "/api/sync/service").body);
+  check_members(document, "NodeStatus", status);
+  check_members(document, "FleetPeer", status["fleet"][0]);
+  const auto& member = document["components"]["schemas"]["NodeStatus"]["properties"]["members"]["items"]["properties"];
+  for (const auto& [name, value] : status["members"][0].items()) {
+    INFO(name);
+    CHECK(member.contains(name));
+  }
+  check_members(document, "Stats", nlohmann::json::parse(desk.ask("GET", "/api/sync/stats").body));
   CHECK(desk.ask("GET", "/api/sync/service").status == 200);
   check_members(document, "Refusal", nlohmann::json::parse(desk.ask("POST", "/api/sync/service", "{}").body));
   desk.control.set_round([](const std::stop_token&) { return std::vector<PeerRound>{{}}; });
@@ -96,6 +115,7 @@ TEST_CASE("local api: answers have what the description says they have") {
   check_members(document, "SyncRound", round);
   CHECK(round["in_step"] == false);
   const auto process = nlohmann::json::parse(desk.ask("GET", "/api/sync/process").body);
+  check_members(document, "ProcessFacts", process);
   for (const auto& [name, schema] : document["components"]["schemas"]["ProcessFacts"]["properties"].items()) {
     INFO(name);
     CHECK(process.contains(name));
