@@ -95,6 +95,10 @@ NodeStatus find_status(const Config& config, std::string version) {
   auto facts = process_facts(nlohmann::json::parse(reply->body, nullptr, false));
   if (!facts) {
     status.local_trouble = fmt::format("what answers on local port {} is no mbsync", target.port);
+  } else if (status.store && !status.store->node_runs && facts->phase == "running") {
+    // Anybody can listen there while the node does not.
+    status.local_trouble = fmt::format(
+        "what answers on local port {} says that it is at work, and is not the node of this database", target.port);
   } else if (status.store && facts->node.id.valid() && facts->node.id != status.store->self.id) {
     status.local_trouble = fmt::format("local port {} is that of another node, {} ({}): set SYNC_STATUS_PORT",
                                        target.port, facts->node.name, to_string(facts->node.id));

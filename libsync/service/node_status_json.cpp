@@ -101,9 +101,13 @@ void add_store(const StoreStatus& store, Json& document) {
   }
 }
 
+/// Whoever has the port can say anything, and it is shown at a terminal.
 std::string text_at(const nlohmann::json& object, const char* name) {
   const auto place = object.find(name);
-  return place != object.end() && place->is_string() ? place->get<std::string>() : "";
+  auto text = place != object.end() && place->is_string() ? place->get<std::string>() : "";
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+  return text;
 }
 
 template <typename Number>

@@ -172,6 +172,9 @@ TEST_CASE("node status: what a process says of itself is understood by another")
     CHECK_FALSE(process_facts(nlohmann::json::parse(other)));
   }
   // A stranger's document of the same look does no harm.
+  const auto odd = process_facts(nlohmann::json::parse(R"({"started_at": "x", "phase": "run\u001b]0;ning\u0007\n"})"));
+  REQUIRE(odd);
+  CHECK(odd->phase == "run?]0;ning??");
   CHECK(process_facts(nlohmann::json::parse(R"({"started_at": "x", "pid": "y", "node": 3, "peers": [1, {"id": 4}]})")));
 }
 
