@@ -15,10 +15,11 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "lone_thread.h"
 
 namespace mbsync {
 namespace {
@@ -574,7 +575,7 @@ void DnsSdSource::start(PeerListener& listener) {
     shared_->finished = false;
   }
   // Whatever it uses is its own: it may be left behind in a call to a daemon that hangs.
-  std::thread([shared = shared_] {
+  start_lone_thread([shared = shared_] {
     auto announcement = shared->options.announcement;
     auto wait = kDaemonFirst;
     std::optional<DnsSdApi> api;
@@ -609,7 +610,7 @@ void DnsSdSource::start(PeerListener& listener) {
     const std::lock_guard lock(shared->mutex);
     shared->finished = true;
     shared->finished_changed.notify_all();
-  }).detach();
+  });
 }
 
 void DnsSdSource::stop() {

@@ -14,6 +14,7 @@
 #include "commands/uninstall.h"
 #include "commands/version.h"
 #include "invocation.h"
+#include "lone_thread.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"mbsync keeps the PostgreSQL databases of several machines in step, without a server in the middle.",
@@ -37,5 +38,5 @@ int main(int argc, char** argv) {
   mbsync::add_completion(app, invocation);
   // After the commands, which would inherit it.
   app.footer("\nExamples:\n  mbsync smoke-check && mbsync run\n  mbsync status\n  mbsync run --help\n");
-  return mbsync::invoke(app, argc, argv, invocation);
+  return mbsync::leave(mbsync::invoke(app, argc, argv, invocation));
 }

@@ -1,6 +1,7 @@
 // The service around the run loop that `mbsync run` has in the foreground. No synchronisation logic of its own.
 #include "commands/run.h"
 #include "invocation.h"
+#include "lone_thread.h"
 #include "systemd_supervisor.h"
 
 int main(int argc, char** argv) {
@@ -8,5 +9,5 @@ int main(int argc, char** argv) {
   mbsync::Invocation invocation;
   mbsync::SystemdSupervisor supervisor;
   mbsync::add_daemon(app, invocation, supervisor);
-  return mbsync::invoke(app, argc, argv, invocation);
+  return mbsync::leave(mbsync::invoke(app, argc, argv, invocation));
 }

@@ -11,9 +11,9 @@
 #include <map>
 #include <mutex>
 #include <sstream>
-#include <thread>
 
 #include "error_map.h"
+#include "lone_thread.h"
 
 namespace mbsync {
 namespace {
@@ -48,7 +48,7 @@ PGconn* connect(const std::string& conninfo, const std::function<bool()>& stop) 
     bool abandoned = false;
   };
   const auto attempt = std::make_shared<Attempt>();
-  std::thread([attempt, conninfo] {
+  start_lone_thread([attempt, conninfo] {
     PGconn* connection = PQconnectdb(conninfo.c_str());
     const std::lock_guard lock(attempt->mutex);
     if (attempt->abandoned) {
@@ -58,7 +58,7 @@ PGconn* connect(const std::string& conninfo, const std::function<bool()>& stop) 
     attempt->connection = connection;
     attempt->done = true;
     attempt->changed.notify_all();
-  }).detach();
+  });
   std::unique_lock lock(attempt->mutex);
   while (!attempt->changed.wait_for(lock, kLookForStop, [&] { return attempt->done; })) {
     if (stop && stop()) {
@@ -109,10 +109,10 @@ class SessionStopper : public PgConnection::Stopper {
   // PQcancel() waits for the server, however long that takes.
   void request_cancel() noexcept {
     try {
-      std::thread([cancel = cancel_] {
+      start_lone_thread([cancel = cancel_] {
         char reason[256];
         PQcancel(cancel.get(), reason, sizeof reason);
-      }).detach();
+      });
     } catch (const std::system_error&) {
       cut();  // not even a thread is to be had
     }

@@ -16,9 +16,9 @@
 #include <mutex>
 #include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
 
+#include "lone_thread.h"
 #include "transport_tuning.h"
 
 namespace mbsync {
@@ -281,7 +281,7 @@ Result<std::vector<Endpoint>> Resolver::resolve(const std::string& host, std::ui
   if (!lookup_) {
     auto fresh = std::make_shared<Lookup>();
     try {
-      std::thread([lookup = fresh, look_up = look_up_, host, port] { lookup->run(look_up, host, port); }).detach();
+      start_lone_thread([lookup = fresh, look_up = look_up_, host, port] { lookup->run(look_up, host, port); });
     } catch (const std::system_error& error) {
       return Error{ErrorKind::kTransient,
                    fmt::format("no thread can be started to look up '{}': {}", host, error.what()),
