@@ -73,6 +73,24 @@ std::string query(const LocalRequest& request, const char* name) {
   return place == request.query.end() ? "" : place->second;
 }
 
+/// The row as it was shown to who decides; nothing: it is none.
+std::optional<RowNow> row_in(const nlohmann::json& shown) {
+  const auto exists = shown.find("exists");
+  const auto values = shown.find("values");
+  if (exists == shown.end() || !exists->is_boolean() || values == shown.end() || !values->is_object()) {
+    return std::nullopt;
+  }
+  RowNow row;
+  row.exists = exists->get<bool>();
+  for (const auto& [column, value] : values->items()) {
+    if (!value.is_string() && !value.is_null()) {
+      return std::nullopt;
+    }
+    row.values.emplace_back(column, value.is_null() ? Value() : Value(value.get<std::string>()));
+  }
+  return row;
+}
+
 /// Nothing: it is no number from 1 to `max`.
 std::optional<std::int64_t> number(const std::string& text, std::int64_t otherwise, std::int64_t max) {
   if (text.empty()) {
@@ -126,6 +144,11 @@ Result<Decision> decision_in(const nlohmann::json& body) {
       decision.force = value.get<bool>();
     } else if (name == "stamp" && value.is_string()) {
       decision.stamp = value.get<std::string>();
+    } else if (name == "shown" && value.is_object()) {
+      decision.shown = row_in(value);
+      if (!decision.shown) {
+        return wrong("'shown' is the row as GET has it: 'exists' and 'values'");
+      }
     } else if (name == "values" && value.is_object()) {
       for (const auto& [column, to] : value.items()) {
         if (!to.is_string() && !to.is_null()) {

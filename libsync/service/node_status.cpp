@@ -33,49 +33,81 @@ std::string amount(std::int64_t count, std::string_view one, std::string_view ma
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
-void say_of_peer(const PeerView& peer, std::vector<std::string>& reasons) {
+void say_of_peer(const PeerView& peer, std::uint16_t port, std::vector<Cause>& causes) {
   const auto name = name_of(peer.peer);
   if (peer.state == PeerState::kUnreachable || peer.state == PeerState::kSilent) {
-    reasons.push_back(fmt::format("{} is not connected: {}", name, peer.why.empty() ? "it is silent" : peer.why));
+    const auto trouble = peer.why.empty() ? PeerTrouble::kOther : trouble_of(peer.why);
+    causes.push_back(
+        {.kind = peer.state == PeerState::kSilent ? "peer_silent" : "peer_unreachable",
+         .text = fmt::format("{} is not connected: {}", name, peer.why.empty() ? "it is silent" : peer.why),
+         .next = next_step(trouble, port),
+         .peer = name,
+         .reason = peer.why_word});
   }
   if (peer.state == PeerState::kNotMet) {
-    reasons.push_back(fmt::format("{} has not been met by this node", name));
+    causes.push_back({.kind = "peer_not_met",
+                      .text = fmt::format("{} has not been met by this node", name),
+                      .next = next_step(PeerTrouble::kNotMet, port),
+                      .peer = name});
   }
   if (peer.state == PeerState::kConnected && peer.outgoing_s.value_or(0) > kLagTolerableS) {
-    reasons.push_back(fmt::format("{} is connected, and lacks {}, the oldest of {:.0f} s ago", name,
-                                  amount(peer.outgoing_rows, "row", "rows"), *peer.outgoing_s));
+    causes.push_back({.kind = "peer_lacks_rows",
+                      .text = fmt::format("{} is connected, and lacks {}, the oldest of {:.0f} s ago", name,
+                                          amount(peer.outgoing_rows, "row", "rows"), *peer.outgoing_s),
+                      .next = "'mbsync status' there says whether it refuses rows, or is busy",
+                      .peer = name,
+                      .count = peer.outgoing_rows,
+                      .seconds = *peer.outgoing_s});
   }
 }
 
-void say_of_store(const StoreStatus& store, std::vector<std::string>& reasons) {
+void say_of_store(const StoreStatus& store, std::vector<Cause>& causes) {
   if (!store.policy_trouble.empty()) {
-    reasons.emplace_back("the policy cannot be carried out here");
+    causes.push_back({.kind = "policy_trouble",
+                      .text = "the policy cannot be carried out here",
+                      .next = "'mbsync status' says what is missing in this database"});
   }
   if (store.parked_rows > 0) {
-    reasons.push_back(fmt::format("this database refuses {}", amount(store.parked_rows, "row", "rows")));
+    causes.push_back({.kind = "rows_refused",
+                      .text = fmt::format("this database refuses {}", amount(store.parked_rows, "row", "rows")),
+                      .next = "'mbsync status' names them, and why; they are tried again by themselves",
+                      .count = store.parked_rows});
   }
   if (store.open_conflicts > 0) {
-    reasons.push_back(store.open_conflicts == 1 ? "1 conflict waits for a person"
-                                                : fmt::format("{} conflicts wait for a person", store.open_conflicts));
+    causes.push_back({.kind = "conflicts_open",
+                      .text = store.open_conflicts == 1
+                                  ? "1 conflict waits for a person"
+                                  : fmt::format("{} conflicts wait for a person", store.open_conflicts),
+                      .next = "'mbsync resolve', or the page at the local port",
+                      .count = store.open_conflicts});
   }
   if (store.captures_oldest_s.value_or(0) > kBacklogTolerableS) {
-    reasons.push_back(fmt::format("{} for {:.0f} s",
-                                  store.captures == 1
-                                      ? "1 write has waited to be sealed"
-                                      : fmt::format("{} writes have waited to be sealed", store.captures),
-                                  *store.captures_oldest_s));
+    causes.push_back(
+        {.kind = "writes_wait",
+         .text = fmt::format("{} for {:.0f} s",
+                             store.captures == 1 ? "1 write has waited to be sealed"
+                                                 : fmt::format("{} writes have waited to be sealed", store.captures),
+                             *store.captures_oldest_s),
+         .count = store.captures,
+         .seconds = *store.captures_oldest_s});
   }
   for (const auto& peer : store.peers.peers) {
     const auto ahead = peer.clock_ahead.value_or(std::chrono::milliseconds{0});
     if (std::chrono::abs(ahead) > kSkewTolerated) {
-      reasons.push_back(fmt::format("the clock of {} is {} s {} this one's", name_of(peer.peer),
-                                    std::chrono::round<std::chrono::seconds>(std::chrono::abs(ahead)).count(),
-                                    ahead < std::chrono::milliseconds{0} ? "behind" : "ahead of"));
+      const auto off = std::chrono::round<std::chrono::seconds>(std::chrono::abs(ahead)).count();
+      const bool behind = ahead < std::chrono::milliseconds{0};
+      causes.push_back({.kind = "clock_off",
+                        .text = fmt::format("the clock of {} is {} s {} this one's", name_of(peer.peer), off,
+                                            behind ? "behind" : "ahead of"),
+                        .next = next_step(PeerTrouble::kClock, 0),
+                        .peer = name_of(peer.peer),
+                        .seconds = static_cast<double>(behind ? -off : off)});
     }
   }
   for (const auto& entry : store.members) {
     if (entry.self && entry.standing.away) {
-      reasons.emplace_back(entry.standing.banned ? "this node is banned" : "the fleet goes on without this node");
+      causes.push_back({.kind = entry.standing.banned ? "self_banned" : "self_left_out",
+                        .text = entry.standing.banned ? "this node is banned" : "the fleet goes on without this node"});
     }
   }
 }
@@ -270,42 +302,50 @@ std::int64_t NodeStatus::connected() const {
 
 NodeStatus::Judgement NodeStatus::judge() const {
   Judgement judgement;
+  auto& causes = judgement.causes;
   if (!store) {
-    judgement.reasons.push_back(fmt::format("the database does not answer: {}", store_error));
+    causes.push_back({.kind = "database_away", .text = fmt::format("the database does not answer: {}", store_error)});
   }
   if (!runs()) {
-    judgement.reasons.emplace_back(store ? "no node runs on this database"
-                                         : "it cannot be seen whether a node runs: nothing answers on the local port");
+    causes.push_back({.kind = "not_running",
+                      .text = store ? "no node runs on this database"
+                                    : "it cannot be seen whether a node runs: nothing answers on the local port"});
     if (service) {
-      judgement.reasons.push_back(
+      causes.push_back(
           service->installed
-              ? fmt::format("the service is {}: 'sudo mbsync start' starts it, or says why it does not start",
-                            service->state)
-              : "no service is installed: 'sudo mbsync install' makes one");
+              ? Cause{.kind = "service_not_running",
+                      .text =
+                          fmt::format("the service is {}: 'sudo mbsync start' starts it, or says why it does not start",
+                                      service->state)}
+              : Cause{.kind = "service_not_installed",
+                      .text = "no service is installed: 'sudo mbsync install' makes one"});
     }
   } else if (process && process->beat_age_s > kBeatTolerableS) {
-    judgement.reasons.push_back(fmt::format("the node has stood still for {:.0f} s", process->beat_age_s));
+    causes.push_back({.kind = "stands_still",
+                      .text = fmt::format("the node has stood still for {:.0f} s", process->beat_age_s),
+                      .seconds = process->beat_age_s});
   } else if (process && process->phase != "running") {
-    judgement.reasons.push_back(process->phase_reason.empty()
-                                    ? fmt::format("the node is {}", process->phase)
-                                    : fmt::format("the node is {}: {}", process->phase, process->phase_reason));
+    causes.push_back({.kind = process->phase == "stopping" ? "stopping" : "starting",
+                      .text = process->phase_reason.empty()
+                                  ? fmt::format("the node is {}", process->phase)
+                                  : fmt::format("the node is {}: {}", process->phase, process->phase_reason)});
   }
-  if (!judgement.reasons.empty()) {
+  if (!causes.empty()) {
     judgement.verdict = Health::kDown;
   }
-  const auto grave = judgement.reasons.size();
+  const auto grave = causes.size();
   if (!local_trouble.empty() && runs()) {
-    judgement.reasons.push_back(local_trouble);
+    causes.push_back({.kind = "local_port", .text = local_trouble});
   }
   if (store) {
-    say_of_store(*store, judgement.reasons);
+    say_of_store(*store, causes);
   }
   if (runs()) {
     for (const auto& peer : peers()) {
-      say_of_peer(peer, judgement.reasons);
+      say_of_peer(peer, settings.port, causes);
     }
   }
-  if (grave == 0 && !judgement.reasons.empty()) {
+  if (grave == 0 && !causes.empty()) {
     judgement.verdict = Health::kDegraded;
   }
   return judgement;

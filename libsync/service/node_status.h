@@ -80,6 +80,17 @@ struct ServiceFacts {
   int restarts = 0;      ///< after failures, since somebody started it
 };
 
+/// Why a node is not healthy: in a sentence, and in parts for programs that say it in words of their own.
+struct Cause {
+  std::string kind;        ///< "peer_unreachable", ...: openapi.json lists them
+  std::string text;        ///< one sentence
+  std::string next{};      ///< what to do; may be empty
+  std::string peer{};      ///< whom it is about, or empty
+  std::string reason{};    ///< PeerTrouble as a word, or empty
+  std::int64_t count = 0;  ///< of rows, conflicts or writes
+  double seconds = 0;      ///< for how long, or how far off
+};
+
 struct NodeStatus {
   NodeSettings settings;
   /// For whoever knows service managers to say; nothing: not known.
@@ -91,7 +102,7 @@ struct NodeStatus {
 
   struct Judgement {
     Health verdict = Health::kHealthy;
-    std::vector<std::string> reasons;  ///< why it is not healthy, the gravest first
+    std::vector<Cause> causes;  ///< why it is not healthy, the gravest first
   };
   [[nodiscard]] Judgement judge() const;
   [[nodiscard]] bool runs() const;

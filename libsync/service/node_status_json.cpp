@@ -50,6 +50,16 @@ Json view_json(const PeerView& peer) {
           {"rows_out", peer.rows_out}};
 }
 
+Json cause_json(const Cause& cause) {
+  return {{"kind", cause.kind},
+          {"text", cause.text},
+          {"next", or_null(cause.next)},
+          {"peer", or_null(cause.peer)},
+          {"reason", or_null(cause.reason)},
+          {"count", cause.count},
+          {"seconds", cause.seconds}};
+}
+
 Json clocks_json(const PeersStatus& peers) {
   auto document = Json::array();
   for (const auto& peer : peers.peers) {
@@ -239,7 +249,8 @@ Json to_json(const NodeStatus& status) {
   const auto judged = status.judge();
   const auto& settings = status.settings;
   Json document{{"status", to_string(judged.verdict)},
-                {"reasons", judged.reasons},
+                {"reasons", Json::array()},
+                {"causes", Json::array()},
                 {"uptime", status.process ? Json(status.process->uptime_s) : Json()},
                 {"node", member_of(status.self())},
                 {"version", settings.version},
@@ -271,6 +282,10 @@ Json to_json(const NodeStatus& status) {
         std::to_string(version / kServerVersionParts) + "." + std::to_string(version % kServerVersionParts);
   } else {
     document["database"]["error"] = status.store_error;
+  }
+  for (const auto& cause : judged.causes) {
+    document["reasons"].push_back(cause.text);
+    document["causes"].push_back(cause_json(cause));
   }
   for (const auto& peer : status.peers()) {
     document["fleet"].push_back(view_json(peer));

@@ -233,6 +233,18 @@ TEST_CASE("local port: a conflict is listed, shown side by side, decided and und
   CHECK(ask(port, path, decision.dump()).status == 409);
   CHECK(ask(port, path, R"({"how":"undo"})").status == 200);
   CHECK(pair.a.scalar("SELECT note FROM item") != other);
+  // A row that has changed since the conflict is left alone, unless it is still as it was shown.
+  pair.a.execute("UPDATE item SET note = 'anew'");
+  auto anew = json::parse(ask(port, path).body);
+  json late{{"how", "keep"}, {"version", decision["version"]}, {"stamp", anew["stamp"]}};
+  CHECK(ask(port, path, late.dump()).status == 409);
+  late["shown"] = {{"exists", true}, {"values", anew["row"]["values"]}};
+  pair.a.execute("UPDATE item SET note = 'meanwhile'");
+  CHECK(ask(port, path, late.dump()).status == 409);
+  CHECK(pair.a.scalar("SELECT note FROM item") == "meanwhile");
+  late["shown"]["values"]["note"] = "meanwhile";
+  CHECK(ask(port, path, late.dump()).status == 200);
+  CHECK(pair.a.scalar("SELECT note FROM item") == other);
   CHECK(ask(port, path, R"({"how":"break"})").status == 400);
   CHECK(ask(port, path, R"({"how":"keep"})").status == 400);
   CHECK(ask(port, path, R"([1])").status == 400);

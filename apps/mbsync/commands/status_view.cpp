@@ -212,8 +212,8 @@ std::string status_text(const NodeStatus& status, bool colour) {
   const auto self = status.self();
   auto text = fmt::format("Node {} ({})\n\n", self.name, self.id.valid() ? to_string(self.id) : "no id yet");
   text += fmt::format("Status:    {}", coloured(to_string(judged.verdict), judged.verdict, colour));
-  for (const auto& reason : judged.reasons) {
-    text += "\n  " + reason;
+  for (const auto& cause : judged.causes) {
+    text += "\n  " + cause.text;
   }
   text += fmt::format("\nService:   {}", service_text(status));
   text += fmt::format("\nVersion:   {}, configured by {}", status.settings.version, status.settings.configuration);

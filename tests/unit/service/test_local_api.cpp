@@ -144,8 +144,10 @@ TEST_CASE("local api: what is asked for wrongly is refused before the database i
   CHECK(desk.ask("GET", "/api/sync/conflicts", "", {{"key", std::string("a\0b", 3)}}).status == 400);
   for (const char* body :
        {"{}", R"({"how": "keep"})", R"({"how": "set"})", R"({"how": "set", "values": {"a": 1}})", R"({"how": 1})",
-        R"({"how": "accept", "more": 1})", R"({"how": "keep", "version": "1"})", R"({"how": "drop"})",
-        R"({"how": "keep", "version": 0})", R"({"how": "keep", "version": -1})",
+        R"({"how": "accept", "shown": {"exists": true}})", R"({"how": "accept", "shown": {"exists": 1, "values": {}}})",
+        R"({"how": "accept", "shown": {"exists": true, "values": {"a": 1}}})", R"({"how": "accept", "more": 1})",
+        R"({"how": "keep", "version": "1"})", R"({"how": "drop"})", R"({"how": "keep", "version": 0})",
+        R"({"how": "keep", "version": -1})",
         // As an int it would be 1.
         R"({"how": "keep", "version": 4294967297})", R"({"how": "keep", "version": 18446744073709551615})",
         // PostgreSQL would take what stands before the character 0.

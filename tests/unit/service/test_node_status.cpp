@@ -1,7 +1,10 @@
 // The one word, and why; and that what one process says of itself another one understands.
 #include "node_status.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include "local_api.h"
 
 using namespace mbsync;
 
@@ -37,8 +40,12 @@ NodeStatus well() {
 std::string said(const NodeStatus& status) {
   const auto judged = status.judge();
   std::string text(to_string(judged.verdict));
-  for (const auto& reason : judged.reasons) {
-    text += "; " + reason;
+  static const auto described =
+      nlohmann::json::parse(openapi_document())["components"]["schemas"]["Cause"]["properties"]["kind"]["enum"];
+  for (const auto& cause : judged.causes) {
+    INFO(cause.kind);
+    CHECK(std::find(described.begin(), described.end(), cause.kind) != described.end());
+    text += "; " + cause.text;
   }
   return text;
 }
@@ -176,6 +183,26 @@ TEST_CASE("node status: what a process says of itself is understood by another")
   REQUIRE(odd);
   CHECK(odd->phase == "run?]0;ning??");
   CHECK(process_facts(nlohmann::json::parse(R"({"started_at": "x", "pid": "y", "node": 3, "peers": [1, {"id": 4}]})")));
+}
+
+TEST_CASE("node status: a cause has its parts, for programs that say it in words of their own") {
+  auto status = well();
+  status.process->peers[0].up = false;
+  status.process->peers[0].failure = "cannot connect: Connection refused";
+  status.store->open_conflicts = 2;
+  const auto document = to_json(status);
+  REQUIRE(document["causes"].size() == 2);
+  CHECK(document["reasons"].size() == 2);
+  const auto& conflicts = document["causes"][0];
+  CHECK(conflicts["kind"] == "conflicts_open");
+  CHECK(conflicts["count"] == 2);
+  CHECK(conflicts["peer"].is_null());
+  const auto& peer = document["causes"][1];
+  CHECK(peer["kind"] == "peer_unreachable");
+  CHECK(peer["peer"] == "till");
+  CHECK(peer["reason"] == "port_closed");
+  CHECK(peer["text"] == document["reasons"][1]);
+  CHECK_THAT(peer["next"].get<std::string>(), Catch::Contains("start mbsync on it"));
 }
 
 TEST_CASE("node status: the JSON has a word, reasons and the fleet, and no store where the database is away") {
