@@ -13,11 +13,15 @@
 #include <utility>
 
 #include "conflict_json.h"
+#include "embedded_file.h"
 #include "resolution.h"
 #include "tuning.h"
 #include "utf8.h"
 
 namespace mbsync {
+
+std::span<const EmbeddedFile> openapi_files();
+
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -506,6 +510,10 @@ LocalAnswer LocalApi::Impl::events(const LocalRequest& request) {
     return text;
   };
   return answer;
+}
+
+std::string_view openapi_document() {
+  return openapi_files().front().content;
 }
 
 LocalApi::LocalApi(LocalApiBasis basis) : impl_(std::make_unique<Impl>(std::move(basis))) {}

@@ -4,10 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <atomic>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
+#include "dashboard.h"
 #include "local_api.h"
 #include "local_client.h"
 #include "local_http_server.h"
@@ -31,6 +33,13 @@ LocalHttpOptions options_of(const Config& config) {
     log_warning(kDomain, "of the local port what={}", log_value(line));
   };
   return options;
+}
+
+std::vector<LocalRoute> all_routes(LocalApi& api) {
+  auto routes = api.routes();
+  auto page = dashboard_routes();
+  routes.insert(routes.end(), std::make_move_iterator(page.begin()), std::make_move_iterator(page.end()));
+  return routes;
 }
 
 }  // namespace
@@ -57,7 +66,7 @@ struct LocalPort::Impl {
         keeper(config, std::move(version), node_activity, [this] { often(); }),
         api({[this](std::chrono::steady_clock::time_point since) { return keeper.now(kStatusPatience, since); },
              node_activity, control, config.database_url}),
-        server(options_of(config), api.routes(), [&node_activity](std::string_view route, int status) {
+        server(options_of(config), all_routes(api), [&node_activity](std::string_view route, int status) {
           node_activity.metrics().served(route, status);
         }) {
     if (port == 0) {

@@ -22,6 +22,7 @@ struct LocalRequest {
   std::string id;                            ///< what stands in the place of {id}
   std::string body;                          ///< of a POST
   std::string last_event_id;                 ///< where a stream of events is to go on
+  std::string if_none_match{};               ///< what the browser has kept, by its ETag
 };
 
 struct LocalAnswer {

@@ -83,6 +83,7 @@ LocalRequest request_of(const httplib::Request& request, std::string id) {
   given.id = std::move(id);
   given.body = request.body;
   given.last_event_id = request.get_header_value("Last-Event-ID");
+  given.if_none_match = request.get_header_value("If-None-Match");
   return given;
 }
 
