@@ -25,7 +25,9 @@ export default {
   },
   "summary.alone": "This machine is alone so far",
   "summary.aloneDetail":
-    "It works, and remembers what is written. To add another machine, install mbsync there with the same registration key and the same tables. On one network the two find each other within seconds; otherwise name this one there: --peer {host}:{port}",
+    "It works, and remembers what is written. To add another machine, install mbsync there with the same registration key and the same tables. On one network the two find each other within seconds; otherwise name this one there: --peer ADDRESS:{port}, with the address of this machine.",
+  "summary.aloneNamedDetail":
+    "It works, and remembers what is written. To add another machine, install mbsync there with the same registration key and the same tables, and name this one there: --peer ADDRESS:{port}, with the address of this machine.",
   "summary.attention": "Something needs you",
   "summary.attentionDetail": "Business goes on; the machines keep what is written and bring it together.",
   "summary.bad": "This machine does not synchronise",

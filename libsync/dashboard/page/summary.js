@@ -57,7 +57,8 @@ function detail(key, state) {
     return say("summary.movingDetail", { count: moving(status) });
   }
   if (key === "alone") {
-    return say("summary.aloneDetail", { host: status.node.name, port: String(status.network.port) });
+    const named = status.network.discovery === "off";
+    return say(named ? "summary.aloneNamedDetail" : "summary.aloneDetail", { port: String(status.network.port) });
   }
   if (key === "lost") {
     return say("summary.lostDetail", { time: moment(new Date(state.lost)) });
