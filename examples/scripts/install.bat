@@ -19,7 +19,8 @@ if not exist "%file%" (
   exit /b 2
 )
 
-mbsync install --env-file "%file%" --yes
+rem Without a terminal it asks nothing, and leaves the firewall alone: it shows the commands for it.
+mbsync install --env-file "%file%" <nul
 if not %errorlevel%==0 exit /b %errorlevel%
 rem For the eye only: a first machine is alone, and says so.
 mbsync status

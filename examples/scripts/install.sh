@@ -19,6 +19,7 @@ fi
 # Whoever reads the file can read and change the data.
 chmod go= "$file" || exit 2
 
-mbsync install --env-file "$file" --yes || exit
+# Without a terminal it asks nothing, and leaves the firewall alone: it shows the commands for it.
+mbsync install --env-file "$file" </dev/null || exit
 # For the eye only: a first machine is alone, and says so.
 mbsync status || true

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "child_process.h"
@@ -216,7 +217,9 @@ struct Diagnosis {
 };
 
 /// By the machine of `node`; it does not look on the network, as its node does not.
-Diagnosis diagnose(Node& node, const std::string& target, const std::string& key = kFleetKey) {
+/// `expected`: the reasons that it comes to before long.
+Diagnosis diagnose(Node& node, const std::string& target, const std::string& key = kFleetKey,
+                   const std::optional<std::string>& expected = {}) {
   const auto run = [&](std::vector<std::string> more) {
     more.insert(more.begin(), {"peers", "--diagnose", target});
     return run_program(
@@ -225,7 +228,17 @@ Diagnosis diagnose(Node& node, const std::string& target, const std::string& key
                       {{"DATABASE_URL", node.url()}, {"SYNC_REGISTRATION_KEY", key}, {"SYNC_BIND", "127.0.0.1"}},
                       std::filesystem::temp_directory_path()));
   };
-  const auto json = run({"--json"});
+  auto json = run({"--json"});
+  if (expected) {
+    // What the node has met stands in the database a moment after it is in its own status.
+    static_cast<void>(wait_until(
+        seconds{30},
+        [&] {
+          json = run({"--json"});
+          return Diagnosis{json.exit_code, "", nlohmann::json::parse(json.out)}.reasons() == *expected;
+        },
+        milliseconds{250}));
+  }
   const auto text = run({});
   INFO(json.out << json.err);
   CHECK(text.exit_code == json.exit_code);
@@ -291,35 +304,35 @@ TEST_CASE("peers: why a machine is not reached is said step by step, and what to
   // Something is there that only one of the two has.
   a.execute("CREATE TABLE extra (id int PRIMARY KEY); INSERT INTO extra VALUES (1)");
   await_status(b, "unreachable, schema differs");
-  const auto schema = diagnose(b, "a");
+  const auto schema = diagnose(b, "a", kFleetKey, "schema_differs");
   INFO(schema.text);
   CHECK(schema.exit_code == 1);
   CHECK(schema.reasons() == "schema_differs");
   CHECK_THAT(schema.text, Catch::Contains("extra exists on a but not here") && Catch::Contains("migrations"));
   b.execute("CREATE TABLE extra (id int PRIMARY KEY)");
   await_status(b, "Peers Connected: 1");
-  CHECK(diagnose(b, "a").exit_code == 0);
+  CHECK(diagnose(b, "a", kFleetKey, "").exit_code == 0);
 
   b.stop();
   await_status(a, "unreachable, port closed");
   await_status(a, "b does not answer, port closed: ");
-  const auto closed = diagnose(a, address_of(b));
+  const auto closed = diagnose(a, address_of(b), kFleetKey, "port_closed");
   CHECK(closed.exit_code == 1);
   CHECK(closed.reasons() == "port_closed");
   CHECK_THAT(closed.text,
              Catch::Contains("port  FAILED") && Catch::Contains("Next: that machine is there, but nothing"));
-  CHECK(diagnose(a, "b").reasons() == "port_closed");
+  CHECK(diagnose(a, "b", kFleetKey, "port_closed").reasons() == "port_closed");
 
   // It comes back with a list on which a is not.
   b.set("SYNC_ALLOWED_NODES", "00000000000000ff");
   b.start_ready();
   await_status(a, "unreachable, not allowed");
-  CHECK(diagnose(a, "b").reasons() == "not_allowed");
+  CHECK(diagnose(a, "b", kFleetKey, "not_allowed").reasons() == "not_allowed");
   b.stop();
   b.set("SYNC_REGISTRATION_KEY", kNewKey);
   b.start_ready();
   await_status(a, "unreachable, other key");
-  CHECK(diagnose(a, "b").reasons() == "other_key");
+  CHECK(diagnose(a, "b", kFleetKey, "other_key").reasons() == "other_key");
 
   const auto list = run_program(mbsync_program(), clean_options({"peers", "--json"}, {{"DATABASE_URL", a.url()}},
                                                                 std::filesystem::temp_directory_path()));
