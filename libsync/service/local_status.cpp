@@ -78,6 +78,11 @@ NodeStatus find_status(const Config& config, std::string version) {
   if (target.port == 0) {
     return status;
   }
+  // Anybody can listen there while the node does not, and is not to hear the token.
+  const bool may_be_stranger = status.store && !status.store->node_runs;
+  if (may_be_stranger) {
+    target.token.clear();
+  }
   const auto reply = ask_local(target, "/api/sync/process", "", kPatience);
   if (!reply) {
     if (status.runs()) {
@@ -89,14 +94,17 @@ NodeStatus find_status(const Config& config, std::string version) {
     return status;
   }
   if (reply->status == 401) {
-    status.local_trouble = fmt::format("the node on local port {} asks for another SYNC_STATUS_TOKEN", target.port);
+    status.local_trouble =
+        may_be_stranger
+            ? fmt::format("what answers on local port {} is not at work on this database, so it is not asked",
+                          target.port)
+            : fmt::format("the node on local port {} asks for another SYNC_STATUS_TOKEN", target.port);
     return status;
   }
   auto facts = process_facts(nlohmann::json::parse(reply->body, nullptr, false));
   if (!facts) {
     status.local_trouble = fmt::format("what answers on local port {} is no mbsync", target.port);
-  } else if (status.store && !status.store->node_runs && facts->phase == "running") {
-    // Anybody can listen there while the node does not.
+  } else if (may_be_stranger && facts->phase == "running") {
     status.local_trouble = fmt::format(
         "what answers on local port {} says that it is at work, and is not the node of this database", target.port);
   } else if (status.store && facts->node.id.valid() && facts->node.id != status.store->self.id) {
