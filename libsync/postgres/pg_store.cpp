@@ -15,6 +15,7 @@
 #include "comeback.h"
 #include "conflict_retention.h"
 #include "engine_lock.h"
+#include "engine_turn.h"
 #include "fleet_tag_store.h"
 #include "forget.h"
 #include "left_out.h"
@@ -96,8 +97,8 @@ struct PgStore::Impl {
   std::map<NodeId, std::chrono::steady_clock::time_point> last_reports;
   std::mt19937_64 random{std::random_device{}()};
 
-  std::mutex engine_mutex;  // one seal, read, apply or forget at a time
-  std::mutex guard_mutex;   // guards `guard`
+  EngineTurn engine_turn;  // one seal, read, apply or forget at a time
+  std::mutex guard_mutex;  // guards `guard`
   std::unique_ptr<PgConnection> guard;
 
   // For a connection that is being made.
@@ -157,16 +158,29 @@ struct PgStore::Impl {
     return Lease(*this, std::move(*session));
   }
 
-  // Runs `work` as the only engine on this database.
-  Result<void> with_engine(PgConnection& db, const std::function<Result<void>()>& work) {
-    const std::lock_guard turn(engine_mutex);
+  // Runs `work` as the only engine on this database. Others are waited for, for up to `patience` if there is one.
+  Result<void> with_engine(PgConnection& db, const std::function<Result<void>()>& work, Patience patience = {}) {
+    const Error others_at_work{ErrorKind::kCancelled, "others are at work on the database for longer than that", ""};
+    if (!engine_turn.enter(patience)) {
+      return others_at_work;
+    }
+    const EngineTurn::Leaver leaver(engine_turn);
     {
       const std::lock_guard lock(state_mutex);
       if (interrupted) {
         return cancelled();
       }
     }
-    MBSYNC_TRY(db.exec_cached(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
+    if (patience) {
+      // Of another program, which holds it for a moment at most.
+      const auto taken = db.exec_cached(fmt::format("SELECT pg_try_advisory_lock({})", kEngineLock));
+      MBSYNC_TRY(taken);
+      if (!(*taken)[0][0].as<bool>()) {
+        return others_at_work;
+      }
+    } else {
+      MBSYNC_TRY(db.exec_cached(fmt::format("SELECT pg_advisory_lock({})", kEngineLock)));
+    }
     auto done = work();
     if (!done) {
       db.rollback();
@@ -208,33 +222,42 @@ struct PgStore::Impl {
     return {};
   }
 
-  Result<void> load_schema(PgConnection& db, PrepareReport& report) {
-    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      auto left_out = update_left_out(db, tables);
-      MBSYNC_TRY(left_out);
-      report.still_in = std::move(left_out->still_in);
-      report.unmatched = std::move(left_out->unmatched);
-      return {};
-    }));
+  Result<void> load_schema(PgConnection& db, PrepareReport& report, Patience patience = {}) {
+    MBSYNC_TRY(with_engine(
+        db,
+        [&]() -> Result<void> {
+          auto left_out = update_left_out(db, tables);
+          MBSYNC_TRY(left_out);
+          report.still_in = std::move(left_out->still_in);
+          report.unmatched = std::move(left_out->unmatched);
+          return {};
+        },
+        patience));
     auto fresh = read_schema(db);
     MBSYNC_TRY(fresh);
     std::int64_t adopted_rows = 0;
     // Numbers in the registry and numbers in use change together: an answer that was read with the old ones would leave
     // a new column out and still count as complete.
-    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      MBSYNC_TRY(register_tables(db, *fresh, current_self().id));
-      publish_schema(*fresh);
-      return {};
-    }));
+    MBSYNC_TRY(with_engine(
+        db,
+        [&]() -> Result<void> {
+          MBSYNC_TRY(register_tables(db, *fresh, current_self().id));
+          publish_schema(*fresh);
+          return {};
+        },
+        patience));
     const auto captured = install_capture(db, *fresh);
     MBSYNC_TRY(captured);
-    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
-      const auto adopted = adopt_rows(db, *fresh, current_self().id);
-      MBSYNC_TRY(adopted);
-      adopted_rows = *adopted;
-      publish_schema(*fresh);
-      return read_seen(db);
-    }));
+    MBSYNC_TRY(with_engine(
+        db,
+        [&]() -> Result<void> {
+          const auto adopted = adopt_rows(db, *fresh, current_self().id);
+          MBSYNC_TRY(adopted);
+          adopted_rows = *adopted;
+          publish_schema(*fresh);
+          return read_seen(db);
+        },
+        patience));
     {
       const std::lock_guard lock(state_mutex);
       captured_policy = captured->policy;
@@ -249,11 +272,11 @@ struct PgStore::Impl {
     return {};
   }
 
-  Result<PrepareReport> reload_schema() {
+  Result<PrepareReport> reload_schema(Patience patience = {}) {
     PrepareReport report;
     auto db = lease("schema");
     MBSYNC_TRY(db);
-    MBSYNC_TRY(load_schema(**db, report));
+    MBSYNC_TRY(load_schema(**db, report, patience));
     return report;
   }
 
@@ -519,8 +542,8 @@ Result<PrepareReport> PgStore::prepare() {
   return report;
 }
 
-Result<PrepareReport> PgStore::refresh() {
-  return impl_->reload_schema();
+Result<PrepareReport> PgStore::refresh(Patience patience) {
+  return impl_->reload_schema(patience);
 }
 
 Member PgStore::self() const {
@@ -623,80 +646,92 @@ Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer)
   return std::unique_ptr<PullSession>(std::make_unique<Impl::Pull>(*impl_, std::move(*session)));
 }
 
-Result<std::int64_t> PgStore::seal_pending() {
+Result<std::int64_t> PgStore::seal_pending(Patience patience) {
   auto db = impl_->lease("seal");
   MBSYNC_TRY(db);
   std::int64_t rows = 0;
-  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
-    const auto self = impl_->current_self();
-    const auto schema = impl_->current_schema();
-    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
-    MBSYNC_TRY((*db)->exec(kTableLockTimeout));
-    const auto sealed = seal(**db, *schema, self.id);
-    MBSYNC_TRY(sealed);
-    rows = *sealed;
-    MBSYNC_TRY((*db)->commit());
-    impl_->publish_sealed();
-    return impl_->read_seen(**db);
-  }));
+  MBSYNC_TRY(impl_->with_engine(
+      **db,
+      [&]() -> Result<void> {
+        const auto self = impl_->current_self();
+        const auto schema = impl_->current_schema();
+        MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+        MBSYNC_TRY((*db)->exec(kTableLockTimeout));
+        const auto sealed = seal(**db, *schema, self.id);
+        MBSYNC_TRY(sealed);
+        rows = *sealed;
+        MBSYNC_TRY((*db)->commit());
+        impl_->publish_sealed();
+        return impl_->read_seen(**db);
+      },
+      patience));
   return rows;
 }
 
-Result<std::int64_t> PgStore::forget_stable() {
+Result<std::int64_t> PgStore::forget_stable(Patience patience) {
   auto db = impl_->lease("forget");
   MBSYNC_TRY(db);
   std::int64_t removed = 0;
-  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
-    const auto self = impl_->current_self();
-    std::vector<VersionVector> floors;
-    {
-      const std::lock_guard lock(impl_->state_mutex);
-      for (const auto& [pull, floor] : impl_->floors) {
-        floors.push_back(floor);
-      }
-    }
-    const auto done = forget(**db, self.id, floors);
-    MBSYNC_TRY(done);
-    removed = *done;
-    return {};
-  }));
+  MBSYNC_TRY(impl_->with_engine(
+      **db,
+      [&]() -> Result<void> {
+        const auto self = impl_->current_self();
+        std::vector<VersionVector> floors;
+        {
+          const std::lock_guard lock(impl_->state_mutex);
+          for (const auto& [pull, floor] : impl_->floors) {
+            floors.push_back(floor);
+          }
+        }
+        const auto done = forget(**db, self.id, floors);
+        MBSYNC_TRY(done);
+        removed = *done;
+        return {};
+      },
+      patience));
   return removed;
 }
 
-Result<std::int64_t> PgStore::forget_conflicts(int days) {
+Result<std::int64_t> PgStore::forget_conflicts(int days, Patience patience) {
   auto db = impl_->lease("forget");
   MBSYNC_TRY(db);
   std::int64_t removed = 0;
-  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
-    const auto schema = impl_->current_schema();
-    const auto* record = schema ? schema->internal("conflict_record") : nullptr;
-    if (record == nullptr) {
-      return {};
-    }
-    const auto done = remove_old_conflicts(**db, record->id, days);
-    MBSYNC_TRY(done);
-    removed = *done;
-    return {};
-  }));
+  MBSYNC_TRY(impl_->with_engine(
+      **db,
+      [&]() -> Result<void> {
+        const auto schema = impl_->current_schema();
+        const auto* record = schema ? schema->internal("conflict_record") : nullptr;
+        if (record == nullptr) {
+          return {};
+        }
+        const auto done = remove_old_conflicts(**db, record->id, days);
+        MBSYNC_TRY(done);
+        removed = *done;
+        return {};
+      },
+      patience));
   return removed;
 }
 
-Result<std::vector<SilentMember>> PgStore::look_after_silent(int days_max) {
+Result<std::vector<SilentMember>> PgStore::look_after_silent(int days_max, Patience patience) {
   auto db = impl_->lease("membership");
   MBSYNC_TRY(db);
   std::vector<SilentMember> silent;
-  MBSYNC_TRY(impl_->with_engine(**db, [&]() -> Result<void> {
-    MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
-    auto found = mbsync::look_after_silent(**db, *impl_->current_schema(), impl_->current_self(), days_max);
-    MBSYNC_TRY(found);
-    MBSYNC_TRY((*db)->commit());
-    silent = std::move(*found);
-    return impl_->read_seen(**db);
-  }));
+  MBSYNC_TRY(impl_->with_engine(
+      **db,
+      [&]() -> Result<void> {
+        MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kReadCommitted));
+        auto found = mbsync::look_after_silent(**db, *impl_->current_schema(), impl_->current_self(), days_max);
+        MBSYNC_TRY(found);
+        MBSYNC_TRY((*db)->commit());
+        silent = std::move(*found);
+        return impl_->read_seen(**db);
+      },
+      patience));
   return silent;
 }
 
-Result<SettleOutcome> PgStore::settle_unseen() {
+Result<SettleOutcome> PgStore::settle_unseen(Patience patience) {
   if (!impl_->has_unseen()) {
     return SettleOutcome{};
   }
@@ -719,7 +754,7 @@ Result<SettleOutcome> PgStore::settle_unseen() {
     outcome = SettleOutcome{report->set_aside, report->parked};
     return impl_->read_seen(**db);
   };
-  MBSYNC_TRY(impl_->with_engine(**db, settle));
+  MBSYNC_TRY(impl_->with_engine(**db, settle, patience));
   if (schema_outdated) {
     MBSYNC_TRY(impl_->reload_schema());
     MBSYNC_TRY(impl_->with_engine(**db, settle));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "database_url.h"
+#include "engine_turn.h"
 #include "message.h"
 #include "peer_note.h"
 #include "pull_sink.h"
@@ -153,8 +154,11 @@ class PgStore {
   /// Connects, makes this process the node of this database (`transient` while another one is), migrates, installs
   /// capture, takes in rows that were there before. Repeat after the database went away.
   Result<PrepareReport> prepare();
+  // Where there is a `patience`, others who are at work on the database are waited for so long, and then it is given up
+  // as `cancelled`: an answer of millions of rows takes minutes to apply.
+
   /// Looks for new tables, changed columns and lost triggers.
-  Result<PrepareReport> refresh();
+  Result<PrepareReport> refresh(Patience patience = {});
 
   [[nodiscard]] Member self() const;  ///< after the first prepare()
 
@@ -175,18 +179,18 @@ class PgStore {
   Result<std::unique_ptr<PullSession>> open_pull(const std::string& peer);
 
   /// Seals what nobody has pulled, so that many writes of a row become one.
-  Result<std::int64_t> seal_pending();
-  Result<std::int64_t> forget_stable();
+  Result<std::int64_t> seal_pending(Patience patience = {});
+  Result<std::int64_t> forget_stable(Patience patience = {});
   /// Removes some of the conflicts that are decided and have been on record here for longer than `days`; how many. To
   /// be called again until it is zero.
-  Result<std::int64_t> forget_conflicts(int days);
+  Result<std::int64_t> forget_conflicts(int days, Patience patience = {});
   /// Brings what was set aside into rows that the application does not hold any more, and tries rows again that the
   /// database refused, when it is time.
-  Result<SettleOutcome> settle_unseen();
+  Result<SettleOutcome> settle_unseen(Patience patience = {});
 
   /// Counts the days of silent members, and says of those that are over `days_max` (0: no limit) that they are away
   /// (CONFLICTS.md C22). Once a day is enough, more often does no harm.
-  Result<std::vector<SilentMember>> look_after_silent(int days_max);
+  Result<std::vector<SilentMember>> look_after_silent(int days_max, Patience patience = {});
 
   /// What status shows of peers begins anew with this run of the node, where it depends on its keys.
   Result<void> begin_peer_notes(bool two_keys);

@@ -187,20 +187,21 @@ Json round_json(const std::vector<PeerRound>& round, const NodeStatus& after) {
   std::int64_t rows = 0;
   std::int64_t conflicts = 0;
   bool in_step = true;
+  const bool known = after.store && after.store_age_s == 0;  // what the database has said since the round
   for (const auto& peer : round) {
     rows += peer.rows;
     conflicts += peer.conflicts;
     const auto view =
         std::find_if(views.begin(), views.end(), [&](const PeerView& entry) { return entry.peer.id == peer.peer.id; });
     const std::int64_t lacks = view == views.end() ? 0 : view->outgoing_rows;
-    in_step = in_step && peer.in_step && after.store && lacks == 0;
+    in_step = in_step && peer.in_step && known && lacks == 0;
     Json entry{{"id", peer.peer.id.valid() ? Json(to_string(peer.peer.id)) : Json()},
                {"name", peer.peer.name.empty() ? Json() : Json(peer.peer.name)},
                {"address", peer.address},
                {"in_step", peer.in_step},
                {"rows", peer.rows},
                {"conflicts", peer.conflicts},
-               {"lacks_rows", after.store ? Json(lacks) : Json()},  // where the database does not say, it is not known
+               {"lacks_rows", known ? Json(lacks) : Json()},  // where the database does not say, it is not known
                {"failure", Json()}};
     if (peer.failure) {
       entry["failure"] = peer.failure->text();

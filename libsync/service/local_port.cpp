@@ -124,6 +124,10 @@ struct LocalPort::Impl {
 LocalPort::LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control)
     : impl_(std::make_unique<Impl>(config, std::move(version), activity, control)) {}
 
+void LocalPort::adopt(const Config& config) {
+  impl_->keeper.adopt(config);
+}
+
 LocalPort::~LocalPort() {
   impl_->ready = false;
   // Whoever waits in the database for an answer is set free; the server then has no thread left that waits.

@@ -17,6 +17,8 @@ class LocalPort {
   /// `version`: of the program. All must outlive the object.
   LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control);
   ~LocalPort();  ///< ends what is under way
+  /// What it says of the configuration from now on.
+  void adopt(const Config& config);
   LocalPort(const LocalPort&) = delete;
   LocalPort& operator=(const LocalPort&) = delete;
 

@@ -334,6 +334,12 @@ NodeStatus::Judgement NodeStatus::judge() const {
     judgement.verdict = Health::kDown;
   }
   const auto grave = causes.size();
+  if (store && store_age_s > kStoreAgeTolerableS) {
+    causes.push_back({.kind = "database_slow",
+                      .text = fmt::format(
+                          "the database is too busy to say how it is: what it says here is {:.0f} s old", store_age_s),
+                      .seconds = store_age_s});
+  }
   if (!local_trouble.empty() && runs()) {
     causes.push_back({.kind = "local_port", .text = local_trouble});
   }

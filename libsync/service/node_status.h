@@ -30,9 +30,13 @@ inline constexpr double kConnectedForS = 90;
 inline constexpr double kLagTolerableS = 300;
 /// Captured writes are sealed within a second or two.
 inline constexpr double kBacklogTolerableS = 60;
+/// What the database says takes some milliseconds to read, with a large backlog seconds.
+inline constexpr double kStoreAgeTolerableS = 60;
 /// The heartbeat is seen many times a second, but for what may take long: a table to be looked at, rows to be
 /// forgotten.
 inline constexpr double kBeatTolerableS = 60;
+/// One that was seen so lately says that the database answers the node.
+inline constexpr double kBeatFreshS = 10;
 
 enum class PeerState { kConnected, kUnreachable, kSilent, kNotMet, kAway, kBanned };
 /// "connected", "unreachable", "silent", "not met", "away", "banned".
@@ -97,6 +101,7 @@ struct NodeStatus {
   std::optional<ServiceFacts> service{};
   std::optional<StoreStatus> store{};
   std::string store_error{};  ///< why there is no `store`
+  double store_age_s = 0;     ///< of `store`, where the database was too busy to be asked anew
   std::optional<ProcessFacts> process{};
   std::string local_trouble{};  ///< why the local port does not answer, or cannot be had
 

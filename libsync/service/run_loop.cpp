@@ -310,7 +310,7 @@ class Node {
         last_write = now;
         if (now - last_seal >= kSealAfter) {
           const auto sealing = Clock::now();
-          report(store_.seal_pending(), "sealing");
+          report(store_.seal_pending(kHeartbeatPatience), "sealing");
           shared_.activity.sealed(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - sealing));
           last_seal = now;
         }
@@ -324,7 +324,11 @@ class Node {
       settle(now);
       if (shared_.reports_changed && now - last_forget >= kForgetEvery) {
         shared_.reports_changed = false;
-        report(store_.forget_stable(), "forgetting");
+        const auto forgotten = store_.forget_stable(kHeartbeatPatience);
+        report(forgotten, "forgetting");
+        if (gave_up(forgotten)) {
+          shared_.reports_changed = true;
+        }
         last_forget = now;
       }
       forget_conflicts(now);
@@ -334,11 +338,15 @@ class Node {
       const bool suspect = shared_.schema_suspect && now - last_refresh >= kForgetEvery;
       if (suspect || now - last_refresh >= (tables_waiting_ ? kForgetEvery : kRefreshEvery)) {
         shared_.schema_suspect = false;
-        if (auto refreshed = store_.refresh(); refreshed) {
+        if (auto refreshed = store_.refresh(kHeartbeatPatience); refreshed) {
           take(*refreshed);
-          report(store_.seal_pending(), "sealing");  // rows that waited for their table to be understood again
+          report(store_.seal_pending(kHeartbeatPatience),
+                 "sealing");  // rows that waited for their table to be understood again
         } else {
           report(refreshed, "looking at the tables");
+          if (gave_up(refreshed)) {
+            shared_.schema_suspect = true;
+          }
         }
         last_refresh = now;
       }
@@ -360,7 +368,7 @@ class Node {
     if (config_.conflict_retention_days == 0 || now < conflicts_at_) {
       return;
     }
-    const auto removed = store_.forget_conflicts(config_.conflict_retention_days);
+    const auto removed = store_.forget_conflicts(config_.conflict_retention_days, kHeartbeatPatience);
     report(removed, "removing old conflicts from the record");
     const bool more = removed && *removed > 0;
     conflicts_at_ = now + (more ? kOldConflictsNext : kOldConflictsEvery);
@@ -378,7 +386,7 @@ class Node {
     }
     silent_at_ = now + kSilentEvery;
     const auto days_max = config_.away_after_days;
-    const auto silent = store_.look_after_silent(days_max);
+    const auto silent = store_.look_after_silent(days_max, kHeartbeatPatience);
     report(silent, "looking for members that are silent");
     if (!silent) {
       return;
@@ -413,7 +421,7 @@ class Node {
     if (now < settle_at_) {
       return;
     }
-    const auto settled = store_.settle_unseen();
+    const auto settled = store_.settle_unseen(kHeartbeatPatience);
     settle_at_ = now + settle_wait_.next();
     if (!settled) {
       if (settle_failures_.is_news(settled.error().text())) {
@@ -437,8 +445,13 @@ class Node {
   }
 
   template <typename T>
+  static bool gave_up(const Result<T>& result) {
+    return !result && result.error().kind == ErrorKind::kCancelled;
+  }
+
+  template <typename T>
   void report(const Result<T>& result, std::string_view what) {
-    if (!result && result.error().kind != ErrorKind::kCancelled) {
+    if (!result && !gave_up(result)) {
       log_warning(kDomain, "{} failed reason={}", what, log_value(result.error().text()));
     }
   }
@@ -489,7 +502,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
   try {
     NodeActivity activity(MBSYNC_VERSION, std::chrono::system_clock::now());
     NodeControl control;
-    const LocalPort local(config, MBSYNC_VERSION, activity, control);
+    LocalPort local(config, MBSYNC_VERSION, activity, control);
     ActivityToo told(supervisor, activity);
     if (!config.skip_db_precheck) {
       do {
@@ -504,6 +517,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
     const auto look_for_hangup = [&](Node& node) {
       if (hangup && hangup()) {
         node.adopt(read_again(live, load_again));
+        local.adopt(live);
       }
     };
     for (;;) {

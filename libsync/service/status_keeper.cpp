@@ -18,9 +18,9 @@ NodeSettings with_version(NodeSettings settings, std::string version) {
 StatusKeeper::StatusKeeper(const Config& config, std::string version, NodeActivity& activity,
                            std::function<void()> often)
     : activity_(activity),
-      settings_(with_version(settings_of(config), std::move(version))),
       often_(std::move(often)),
       reader_(config.database_url),
+      settings_(with_version(settings_of(config), std::move(version))),
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 StatusKeeper::~StatusKeeper() {
@@ -48,6 +48,13 @@ void StatusKeeper::stop() {
   thread_.join();
 }
 
+void StatusKeeper::adopt(const Config& config) {
+  auto settings = settings_of(config);
+  const std::lock_guard lock(mutex_);
+  settings.version = settings_.version;
+  settings_ = std::move(settings);
+}
+
 void StatusKeeper::local_trouble(std::string trouble) {
   const std::lock_guard lock(mutex_);
   local_trouble_ = std::move(trouble);
@@ -55,8 +62,10 @@ void StatusKeeper::local_trouble(std::string trouble) {
 
 NodeStatus StatusKeeper::now(std::chrono::milliseconds patience, Clock::time_point since) {
   NodeStatus status;
-  status.settings = settings_;
+  status.process = activity_.facts();
+  const bool at_work = status.process->phase == "running" && status.process->beat_age_s <= kBeatFreshS;
   std::unique_lock lock(mutex_);
+  status.settings = settings_;
   const auto is_fresh = [&] { return read_ && read_at_ >= since; };
   if (!is_fresh()) {
     wanted_ = true;
@@ -64,14 +73,18 @@ NodeStatus StatusKeeper::now(std::chrono::milliseconds patience, Clock::time_poi
     changed_.wait_for(lock, patience, [&] { return stopping_ || is_fresh(); });
   }
   status.local_trouble = local_trouble_;
-  const auto read = is_fresh() ? read_ : nullptr;
+  auto read = is_fresh() ? read_ : nullptr;
+  if (!read && good_ && at_work) {
+    // A count over a large backlog takes longer than the work of the node itself.
+    read = good_;
+    status.store_age_s = std::chrono::duration<double>(Clock::now() - good_at_).count();
+  }
   lock.unlock();
   if (read && *read) {
     status.store = **read;
   } else {
     status.store_error = read ? read->error().text() : "it has not answered in time";
   }
-  status.process = activity_.facts();
   return status;
 }
 
@@ -89,11 +102,16 @@ void StatusKeeper::run(const std::stop_token& stop) {
       lock.lock();
       read_ = read;
       read_at_ = begun;
+      if (*read) {
+        good_ = read;
+        good_at_ = begun;
+      }
+      const auto settings = settings_;
       changed_.notify_all();
       lock.unlock();
       if (*read && begun >= sample_at) {
         NodeStatus status;
-        status.settings = settings_;
+        status.settings = settings;
         status.store = **read;
         status.process = activity_.facts();
         std::int64_t rows = 0;

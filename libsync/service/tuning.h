@@ -16,6 +16,10 @@ inline constexpr milliseconds kPollBusy{5};
 inline constexpr milliseconds kPollCalm{25};
 inline constexpr milliseconds kPollCalmAfter{2000};
 
+/// How long the heartbeat waits for its turn with the database each time, while an answer is applied: so that it is
+/// seen that the node lives, however long that takes.
+inline constexpr milliseconds kHeartbeatPatience{5'000};
+
 /// How long captured writes may wait for a peer to pull them before they are sealed without one. Longer saves
 /// transactions, shorter keeps mbsync.capture small when every peer is away.
 inline constexpr milliseconds kSealAfter{1000};

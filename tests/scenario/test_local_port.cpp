@@ -174,7 +174,7 @@ TEST_CASE("local port: a database that hangs does not make it hang, nor the end 
   REQUIRE(wait_until(seconds{20}, [&] { return ask(node.local_port(), "/health").status == 200; }));
   SqlSession holder = node.connect();
   holder.execute("BEGIN; LOCK TABLE mbsync.conflict_record, mbsync.capture IN ACCESS EXCLUSIVE MODE");
-  CHECK(wait_until(seconds{10}, [&] {
+  CHECK(wait_until(seconds{30}, [&] {
     const auto begun = std::chrono::steady_clock::now();
     const auto status = ask(node.local_port(), "/health").status;
     CHECK(since(begun) < seconds{sanitized() ? 10 : 5});
@@ -194,6 +194,28 @@ TEST_CASE("local port: a database that hangs does not make it hang, nor the end 
   CHECK(wait_until(seconds{10}, [&] {
     return std::any_of(readers.begin(), readers.end(), [](HttpLine& one) { return one.hear("503", milliseconds{10}); });
   }));
+  node.stop();
+}
+
+TEST_CASE("local port: a node that waits for its turn with the database is not taken for one that stands still") {
+  Fleet fleet;
+  Node& node = fleet.add_node(Fleet::shared_cluster(), "patient", kSchema);
+  node.start_ready();
+  const auto process = [&] { return json::parse(ask(node.local_port(), "/api/sync/process").body); };
+  SqlSession holder = node.connect();
+  holder.execute("SELECT pg_advisory_lock(hashtext('mbsync'), hashtext('engine'))");
+  node.execute("INSERT INTO item VALUES ('x', 'n', 1)");
+  const auto begun = process()["uptime_seconds"].get<double>();
+  // Longer than it waits each time.
+  CHECK(wait_until(seconds{40}, [&] {
+    const auto now = process();
+    CHECK(now["heartbeat_age_seconds"].get<double>() < (sanitized() ? 10 : 7));
+    return now["uptime_seconds"].get<double>() > begun + 8;
+  }));
+  CHECK(node.scalar("SELECT count(*) FROM mbsync.capture") == "1");
+  holder.execute("SELECT pg_advisory_unlock(hashtext('mbsync'), hashtext('engine'))");
+  CHECK(wait_until(seconds{20}, [&] { return node.scalar("SELECT count(*) FROM mbsync.capture") == "0"; }));
+  CHECK(node.count_in_log(" failed reason=") == 0);
   node.stop();
 }
 

@@ -45,6 +45,7 @@ export default {
   "cause.not_running": "mbsync does not run.",
   "cause.stands_still": "mbsync has stood still for {duration}.",
   "cause.stands_still.next": "Restart mbsync; its log says what it was waiting for.",
+  "cause.database_slow": "The database is very busy: what you see is {duration} old.",
   "cause.starting": "mbsync is starting, or waits for its database.",
   "cause.stopping": "mbsync is being stopped.",
   "cause.local_port": "The port for this page cannot be had.",

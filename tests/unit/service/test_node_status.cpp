@@ -135,6 +135,11 @@ TEST_CASE("node status: down, and by what") {
   status.process->beat_age_s = 61;
   CHECK(said(status) == "down; the node has stood still for 61 s");
   status = well();
+  status.store_age_s = 59;
+  CHECK(said(status) == "healthy");
+  status.store_age_s = 61;
+  CHECK(said(status) == "degraded; the database is too busy to say how it is: what it says here is 61 s old");
+  status = well();
   status.process->phase = "waiting for the database";
   status.process->phase_reason = "it starts";
   status.store->parked_rows = 2;
