@@ -4,7 +4,9 @@
 #include <stdlib.h>  // NOLINT(modernize-deprecated-headers): mkdtemp
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <stdexcept>
 
 #include "temp_cluster.h"
@@ -128,6 +130,13 @@ std::string Machine::scalar(const std::string& database, const std::string& sql)
     throw std::runtime_error(finished.err);
   }
   return without_line_break(finished.out.substr(0, finished.out.find('\n')));
+}
+
+void skip_without_machine() {
+  if (const auto why = Machine::missing()) {
+    std::cout << "skipped: " << *why << '\n';
+    std::exit(77);
+  }
 }
 
 }  // namespace mbsync::test

@@ -48,4 +48,7 @@ class Machine {
   std::optional<ChildProcess> box_;
 };
 
+/// For tests that are nothing without one: prints "skipped: why" and ends the program with 77 if none can be made.
+void skip_without_machine();
+
 }  // namespace mbsync::test

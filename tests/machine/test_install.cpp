@@ -142,19 +142,10 @@ std::string differing(const std::string& before, const std::string& after) {
   return text.empty() && before != after ? "the order of lines" : text;
 }
 
-/// Whether the test can be made; says why not.
-bool can_run() {
-  if (const auto why = Machine::missing()) {
-    std::cout << "skipped: " << *why << '\n';
-    std::exit(77);
-  }
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("install: without a terminal, from nothing to a node that synchronises; again changes nothing") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   shop.fill("shop");
 
@@ -255,7 +246,7 @@ TEST_CASE("install: without a terminal, from nothing to a node that synchronises
 }
 
 TEST_CASE("install: what was broken is mended by saying it again") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   REQUIRE(shop.install().exit_code == 0);
   const auto mended = [&](const std::string& damage, const std::string& expected) {
@@ -301,7 +292,7 @@ TEST_CASE("install: what was broken is mended by saying it again") {
 }
 
 TEST_CASE("install: at a terminal it asks, and shows no secret") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   const std::string url = "postgresql://shop:hush-hush@127.0.0.1:5432/shop";
   // Whoever gives up has done nothing, and has a terminal that shows again what is typed.
@@ -349,7 +340,7 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
 }
 
 TEST_CASE("install: what is wrong ends it before anything is done, with what to do") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   const auto before = shop.files();
   const auto fails = [&](const std::string& command, int code, const std::string& says, const std::string& next) {
@@ -419,7 +410,7 @@ TEST_CASE("install: what is wrong ends it before anything is done, with what to 
 }
 
 TEST_CASE("install: a database that lets in by who comes is looked at as the service's user") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   shop.machine.write("/root/shop.env", fmt::format("DATABASE_URL=postgresql:///shop?host=/run/postgresql\n"
                                                    "SYNC_REGISTRATION_KEY={}\n",
@@ -440,7 +431,7 @@ TEST_CASE("install: a database that lets in by who comes is looked at as the ser
 }
 
 TEST_CASE("install: the firewall is opened when that is said, and not twice") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   if (shop.machine.run({"which", "nft"}).exit_code != 0) {
     std::cout << "skipped: there is no nft on this system (Debian: nftables)\n";
@@ -474,7 +465,7 @@ TEST_CASE("install: the firewall is opened when that is said, and not twice") {
 }
 
 TEST_CASE("uninstall: the service alone, or everything, and the application's data to the byte") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   shop.fill("shop");
   const auto dumped = shop.dump();

@@ -4,7 +4,6 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "machine.h"
@@ -62,19 +61,10 @@ struct Shop {
   }
 };
 
-/// Whether the test can be made; says why not.
-bool can_run() {
-  if (const auto why = Machine::missing()) {
-    std::cout << "skipped: " << *why << '\n';
-    std::exit(77);
-  }
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("service: starts, stops and restarts, and systemd knows when it is ready") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   auto state = shop.mbsync("start");
   CHECK(state["runs"] == "running");
@@ -112,7 +102,7 @@ TEST_CASE("service: starts, stops and restarts, and systemd knows when it is rea
 }
 
 TEST_CASE("service: who dies is started again; who lacks a setting is not, and the command says why") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   const auto pid = shop.mbsync("start")["pid"].get<int>();
   shop.machine.sh(fmt::format("kill -9 {}", pid));
@@ -134,7 +124,7 @@ TEST_CASE("service: who dies is started again; who lacks a setting is not, and t
 }
 
 TEST_CASE("service: a reload is taken by the running process, and a hung process is noticed") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   shop.machine.write("/etc/systemd/system/mbsync.service.d/soon.conf", "[Service]\nWatchdogSec=3\n");
   shop.machine.sh("systemctl daemon-reload");
@@ -158,7 +148,7 @@ TEST_CASE("service: a reload is taken by the running process, and a hung process
 }
 
 TEST_CASE("service: systemd says that the database is waited for, at the start and later") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   const auto says = [&](const std::string& begin) {
     return wait_until(
@@ -181,7 +171,7 @@ TEST_CASE("service: systemd says that the database is waited for, at the start a
 }
 
 TEST_CASE("service: the unit keeps it to its own directory") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Shop shop;
   const auto verified = shop.machine.run({"systemd-analyze", "verify", "--man=no", kUnitFile});
   CHECK(verified.exit_code == 0);

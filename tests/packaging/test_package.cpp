@@ -132,15 +132,6 @@ struct Clean {
   }
 };
 
-/// Whether the test can be made; says why not.
-bool can_run() {
-  if (const auto why = Machine::missing()) {
-    std::cout << "skipped: " << *why << '\n';
-    std::exit(77);
-  }
-  return true;
-}
-
 }  // namespace
 
 TEST_CASE("package: what it says of itself, and what is in it") {
@@ -186,7 +177,7 @@ TEST_CASE("package: lintian finds nothing that is not explained in it") {
 }
 
 TEST_CASE("package: installed, all is there and nothing runs; removed and purged, nothing is left") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Clean clean;
   Machine& machine = clean.machine;
   clean.note("before");
@@ -234,7 +225,7 @@ TEST_CASE("package: installed, all is there and nothing runs; removed and purged
 }
 
 TEST_CASE("package: an upgrade restarts what runs and nothing else; removal stops it and keeps what others have made") {
-  REQUIRE(can_run());
+  skip_without_machine();
   Clean clean;
   Machine& machine = clean.machine;
   clean.install();

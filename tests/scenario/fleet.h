@@ -135,6 +135,23 @@ class Fleet {
   std::vector<std::unique_ptr<Node>> nodes_;
 };
 
+inline constexpr const char* kItemSchema = "CREATE TABLE item (id text PRIMARY KEY, note text, amount int)";
+
+/// Two nodes with kItemSchema, "a" and "b", and a link that can be cut.
+struct Pair {
+  Fleet fleet;
+  Node& a = fleet.add_node(Fleet::shared_cluster(), "a", kItemSchema);
+  Node& b = fleet.add_node(Fleet::shared_cluster(), "b", kItemSchema);
+  Link& link = fleet.connect(a, b);
+
+  /// Returns once each has heard of the other.
+  void start() {
+    a.start();
+    b.start();
+    fleet.await_met({&a, &b});
+  }
+};
+
 /// The path of mbsync and the environment without anything that a developer has set for it.
 std::filesystem::path mbsync_program();
 ChildOptions clean_options(std::vector<std::string> arguments,

@@ -15,23 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr const char* kSchema = "CREATE TABLE item (id text PRIMARY KEY, note text, amount int)";
-
-struct Pair {
-  Fleet fleet;
-  Node& a;
-  Node& b;
-  Link& link;
-
-  explicit Pair(TempCluster& cluster = Fleet::shared_cluster(), const std::string& schema = kSchema)
-      : a(fleet.add_node(cluster, "a", schema)), b(fleet.add_node(cluster, "b", schema)), link(fleet.connect(a, b)) {}
-
-  void start() {
-    a.start();
-    b.start();
-    fleet.await_met({&a, &b});
-  }
-};
+constexpr const char* kSchema = kItemSchema;
 
 std::vector<std::chrono::microseconds> latencies(Node& from, Node& to, int writes) {
   SqlSession writer = from.connect();

@@ -2,13 +2,17 @@
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <csignal>
+#include <fstream>
 #include <list>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <thread>
 
 #include "fleet.h"
 #include "free_port.h"
 #include "http_say.h"
+#include "listener.h"
 #include "wait_until.h"
 
 using namespace mbsync::test;
@@ -16,26 +20,14 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char* kSchema = "CREATE TABLE item (id text PRIMARY KEY, note text, amount int)";
+constexpr const char* kSchema = kItemSchema;
 
-struct Pair {
-  Fleet fleet;
-  Node& a;
-  Node& b;
-  Link& link;
-
-  explicit Pair(TempCluster& cluster = Fleet::shared_cluster(), const std::string& schema = kSchema)
-      : a(fleet.add_node(cluster, "a", schema)), b(fleet.add_node(cluster, "b", schema)), link(fleet.connect(a, b)) {}
-
-  void start() {
-    a.start();
-    b.start();
-    fleet.await_met({&a, &b});
-    // Also from here to there: that it has asked is not all.
-    a.await_log("in step peer=b");
-    b.await_log("in step peer=a");
-  }
-};
+/// Also from here to there: that it has asked is not all.
+void start_in_step(Pair& pair) {
+  pair.start();
+  pair.a.await_log("in step peer=b");
+  pair.b.await_log("in step peer=a");
+}
 
 json health(Node& node) {
   const auto answer = ask(node.local_port(), "/health");
@@ -65,7 +57,7 @@ double metric(const std::string& page, const std::string& series) {
 TEST_CASE("local port: health, metrics, statistics and status after writes") {
   Pair pair;
   pair.a.execute("INSERT INTO item SELECT 'x' || i, 'n', i FROM generate_series(1, 100) i");
-  pair.start();
+  start_in_step(pair);
   pair.fleet.await_converged({&pair.a, &pair.b});
   json document;
   REQUIRE(wait_until(seconds{20}, [&] {
@@ -198,6 +190,55 @@ TEST_CASE("local port: a database that hangs does not make it hang, nor the end 
   node.stop();
 }
 
+TEST_CASE("local port: while only the status cannot be read, the node is not said to be down") {
+  Fleet fleet;
+  Node& node = fleet.add_node(Fleet::shared_cluster(), "slow", kSchema);
+  node.start_ready();
+  REQUIRE(wait_until(seconds{20}, [&] { return ask(node.local_port(), "/health").status == 200; }));
+  SqlSession holder = node.connect();
+  holder.execute("BEGIN; LOCK TABLE mbsync.conflict_record IN ACCESS EXCLUSIVE MODE");
+  // Each of them waits for the database as long as it may.
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = ask(node.local_port(), "/health");
+    CHECK(answer.status == 200);
+    CHECK(json::parse(answer.body)["database"]["reachable"] == true);
+  }
+  // What a round has come to is not taken from before.
+  const auto round = json::parse(ask(node.local_port(), "/api/sync/service", R"({"action": "sync"})").body);
+  CHECK(round["done"] == true);
+  holder.execute("ROLLBACK");
+  node.stop();
+}
+
+TEST_CASE("local port: settings that SIGHUP brings are what it tells") {
+  Fleet fleet;
+  Node& node = fleet.add_node(Fleet::shared_cluster(), "reread", kSchema);
+  node.start_ready();
+  CHECK(wait_until(seconds{20}, [&] { return health(node)["network"]["named_peers"] == json::array(); }));
+  std::ofstream{fleet.directory() / node.database() / "mbsync.toml"} << "peers = [\"127.0.0.1:9\"]\n";
+  ::kill(json::parse(ask(node.local_port(), "/api/sync/process").body)["pid"].get<pid_t>(), SIGHUP);
+  CHECK(wait_until(seconds{20}, [&] { return health(node)["network"]["named_peers"] == json{"127.0.0.1:9"}; }));
+  node.stop();
+}
+
+TEST_CASE("local port: the token is for the node of the database, and for nobody who listens in its stead") {
+  Fleet fleet;
+  Node& node = fleet.add_node(Fleet::shared_cluster(), "gone", kSchema);
+  node.start_ready();
+  node.stop();
+  const SilentListener stranger;
+  std::string heard;
+  std::thread listens([&] { heard = stranger.hear(seconds{20}); });
+  const auto said = run_program(mbsync_program(), clean_options({"status"},
+                                                                {{"DATABASE_URL", node.url()},
+                                                                 {"SYNC_STATUS_TOKEN", "s3cret-token-of-20ch"},
+                                                                 {"SYNC_STATUS_PORT", std::to_string(stranger.port())}},
+                                                                std::filesystem::temp_directory_path()));
+  listens.join();
+  CHECK(said.exit_code == 2);
+  CHECK_THAT(heard, Catch::Contains("GET /api/sync/process") && !Catch::Contains("s3cret"));
+}
+
 TEST_CASE("local port: a node that waits for its turn with the database is not taken for one that stands still") {
   Fleet fleet;
   Node& node = fleet.add_node(Fleet::shared_cluster(), "patient", kSchema);
@@ -223,7 +264,7 @@ TEST_CASE("local port: a node that waits for its turn with the database is not t
 TEST_CASE("local port: a conflict is listed, shown side by side, decided and undone") {
   Pair pair;
   pair.a.execute("INSERT INTO item VALUES ('x', 'first', 1)");
-  pair.start();
+  start_in_step(pair);
   pair.fleet.await_converged({&pair.a, &pair.b});
   pair.b.stop();
   pair.a.execute("UPDATE item SET note = 'of a'");
@@ -280,7 +321,7 @@ TEST_CASE("local port: sync, restart and stop") {
   // So seldom that nothing happens by itself.
   pair.a.set("SYNC_INTERVAL", "3600000");
   pair.b.set("SYNC_INTERVAL", "3600000");
-  pair.start();
+  start_in_step(pair);
   pair.a.execute("INSERT INTO item VALUES ('x', 'n', 1)");
   const auto said = say_mbsync(pair.b, {"sync"});
   INFO(said.out << said.err);
@@ -308,7 +349,7 @@ TEST_CASE("local port: sync, restart and stop") {
 
 TEST_CASE("local port: who knows only the database of a node finds its port") {
   Pair pair;
-  pair.start();
+  start_in_step(pair);
   const auto knowing_only = [&](const std::string& url, std::vector<std::string> arguments) {
     return run_program(mbsync_program(), clean_options(std::move(arguments), {{"DATABASE_URL", url}},
                                                        std::filesystem::temp_directory_path()));
@@ -332,7 +373,7 @@ TEST_CASE("local port: who knows only the database of a node finds its port") {
 
 TEST_CASE("local port: events are told as they happen, and go on where a reader left off") {
   Pair pair;
-  pair.start();
+  start_in_step(pair);
   const auto port = pair.b.local_port();
   const std::string head = fmt::format("GET /api/sync/events HTTP/1.1\r\nHost: localhost:{}\r\n", port);
   HttpLine line(port);

@@ -24,12 +24,12 @@ milliseconds pass(SqlSession& from, SqlSession& to, int id, const std::string& n
   return since(committed);
 }
 
-struct Pair {
+struct MetPair {
   Fleet fleet;
   Node& a = fleet.add_node(Fleet::shared_cluster(), "a", kSchema);
   Node& b = fleet.add_node(Fleet::shared_cluster(), "b", kSchema);
 
-  Pair() {
+  MetPair() {
     fleet.connect(a, b);
     a.start();
     b.start();
@@ -45,7 +45,7 @@ const milliseconds kSoon = sanitized() ? milliseconds{10'000} : milliseconds{1'0
 }  // namespace
 
 TEST_CASE("open transaction: other rows go through both ways while one has updated a row and another reads") {
-  Pair pair;
+  MetPair pair;
   SqlSession writer = pair.a.connect();
   writer.execute("BEGIN; UPDATE item SET note = 'not committed' WHERE id = 1; DELETE FROM item WHERE id = 2");
   SqlSession reader = pair.a.connect();
@@ -82,7 +82,7 @@ TEST_CASE("open transaction: other rows go through both ways while one has updat
 }
 
 TEST_CASE("open transaction: when the peer changes the locked row too, only that row waits, and nothing is lost") {
-  Pair pair;
+  MetPair pair;
   SqlSession holder = pair.a.connect();
   holder.execute("BEGIN; UPDATE item SET note = 'held' WHERE id = 10");
   SqlSession on_a = pair.a.connect();

@@ -40,13 +40,13 @@ std::string schema() {
   return sql;
 }
 
-struct Pair {
+struct WidePair {
   Fleet fleet;
   Node& a = fleet.add_node(Fleet::shared_cluster(), "a", schema());
   Node& b = fleet.add_node(Fleet::shared_cluster(), "b", schema());
   std::size_t peak_at_start = 0;
 
-  Pair() {
+  WidePair() {
     fleet.connect(a, b);
     a.start();
     b.start();
@@ -88,7 +88,7 @@ struct Pair {
 }  // namespace
 
 TEST_CASE("volume: one transaction of many rows arrives") {
-  Pair pair;
+  WidePair pair;
   const int rows = long_form() ? 1'000'000 : 200'000;
   pair.carry(
       fmt::format("{} rows in one transaction", rows),
@@ -100,7 +100,7 @@ TEST_CASE("volume: one transaction of many rows arrives") {
 }
 
 TEST_CASE("volume: a value that is half as large as the bound of memory arrives") {
-  Pair pair;
+  WidePair pair;
   const int megabytes = long_form() ? 100 : 60;
   // Of no pattern that compression could feed on: that is the hard case for whoever buffers.
   pair.carry(fmt::format("bytea of {} MB", megabytes),
@@ -168,7 +168,7 @@ TEST_CASE("volume: a long text arrives") {
   if (!long_form()) {
     return;
   }
-  Pair pair;
+  WidePair pair;
   pair.carry("text of 100 MB",
              fmt::format("INSERT INTO large SELECT 1, NULL, string_agg(md5(i::text) || E'\\t\\n\\\\ä😀', '') FROM "
                          "generate_series(1, {}) i",
@@ -177,7 +177,7 @@ TEST_CASE("volume: a long text arrives") {
 }
 
 TEST_CASE("volume: rows of 300 tables and of a table with 200 columns arrive") {
-  Pair pair;
+  WidePair pair;
   std::string sql = "BEGIN;";
   for (int i = 1; i <= kTables; ++i) {
     sql += fmt::format("INSERT INTO many_{} SELECT i, 'row ' || i FROM generate_series(1, {}) i;", i, 1 + i % 7);

@@ -3,11 +3,15 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
+#include <string>
 #include <system_error>
 
 namespace mbsync::test {
@@ -31,6 +35,18 @@ class SilentListener {
   SilentListener& operator=(const SilentListener&) = delete;
 
   [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// What the first who connects says first; empty if nobody does in time.
+  [[nodiscard]] std::string hear(std::chrono::milliseconds patience) const {
+    pollfd waiting{socket_, POLLIN, 0};
+    if (::poll(&waiting, 1, static_cast<int>(patience.count())) != 1) {
+      return "";
+    }
+    const int line = ::accept(socket_, nullptr, nullptr);
+    std::string text(4'096, '\0');
+    text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, ::recv(line, text.data(), text.size(), 0))));
+    ::close(line);
+    return text;
+  }
 
  private:
   int socket_;
