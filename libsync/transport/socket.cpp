@@ -312,8 +312,10 @@ Result<std::vector<Endpoint>> Resolver::resolve(const std::string& host, std::ui
 Result<Socket> connect_to(const std::vector<Endpoint>& endpoints, Deadline deadline, const StopCheck& stopped) {
   Error last{ErrorKind::kTransient, "it has no address", ""};
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
-    const auto share = time_left(deadline) / static_cast<int>(endpoints.size() - i);
-    auto socket = connect_one(endpoints[i], steady_clock::now() + share, stopped);
+    // What one leaves of its share is for those behind it. The last has until the end, which may be the end of time.
+    const auto behind = static_cast<int>(endpoints.size() - i - 1);
+    const auto until = behind == 0 ? deadline : steady_clock::now() + time_left(deadline) / (behind + 1);
+    auto socket = connect_one(endpoints[i], until, stopped);
     if (socket || socket.error().kind == ErrorKind::kCancelled) {
       return socket;
     }
