@@ -32,8 +32,23 @@ std::string Error::text() const {
   return hint.empty() ? message : fmt::format("{} ({})", message, hint);
 }
 
+Error Error::without_row() const {
+  auto told = *this;
+  if (const auto place = message.find(of_row); !of_row.empty() && place != std::string::npos) {
+    told.message.replace(place, of_row.size(), "[the database's words, which may quote a row]");
+  }
+  told.of_row.clear();
+  return told;
+}
+
+std::string Error::log_text() const {
+  return without_row().text();
+}
+
 Error Error::in(std::string_view where) const {
-  return Error{kind, fmt::format("{}: {}", where, message), hint, area};
+  auto error = *this;
+  error.message = fmt::format("{}: {}", where, message);
+  return error;
 }
 
 Error Error::about(ErrorArea what) const {

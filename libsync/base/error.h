@@ -30,9 +30,16 @@ struct Error {
   std::string message;  ///< lower case, values quoted, no secrets
   std::string hint;     ///< what to do next; may be empty
   ErrorArea area = ErrorArea::kOther;
+  /// The part of `message` that may quote what stands in rows of the application: the database's own words on a value,
+  /// or those of a trigger. Empty where there is none.
+  std::string of_row{};
 
   /// "message" or "message (hint)".
   [[nodiscard]] std::string text() const;
+
+  /// The same without `of_row`, for where the contents of rows have no business: the log, and other machines' logs.
+  [[nodiscard]] Error without_row() const;
+  [[nodiscard]] std::string log_text() const;  ///< without_row().text()
 
   [[nodiscard]] Error about(ErrorArea what) const;
 

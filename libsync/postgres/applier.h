@@ -11,6 +11,7 @@
 
 #include "conflict_record.h"
 #include "merge_rows.h"
+#include "parked_row.h"
 #include "reference_check.h"
 #include "row_writer.h"
 #include "staged_table.h"
@@ -27,7 +28,7 @@ struct ApplyReport {
   std::int64_t set_aside = 0;
   bool may_settle = false;  ///< what waited from before may be writable now: settle_unseen() is worth a try
   /// Of those, rows that the database refuses (mbsync.parked).
-  std::vector<std::string> parked;  ///< "row 5 of table public.a: reason"; the first few
+  std::vector<ParkedRow> parked;  ///< the first few
   /// Rows whose unsent writes had lost their values: removed here with triggers switched off. The peer's row stands.
   std::int64_t missing = 0;
   /// The answer could not be used: it was out of date by the time it arrived, or the peer has to join first. Nothing

@@ -40,7 +40,7 @@ Result<void> Applier::note_parked(ApplyReport& report) {
   for (const auto& row : *parked) {
     const auto* table = schema_.find(row[0].as<int>());
     if (static_cast<int>(report.parked.size()) < kParkedNamed && row[3].as<int>() == 1 && table != nullptr) {
-      report.parked.push_back(fmt::format("row {} of table {}: {}", row[1].c_str(), table->display(), row[2].c_str()));
+      report.parked.push_back({table->display(), row[1].c_str(), row[2].c_str()});
     }
   }
   return {};

@@ -53,7 +53,9 @@ Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
   // The database has looked at a row and refuses it: a constraint, a value that does not fit, a trigger that raises.
   constexpr std::string_view kRefusals[] = {"22", "23", "38", "39", "44", "54", "P0"};
   if (std::find(std::begin(kRefusals), std::end(kRefusals), category) != std::end(kRefusals)) {
-    return Error{ErrorKind::kConflict, text, ""};
+    // Of a constraint the server names itself and its table only.
+    const bool of_constraint = category == "23" && text.find(" constraint \"") != std::string::npos;
+    return Error{ErrorKind::kConflict, text, "", ErrorArea::kOther, of_constraint ? "" : text};
   }
   if (category == "28" || category == "3D" || sqlstate == "42501") {
     return Error{ErrorKind::kConfig, text, "check DATABASE_URL and the rights of its role"};
@@ -61,7 +63,10 @@ Error error_from_sqlstate(std::string_view sqlstate, std::string_view message) {
   if (sqlstate.empty()) {
     return Error{ErrorKind::kTransient, text, ""};
   }
-  return Error{ErrorKind::kRejected, fmt::format("{} [{}]", text, sqlstate), ""};
+  // States from I on are for others to define (SQL standard): a trigger that raises one says what it likes.
+  const bool of_application = sqlstate[0] >= 'I' && category != "XX";
+  return Error{ErrorKind::kRejected, fmt::format("{} [{}]", text, sqlstate), "", ErrorArea::kOther,
+               of_application ? text : ""};
 }
 
 Error error_from_current_exception() {

@@ -11,8 +11,9 @@ namespace mbsync {
 
 /// By SQLSTATE: class 40, 53, 57, 58, 08, 55P03 and 25006 are transient, also what has none; 57014 is cancelled; what
 /// lies in the data (22, 23, 38, 39, 44, 54, P0) is a conflict; 28, 3D and 42501 are a matter of configuration,
-/// everything else is rejected. The message is the server's first line; it holds no row values, since detail lines are
-/// left out.
+/// everything else is rejected. The message is the server's first line: details and contexts, which quote rows, are
+/// left out. What may quote values all the same (an input that is no number, a trigger that raises) is the error's
+/// `of_row`.
 Error error_from_sqlstate(std::string_view sqlstate, std::string_view message);
 
 /// Call inside a catch block.

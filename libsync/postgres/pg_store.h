@@ -14,6 +14,7 @@
 #include "database_url.h"
 #include "engine_turn.h"
 #include "message.h"
+#include "parked_row.h"
 #include "peer_note.h"
 #include "pull_sink.h"
 #include "result.h"
@@ -41,11 +42,11 @@ struct ApplyOutcome {
   std::int64_t rows = 0;
   std::int64_t merged = 0;
   std::int64_t conflicts = 0;
-  std::int64_t set_aside = 0;       ///< rows that wait: the application holds them, or the database refuses them
-  std::vector<std::string> parked;  ///< of those, rows refused for the first time, with the reason; a few of them
-  std::int64_t missing = 0;         ///< unsent writes here whose row was removed with triggers switched off
-  bool may_settle = false;  ///< rows that waited from before may be writable now: settle_unseen() is worth a try
-  bool ask_again = false;   ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
+  std::int64_t set_aside = 0;     ///< rows that wait: the application holds them, or the database refuses them
+  std::vector<ParkedRow> parked;  ///< of those, rows refused for the first time; a few of them
+  std::int64_t missing = 0;       ///< unsent writes here whose row was removed with triggers switched off
+  bool may_settle = false;        ///< rows that waited from before may be writable now: settle_unseen() is worth a try
+  bool ask_again = false;         ///< nothing was applied; the next request should not wait (PullHeader::ask_again)
   /// The fleet had gone on without this node, and it has come back with this answer: who it is from now on.
   std::optional<Member> became = {};
   /// Nothing was applied, and the same answer will not do later either: why (CONFLICTS.md C22).
@@ -60,8 +61,8 @@ struct SilentMember {
 };
 
 struct SettleOutcome {
-  std::int64_t waiting = 0;         ///< rows that the application still holds
-  std::vector<std::string> parked;  ///< as in ApplyOutcome
+  std::int64_t waiting = 0;       ///< rows that the application still holds
+  std::vector<ParkedRow> parked;  ///< as in ApplyOutcome
 };
 
 /// What status shows; read in one go, without the engine's lock.
@@ -77,14 +78,8 @@ struct StoreStatus {
   std::int64_t open_conflicts = 0;          ///< of these, a person must decide
   std::int64_t resolved_conflicts = 0;      ///< a person has decided; the rest was decided by rules
   std::int64_t unseen_rows = 0;             ///< rows whose news wait for an application transaction that holds them
-  struct ParkedRow {
-    std::string table;
-    std::string key;
-    std::string reason;  ///< what the database says
-    std::string since;   ///< ISO time
-  };
-  std::int64_t parked_rows = 0;   ///< rows that the database refuses; their news wait as well
-  std::vector<ParkedRow> parked;  ///< the oldest of them, up to kParkedShown
+  std::int64_t parked_rows = 0;             ///< rows that the database refuses; their news wait as well
+  std::vector<ParkedRow> parked;            ///< the oldest of them, up to kParkedShown
   static constexpr int kParkedShown = 100;
   std::vector<std::string> policy_trouble;  ///< PrepareReport::policy_trouble, or why the policy cannot be read
   std::vector<std::string> tables;

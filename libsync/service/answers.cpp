@@ -35,9 +35,9 @@ Result<void> Answers::accept(const PullRequest& request, const Caller& caller) {
                                                     Announcement{kProtocolVersion, request.sender.id, "", ""}});
     }
     refused_.forget(sender);
-  } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().text())) {
+  } else if (accepted.error().kind != ErrorKind::kTransient && refused_.is_news(sender, accepted.error().log_text())) {
     log_warning(kDomain, "request refused from={} peer={} reason={}", caller.address, log_value(request.sender.name),
-                log_value(accepted.error().text()));
+                log_value(accepted.error().log_text()));
   }
   return accepted;
 }
@@ -60,9 +60,9 @@ Result<void> Answers::answer(const PullRequest& request, PullSink& sink) {
     if (answered.error().kind == ErrorKind::kRejected) {
       shared_.schema_suspect = true;
     }
-    if (unanswered_.is_news(sender, answered.error().text())) {
+    if (unanswered_.is_news(sender, answered.error().log_text())) {
       log_warning(kDomain, "could not answer peer={} reason={}", log_value(request.sender.name),
-                  log_value(answered.error().text()));
+                  log_value(answered.error().log_text()));
     }
   }
   return answered;

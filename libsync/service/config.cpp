@@ -240,6 +240,17 @@ std::uint16_t Config::local_port() const {
   return status_port.value_or(port == kLast ? std::uint16_t{0} : static_cast<std::uint16_t>(port + 1));
 }
 
+Result<void> make_data_dir(const Config& config) {
+  std::error_code error;
+  std::filesystem::create_directories(config.data_dir, error);
+  if (error) {
+    return Error{ErrorKind::kConfig,
+                 fmt::format("cannot make directory \"{}\": {}", config.data_dir.string(), error.message()),
+                 "set SYNC_DATA_DIR to a directory that this user may write"};
+  }
+  return {};
+}
+
 LogOptions Config::log_options() const {
   constexpr std::size_t kMegabyte = std::size_t{1024} * 1024;
   return {.level = log_level,

@@ -114,6 +114,9 @@ struct Config {
   [[nodiscard]] LogOptions log_options() const;
 };
 
+/// `config` if it is not there and cannot be made.
+Result<void> make_data_dir(const Config& config);
+
 /// Who else of this machine can get at a file, by its mode.
 struct FileExposure {
   bool others_read = false;

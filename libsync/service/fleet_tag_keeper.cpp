@@ -22,7 +22,7 @@ TagsByKey read(const FleetTagKeeper::Store& store) {
   auto known = store.read();
   if (!known) {
     log_warning(kDomain, "the fleet's tag is not known, another one is announced for now reason={}",
-                log_value(known.error().text()));
+                log_value(known.error().log_text()));
   }
   return known ? std::move(*known) : TagsByKey{};
 }
@@ -57,8 +57,8 @@ bool FleetTagKeeper::look_after(Time now) {
   const auto written = store_.write(by_key());
   is_stored_ = written.has_value();
   stored_ = version;
-  if (failures_.is_news(written ? "" : written.error().text()) && !written) {
-    log_warning(kDomain, "the fleet's tag could not be stored reason={}", log_value(written.error().text()));
+  if (failures_.is_news(written ? "" : written.error().log_text()) && !written) {
+    log_warning(kDomain, "the fleet's tag could not be stored reason={}", log_value(written.error().log_text()));
   }
   return std::exchange(said_, announced()) != said_;
 }

@@ -3,7 +3,8 @@
 // only, not the library behind it. Any thread may log at any time.
 //
 // error: needs a person. warning: handled, worth a look if it repeats. info: state changed. debug: why a decision fell
-// as it did. Row contents and secrets stay out at every level.
+// as it did, and what the database says of a row that it refuses. No other line holds contents of rows (base/error.h,
+// `of_row`), and none at any level a secret.
 #pragma once
 
 #include <fmt/format.h>

@@ -131,7 +131,7 @@ void NodeActivity::applied(const Member& peer, const std::string& address, const
         {{"conflicts", outcome.conflicts}});
   }
   for (const auto& row : outcome.parked) {
-    events_.add(now, "row_parked", name, fmt::format("a row of {} cannot be written here: {}", name, row));
+    events_.add(now, "row_parked", name, fmt::format("a row of {} cannot be written here: {}", name, row.text()));
   }
 }
 

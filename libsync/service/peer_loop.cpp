@@ -9,6 +9,7 @@
 #include "dns_sd_source.h"
 #include "log.h"
 #include "other_fleet.h"
+#include "parked_log.h"
 #include "peer_trouble.h"
 #include "protocol_limits.h"
 #include "static_source.h"
@@ -169,7 +170,7 @@ void PeerLoop::give_up(const Error& reason) {
   }
   // That it is announced no more, too, is no news.
   if (is_news(reason.text())) {
-    log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.text()));
+    log_warning(kDomain, "not in step peer={} reason={}", name(), log_value(error.log_text()));
   }
   if (error.kind == ErrorKind::kRejected) {
     context_.shared.schema_suspect = true;
@@ -314,8 +315,7 @@ void PeerLoop::applied(const ApplyOutcome& outcome, std::chrono::nanoseconds too
     context_.shared.rows_set_aside = true;
   }
   for (const auto& row : outcome.parked) {
-    log_warning(kDomain, "a row cannot be written here and is parked, it is tried again peer={} what={}", name(),
-                log_value(row));
+    log_parked(kDomain, row, name());
   }
   if (outcome.rows > 0) {
     log_debug(kDomain, "applied peer={} rows={} merged={} conflicts={} set_aside={} ms={}", name(), outcome.rows,

@@ -70,7 +70,7 @@ Result<void> precheck(const Config& config, const std::stop_token& stop, Supervi
       log_warning(kDomain, "waiting for the database {} reason={}",
                   starting ? "which is starting"
                            : fmt::format("for up to {} s", std::chrono::round<seconds>(comes_up_within).count()),
-                  log_value(error.text()));
+                  log_value(error.log_text()));
       supervisor.doing("waiting for the database", error.message);
     }
     waited = true;

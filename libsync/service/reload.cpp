@@ -40,7 +40,7 @@ Reloaded read_again(Config& now, const LoadAgain& load_again) {
   const auto wanted = load_again();
   if (!wanted) {
     log_error(kDomain, "the configuration was read again and is wrong, all stays as it was reason={}",
-              log_value(wanted.error().text()));
+              log_value(wanted.error().log_text()));
     return {};
   }
   const auto level_before = now.log_level;
@@ -49,7 +49,7 @@ Reloaded read_again(Config& now, const LoadAgain& load_again) {
     auto options = now.log_options();
     options.level = level_before;  // what has changed is said yet
     if (const auto started = start_log(options); !started) {
-      log_error(kDomain, "the log cannot be begun anew reason={}", log_value(started.error().text()));
+      log_error(kDomain, "the log cannot be begun anew reason={}", log_value(started.error().log_text()));
     }
   }
   log_info(kDomain, "the configuration was read again changed={}",
@@ -63,6 +63,27 @@ Reloaded read_again(Config& now, const LoadAgain& load_again) {
     log_warning(kDomain, "{}", warning);
   }
   return reloaded;
+}
+
+std::optional<Config> read_for_restart(const Config& now, const LoadAgain& load_again) {
+  auto wanted = load_again();
+  const auto usable = [&]() -> Result<void> {
+    MBSYNC_TRY(wanted);
+    MBSYNC_TRY(make_data_dir(*wanted));
+    return start_log(wanted->log_options());
+  }();
+  if (!usable) {
+    log_error(kDomain, "the configuration was read again and is wrong, all stays as it was reason={}",
+              log_value(usable.error().log_text()));
+    return std::nullopt;
+  }
+  const auto changed = changed_settings(now, *wanted);
+  log_info(kDomain, "the configuration was read again changed={}",
+           log_value(changed.empty() ? "nothing" : names_and_values(changed, *wanted)));
+  for (const auto& warning : wanted->warnings) {
+    log_warning(kDomain, "{}", warning);
+  }
+  return changed.empty() ? std::nullopt : std::optional(std::move(*wanted));
 }
 
 std::string names_and_values(const std::vector<ConfigKey>& keys, const Config& config) {

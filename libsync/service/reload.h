@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ Reloaded take_live(Config& now, const Config& wanted);
 /// Reads again, takes what can be taken, sets up the log anew, and says all of it there. A configuration that is wrong
 /// changes nothing.
 Reloaded read_again(Config& now, const LoadAgain& load_again);
+
+/// For a node that starts anew in its process: all of the configuration as it is now, with its directory made and its
+/// log begun; nothing if it is wrong, which the log says, or the same as `now`.
+std::optional<Config> read_for_restart(const Config& now, const LoadAgain& load_again);
 
 /// "log_level (debug), peers (a:8765, b:8765)"; secrets by name alone.
 std::string names_and_values(const std::vector<ConfigKey>& keys, const Config& config);

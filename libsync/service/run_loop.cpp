@@ -21,6 +21,7 @@
 #include "node_activity.h"
 #include "node_control.h"
 #include "pace.h"
+#include "parked_log.h"
 #include "peer_book.h"
 #include "peer_directory.h"
 #include "peers.h"
@@ -226,7 +227,7 @@ class Node {
   void remember(PeerDirectory& directory) {
     const auto known = store_.remembered_addresses();
     if (!known) {
-      log_warning(kPeerDomain, "where peers were before is not known reason={}", log_value(known.error().text()));
+      log_warning(kPeerDomain, "where peers were before is not known reason={}", log_value(known.error().log_text()));
       return;
     }
     for (const auto& note : *known) {
@@ -265,7 +266,7 @@ class Node {
       }
       supervisor_.doing("waiting for the database", error.text());
       if (announcer.is_news(error.text())) {
-        log_warning(kDomain, "waiting for the database reason={}", log_value(error.text()));
+        log_warning(kDomain, "waiting for the database reason={}", log_value(error.log_text()));
       }
       pause_(backoff.next());
       look_for_hangup_(*this);
@@ -291,7 +292,7 @@ class Node {
       const auto captured = store_.poll();
       const auto now = Clock::now();
       if (!captured) {
-        log_warning(kDomain, "database lost reason={}", log_value(captured.error().text()));
+        log_warning(kDomain, "database lost reason={}", log_value(captured.error().log_text()));
         shared_.activity.event("database_lost", fmt::format("the database is lost: {}", captured.error().text()));
         if (!open_database()) {
           return;
@@ -432,8 +433,8 @@ class Node {
     settle_failures_.forget();
     shared_.reports_changed = shared_.reports_changed || (rows_waiting_ > 0 && settled->waiting != rows_waiting_);
     for (const auto& row : settled->parked) {
-      log_warning(kDomain, "a row cannot be written here and is parked, it is tried again what={}", log_value(row));
-      shared_.activity.event("row_parked", fmt::format("a row cannot be written here: {}", row));
+      log_parked(kDomain, row, "");
+      shared_.activity.event("row_parked", fmt::format("a row cannot be written here: {}", row.text()));
     }
     if (settled->waiting > 0 && rows_waiting_ == 0) {
       log_info(kDomain, "rows are held by application transactions, what peers wrote to them follows later rows={}",
@@ -452,7 +453,7 @@ class Node {
   template <typename T>
   void report(const Result<T>& result, std::string_view what) {
     if (!result && !gave_up(result)) {
-      log_warning(kDomain, "{} failed reason={}", what, log_value(result.error().text()));
+      log_warning(kDomain, "{} failed reason={}", what, log_value(result.error().log_text()));
     }
   }
 
@@ -492,32 +493,41 @@ Result<void> run_node(const Config& config, const LoadAgain& load_again, Supervi
 
 Result<void> run_node(const Config& config, const std::stop_token& stop, const LoadAgain& load_again,
                       const std::function<bool()>& hangup, Supervisor& supervisor) {
-  std::error_code error;
-  std::filesystem::create_directories(config.data_dir, error);
-  if (error) {
-    return Error{ErrorKind::kConfig,
-                 fmt::format("cannot make directory \"{}\": {}", config.data_dir.string(), error.message()),
-                 "set SYNC_DATA_DIR to a directory that this user may write"};
-  }
+  MBSYNC_TRY(make_data_dir(config));
   try {
     NodeActivity activity(MBSYNC_VERSION, std::chrono::system_clock::now());
     NodeControl control;
-    LocalPort local(config, MBSYNC_VERSION, activity, control);
+    Config begun_with = config;  // the local port holds on to it
+    Config live = config;
+    std::optional<LocalPort> local(std::in_place, begun_with, MBSYNC_VERSION, activity, control);
+    // Whoever has a node start anew has changed its files, as likely as not.
+    const auto read_all_again = [&] {
+      if (auto wanted = load_again ? read_for_restart(live, load_again) : std::nullopt) {
+        local.reset();
+        begun_with = *wanted;
+        live = std::move(*wanted);
+        local.emplace(begun_with, MBSYNC_VERSION, activity, control);
+      }
+    };
     ActivityToo told(supervisor, activity);
     if (!config.skip_db_precheck) {
-      do {
+      for (;;) {
         // It may wait for the database for long, and is to be told to end as the node itself is.
         std::stop_source wait;
         const std::stop_callback on_stop(stop, [&wait] { wait.request_stop(); });
         control.begin_run(wait);
-        MBSYNC_TRY(precheck(config, wait.get_token(), told));
-      } while (control.take_restart());
+        const auto checked = precheck(live, wait.get_token(), told);
+        if (!control.take_restart()) {
+          MBSYNC_TRY(checked);
+          break;
+        }
+        read_all_again();
+      }
     }
-    Config live = config;
     const auto look_for_hangup = [&](Node& node) {
       if (hangup && hangup()) {
         node.adopt(read_again(live, load_again));
-        local.adopt(live);
+        local->adopt(live);
       }
     };
     for (;;) {
@@ -531,6 +541,9 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
         return ended;
       }
       log_info(kDomain, "starting anew{}", again ? "" : " under another identity");
+      if (again) {
+        read_all_again();
+      }
     }
   } catch (const std::exception& thrown) {
     return Error{ErrorKind::kInternal, fmt::format("the node has failed: {}", thrown.what()),

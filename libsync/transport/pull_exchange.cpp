@@ -117,7 +117,7 @@ bool PullExchange::exchange(const Wire& wire) {
     return false;
   }
   if (!made) {
-    return refuse(wire, stopped_() ? stopping() : made.error());
+    return refuse(wire, stopped_() ? stopping() : made.error().without_row());
   }
   // What lies in memory is small, and a slow reader of it is in nobody's way.
   if (!spool.on_disk()) {

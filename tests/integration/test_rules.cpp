@@ -286,7 +286,7 @@ TEST_CASE("rules: a function that fails leaves it to the last writer, a row wait
   const auto pulled = shop.a.try_pull(shop.b);
   REQUIRE(pulled);
   REQUIRE(pulled->parked.size() == 1);
-  CHECK_THAT(pulled->parked[0], Catch::Contains("\"public\".\"pick\"(jsonb), which is missing"));
+  CHECK_THAT(pulled->parked[0].text(), Catch::Contains("\"public\".\"pick\"(jsonb), which is missing"));
   CHECK(shop.a.scalar("SELECT picked FROM item WHERE id = 2") == "x");
   shop.a.execute(definition + "; UPDATE mbsync.parked SET next_try = now()");
   REQUIRE(shop.a.store().settle_unseen());

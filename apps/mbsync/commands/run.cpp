@@ -20,7 +20,7 @@ void note_in_file(const ConfigOptions& options, const Error& error) {
   auto file_alone = known->log_options();
   file_alone.to_stderr = false;
   if (start_log(file_alone)) {
-    log_error(kDomain, "mbsync ends reason={}", log_value(error.text()));
+    log_error(kDomain, "mbsync ends reason={}", log_value(error.log_text()));
   }
 }
 }  // namespace
@@ -63,7 +63,7 @@ Result<void> run_run(const RunOptions& options) {
   auto ended = run_node(
       *config, [&] { return load_config(options.config, ConfigNeeds::kNode); }, *options.supervisor);
   if (!ended) {
-    log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().text()));
+    log_error(kDomain, "mbsync ends reason={}", log_value(ended.error().log_text()));
   }
   tell_repeated_lines(true);
   return ended;

@@ -44,3 +44,20 @@ TEST_CASE("errors: the rest, and what is told of it") {
   CHECK(other.kind == ErrorKind::kRejected);
   CHECK(other.message == "relation \"x\" does not exist [42P01]");
 }
+
+TEST_CASE("errors: what the database says of a value is kept out of the log") {
+  const auto* const code = GENERATE("22P02", "P0001", "38000", "X0042", "23514");
+  CAPTURE(code);
+  const auto error = error_from_sqlstate(code, "ERROR:  'Mrs. Miller' is too long").in("writing table public.person");
+  CHECK_THAT(error.text(), Catch::Contains("Mrs. Miller"));
+  CHECK_THAT(error.log_text(), !Catch::Contains("Miller") && Catch::StartsWith("writing table public.person: "));
+}
+
+TEST_CASE("errors: what it says of constraints, tables and connections is told there") {
+  const auto [code, text] = GENERATE(table<const char*, const char*>({
+      {"23505", "duplicate key value violates unique constraint \"person_email_key\""},
+      {"42P01", "relation \"person\" does not exist"},
+      {"57P01", "terminating connection due to administrator command"},
+  }));
+  CHECK_THAT(error_from_sqlstate(code, text).log_text(), Catch::Contains(text));
+}
