@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -101,6 +102,24 @@ Result<void> make_directory(const std::filesystem::path& path, const FileRights&
     }
   }
   return set_rights(path, rights);
+}
+
+Result<std::optional<FileLock>> FileLock::take(const std::filesystem::path& path) {
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (file < 0) {
+    return failed("open", path, errno);
+  }
+  FileLock lock(file);
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) {
+    return std::optional(std::move(lock));
+  }
+  return errno == EWOULDBLOCK ? Result<std::optional<FileLock>>(std::nullopt) : failed("lock", path, errno);
+}
+
+FileLock::~FileLock() {
+  if (file_ >= 0) {
+    ::close(file_);
+  }
 }
 
 Result<void> set_rights(const std::filesystem::path& path, const FileRights& rights) {

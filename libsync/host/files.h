@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "result.h"
 
@@ -44,6 +45,23 @@ Result<std::optional<std::string>> read_file(const std::filesystem::path& path);
 /// The directory, with those above it, if it is not there; then its rights (those above it that are made are root's,
 /// 0755). `config` if it cannot.
 Result<void> make_directory(const std::filesystem::path& path, const FileRights& rights);
+
+/// Held by one program at a time, and let go of when the object or the program ends.
+class FileLock {
+ public:
+  /// Makes the file if it is not there; it stays. Nothing: another program has it. `config` if it cannot be made.
+  static Result<std::optional<FileLock>> take(const std::filesystem::path& path);
+  FileLock(FileLock&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
+  FileLock& operator=(FileLock&& other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+  }
+  ~FileLock();
+
+ private:
+  explicit FileLock(int file) : file_(file) {}
+  int file_;
+};
 
 /// Of what is there; a symbolic link is refused.
 Result<void> set_rights(const std::filesystem::path& path, const FileRights& rights);

@@ -41,13 +41,15 @@ class ServiceManager {
   struct Definition {
     std::filesystem::path path;
     std::string text;
+    bool of_package = false;  ///< the package has brought just this, and renews it with the program: nothing to be made
   };
   [[nodiscard]] virtual Definition definition(const ServiceSpec& spec) const = 0;
-  /// Makes or replaces the definition, and lets it start with the machine. Starts nothing. Needs root.
+  /// Makes or replaces the definition, or removes it where the package's says the same, and lets it start with the
+  /// machine. Starts nothing. Needs root.
   virtual Result<void> install(const ServiceSpec& spec) = 0;
   /// Stops it, and removes what install() made. Nothing to do is no error. Needs root.
   virtual Result<void> uninstall() = 0;
-  /// Where that lies, whether it is there or not.
+  /// Where install() makes one, whether it is there or not. It hides the package's.
   [[nodiscard]] virtual std::filesystem::path definition_place() const = 0;
   /// Returns once the service says that it is ready; `config` with what the service said if it ended instead.
   virtual Result<void> start() = 0;

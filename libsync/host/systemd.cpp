@@ -24,6 +24,7 @@ using std::chrono::seconds;
 
 constexpr const char* kUnitName = "mbsync.service";
 constexpr const char* kUnitFile = "/etc/systemd/system/mbsync.service";
+constexpr const char* kUnitOfPackage = "/lib/systemd/system/mbsync.service";
 constexpr seconds kAnswersWithin{30};
 /// Making a node out of a large database takes its time, and a database that is starting is waited for.
 constexpr seconds kStartsWithin{300};
@@ -103,12 +104,19 @@ class Systemd : public ServiceManager {
     return state;
   }
 
-  Definition definition(const ServiceSpec& spec) const override { return {kUnitFile, systemd_unit(spec)}; }
+  Definition definition(const ServiceSpec& spec) const override {
+    auto text = systemd_unit(spec);
+    const auto packaged = read_file(kUnitOfPackage);
+    if (packaged && *packaged && **packaged == text) {
+      return {kUnitOfPackage, std::move(text), true};
+    }
+    return {kUnitFile, std::move(text)};
+  }
   std::filesystem::path definition_place() const override { return kUnitFile; }
 
   Result<void> install(const ServiceSpec& spec) override {
     const auto wanted = definition(spec);
-    MBSYNC_TRY(write_file(wanted.path, wanted.text, {.mode = 0644}));
+    MBSYNC_TRY(wanted.of_package ? remove_all_of(kUnitFile) : write_file(wanted.path, wanted.text, {.mode = 0644}));
     MBSYNC_TRY(systemctl({"daemon-reload"}, kAnswersWithin));
     return systemctl({"enable", kUnitName}, kAnswersWithin);
   }

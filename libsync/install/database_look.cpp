@@ -77,14 +77,13 @@ Json looked(const Config& config) {
              {"ports", packed(check_ports(config, facts ? facts->self : std::nullopt))},
              {"answers", facts.has_value()}};
   if (facts) {
-    const bool trouble = facts->schema_trouble.has_value();
-    value.update({{"prepared", facts->schema_there && !trouble && facts->self && facts->without_triggers.empty()},
-                  {"older_schema", trouble && facts->schema_trouble->kind == ErrorKind::kConfig &&
-                                       facts->schema_trouble->hint.find("brings the schema") != std::string::npos},
-                  {"node_at_work", facts->node_at_work},
-                  {"node", facts->self ? fmt::format("{} ({})", facts->self->name, to_string(facts->self->id)) : ""},
-                  {"tables", facts->tables},
-                  {"refused", facts->refused}});
+    value.update(
+        {{"prepared", facts->schema_there && !facts->schema_trouble && facts->self && facts->without_triggers.empty()},
+         {"older_schema", facts->schema_older},
+         {"node_at_work", facts->node_at_work},
+         {"node", facts->self ? fmt::format("{} ({})", facts->self->name, to_string(facts->self->id)) : ""},
+         {"tables", facts->tables},
+         {"refused", facts->refused}});
   }
   return {{"value", std::move(value)}};
 }

@@ -3,7 +3,7 @@
 namespace mbsync {
 namespace {
 
-Result<StepReport> carry_out(Step& step, bool dry_run) {
+Result<StepReport> carry_out(Step& step, bool dry_run, const std::function<void(const StepReport&)>& begins) {
   auto found = step.look();
   MBSYNC_TRY(found);
   StepReport report{step.name(), StepOutcome::kOk, std::move(found->what), std::move(found->details)};
@@ -12,6 +12,9 @@ Result<StepReport> carry_out(Step& step, bool dry_run) {
   } else if (found->state == Finding::State::kToDo) {
     report.outcome = StepOutcome::kWould;
     if (!dry_run) {
+      if (begins) {
+        begins(report);
+      }
       auto done = step.act();
       MBSYNC_TRY(done);
       report.outcome = StepOutcome::kDone;
@@ -41,9 +44,10 @@ std::string_view to_string(StepOutcome outcome) {
 }
 
 Result<void> run_plan(const std::vector<std::unique_ptr<Step>>& steps, bool dry_run,
-                      const std::function<Result<void>(const StepReport&)>& report) {
+                      const std::function<Result<void>(const StepReport&)>& report,
+                      const std::function<void(const StepReport&)>& begins) {
   for (const auto& step : steps) {
-    const auto through = carry_out(*step, dry_run);
+    const auto through = carry_out(*step, dry_run, begins);
     if (!through) {
       MBSYNC_TRY(report({step->name(), StepOutcome::kFailed, through.error().message}));
       return through.error();

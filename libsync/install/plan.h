@@ -61,6 +61,7 @@ struct StepReport {
 /// One after the other; each is reported once it is through. The first that fails ends it, and what it says is
 /// returned. With `dry_run` nothing is done.
 Result<void> run_plan(const std::vector<std::unique_ptr<Step>>& steps, bool dry_run,
-                      const std::function<Result<void>(const StepReport&)>& report);
+                      const std::function<Result<void>(const StepReport&)>& report,
+                      const std::function<void(const StepReport&)>& begins = {});
 
 }  // namespace mbsync

@@ -37,6 +37,16 @@ class UnitStep : public Step {
     MBSYNC_TRY(text);
     const auto state = installation_.manager->state();
     MBSYNC_TRY(state);
+    if (wanted.of_package) {
+      // It would hide the package's, and stay as it is through upgrades.
+      const auto place = installation_.manager->definition_place();
+      const auto hides = look_at_file(place);
+      MBSYNC_TRY(hides);
+      if (*hides) {
+        return Finding{Finding::State::kToDo,
+                       fmt::format("{} removed, as {} says the same", place.string(), wanted.path.string())};
+      }
+    }
     const bool same = *text && **text == wanted.text;
     if (same && state->installed && state->enabled) {
       return Finding{Finding::State::kAsItShouldBe, fmt::format("{}, starts with the machine", wanted.path.string())};

@@ -20,15 +20,21 @@ class ServiceGoes : public Step {
     const auto place = out_.manager->definition_place();
     const auto file = read_file(place);
     MBSYNC_TRY(file);
-    if (!state->installed && !*file) {
-      return Finding{Finding::State::kAsItShouldBe, "is not installed"};
+    // The package's unit stays with the package, and does nothing by itself.
+    const bool at_work = state->enabled || state->runs != ServiceRuns::kStopped;
+    if (!*file && (!state->installed || !at_work)) {
+      return Finding{Finding::State::kAsItShouldBe,
+                     state->installed ? "does not run, nor start with the machine" : "is not installed"};
     }
-    return Finding{Finding::State::kToDo, fmt::format("stopped, and {} removed", place.string())};
+    return Finding{Finding::State::kToDo, *file ? fmt::format("stopped, and {} removed", place.string())
+                                                : "stopped, and does not start with the machine any more"};
   }
 
   Result<Done> act() override {
+    auto found = look();
+    MBSYNC_TRY(found);
     MBSYNC_TRY(out_.manager->uninstall());
-    return Done{fmt::format("stopped, and {} removed", out_.manager->definition_place().string())};
+    return Done{std::move(found->what)};
   }
 
  private:

@@ -103,6 +103,8 @@ Result<void> read_node(PgConnection& db, DatabaseFacts& facts) {
     facts.schema_there = fits.error().kind != ErrorKind::kNotFound;
     if (facts.schema_there) {
       facts.schema_trouble = fits.error();
+      const auto older = is_schema_older(db);
+      facts.schema_older = older && *older;
     }
     return {};
   }
@@ -129,6 +131,7 @@ Result<void> read_tables(PgConnection& db, const TableChoice& choice, DatabaseFa
   MBSYNC_TRY(schema);
   for (const auto& refused : schema->refused) {
     facts.refused.emplace_back(refused.display(), refused.reason);
+    facts.refused_on_purpose = facts.refused_on_purpose && refused.because != RefusedTable::Because::kItCannot;
   }
   // Four triggers where rows are held; on a partitioned table itself there is none for TRUNCATE (capture.cpp).
   const auto rows = db.exec(

@@ -29,11 +29,13 @@ struct DatabaseFacts {
   bool may_bypass = false;              ///< SET session_replication_role
   std::optional<Error> schema_trouble;  ///< schema mbsync is of another version, or not this role's
   bool schema_there = false;
+  bool schema_older = false;   ///< that is the trouble: the next start brings it up to date
   std::optional<Member> self;  ///< the node that this database belongs to
   bool node_at_work = false;   ///< some mbsync has claimed it
 
   std::vector<std::string> tables;                           ///< that take part
   std::vector<std::pair<std::string, std::string>> refused;  ///< with the reason
+  bool refused_on_purpose = true;                            ///< each of them, by choice or by default
   std::vector<std::string> not_owned;                        ///< of `tables`, quoted; the role must own them
   std::vector<std::string> without_triggers;                 ///< of `tables`, where capture is not in place
   std::vector<std::string> unmatched;                        ///< patterns of the choice that match no table

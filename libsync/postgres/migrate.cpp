@@ -43,6 +43,12 @@ Result<void> check_schema_version(PgConnection& db) {
   return {};
 }
 
+Result<bool> is_schema_older(PgConnection& db) {
+  const auto version = schema_version(db);
+  MBSYNC_TRY(version);
+  return *version > 0 && *version < kKnownVersion;
+}
+
 Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose,
                                                          const std::function<bool()>& stop) {
   auto session = PgConnection::open(url, purpose, stop);

@@ -17,6 +17,9 @@ Result<MigrationReport> migrate(PgConnection& db);
 /// version than this program works with.
 Result<void> check_schema_version(PgConnection& db);
 
+/// There is one, and migrate() would change it. Errors as above, but for these two.
+Result<bool> is_schema_older(PgConnection& db);
+
 /// A session for a command on a database that is a node's already. Errors as PgConnection::open() and
 /// check_schema_version() have them, about the database.
 Result<std::unique_ptr<PgConnection>> open_node_database(const DatabaseUrl& url, std::string_view purpose,

@@ -43,7 +43,7 @@ struct PullStage::Impl {
         return Error{ErrorKind::kRejected,
                      fmt::format("table {}.{} takes part on {} but not here: it {}", wire.schema, wire.name,
                                  header.sender.name, refused.reason),
-                     refused.reason.starts_with("is left out")
+                     refused.because == RefusedTable::Because::kByChoice
                          ? "set 'tables' and 'tables_except' alike on all machines; until then nothing that comes from "
                            "there is taken"
                          : "make both definitions the same"};

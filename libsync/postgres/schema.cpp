@@ -476,11 +476,12 @@ Result<Schema> read_schema(PgConnection& db) {
     table.partitioned = row["relkind"].c_str()[0] == 'p';
     table.has_toast = to_bool(row["has_toast"]);
     table.has_insert_rule = to_bool(row["insert_rule"]);
-    const auto refuse = [&](std::string reason) {
-      schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason), table.foreign_keys});
+    using enum RefusedTable::Because;
+    const auto refuse = [&](std::string reason, RefusedTable::Because because = kItCannot) {
+      schema.refused.push_back(RefusedTable{table.schema, table.name, std::move(reason), table.foreign_keys, because});
     };
     if (const auto place = left_out->find({table.schema, table.name}); place != left_out->end()) {
-      refuse(place->second);
+      refuse(place->second, kByChoice);
       continue;
     }
     if (const auto place = partial_reference.find(oid); place != partial_reference.end()) {
@@ -496,7 +497,7 @@ Result<Schema> read_schema(PgConnection& db) {
       continue;
     }
     if (table.name == "_prisma_migrations") {
-      refuse("is Prisma's own record of the migrations that ran on this machine; left out by default");
+      refuse("is Prisma's own record of the migrations that ran on this machine; left out by default", kByDefault);
       continue;
     }
     const auto key = best.find(oid);

@@ -111,12 +111,18 @@ struct Table {
   bool operator==(const Table&) const = default;
 };
 
-/// A table that cannot take part, and why; shown in status, never skipped quietly.
+/// A table that does not take part, and why; shown in status, never skipped quietly.
 struct RefusedTable {
+  enum class Because {
+    kItCannot,  ///< mbsync could not keep it right
+    kByChoice,  ///< the settings tables and tables_except
+    kByDefault  ///< it is about this machine alone
+  };
   std::string schema;
   std::string name;
-  std::string reason;                         ///< with what to do about it
-  std::vector<ForeignKey> foreign_keys{};     ///< hold all the same
+  std::string reason;                      ///< with what to do about it
+  std::vector<ForeignKey> foreign_keys{};  ///< hold all the same
+  Because because = Because::kItCannot;
   [[nodiscard]] std::string quoted() const;   ///< "schema"."table"
   [[nodiscard]] std::string display() const;  ///< schema.table for people
   bool operator==(const RefusedTable&) const = default;

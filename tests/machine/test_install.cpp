@@ -328,6 +328,13 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
   finished = shop.at_terminal("mbsync install --port 8765", {{"Write the new values? [y/N]", "y"}});
   CHECK_THAT(shop.machine.sh("cat /etc/mbsync/mbsync.toml"), Catch::Contains("port = 8765"));
 
+  // What takes long is named.
+  shop.machine.write("/etc/systemd/system/mbsync.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 4\n");
+  shop.machine.sh("systemctl daemon-reload; systemctl stop mbsync");
+  finished = shop.at_terminal("mbsync install", {});
+  CHECK_THAT(finished.out, Catch::Contains("... service: the service started; in a large database this takes minutes"));
+  shop.machine.sh("rm -r /etc/systemd/system/mbsync.service.d; systemctl daemon-reload");
+
   // The next machine takes the key in a file, as the summary says.
   CHECK(shop.machine.sh("grep ^SYNC_REGISTRATION_KEY= /etc/mbsync/service.env") == "SYNC_REGISTRATION_KEY=" + key);
 
@@ -342,6 +349,12 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
 TEST_CASE("install: what is wrong ends it before anything is done, with what to do") {
   skip_without_machine();
   Shop shop;
+  // Somebody else is at it. (Their file is no part of what an installation makes: it is gone with the next start.)
+  for (const auto* command : {"mbsync install", "mbsync uninstall --yes"}) {
+    const auto finished = shop.run(fmt::format("flock /run/mbsync-install.lock {}", command));
+    CHECK(finished.exit_code == 1);
+    CHECK_THAT(finished.err, Catch::Contains("somebody else installs or uninstalls mbsync on this machine just now"));
+  }
   const auto before = shop.files();
   const auto fails = [&](const std::string& command, int code, const std::string& says, const std::string& next) {
     const auto finished = shop.run(command);

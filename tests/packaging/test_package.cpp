@@ -260,3 +260,32 @@ TEST_CASE("package: an upgrade restarts what runs and nothing else; removal stop
   CHECK(machine.sh("ls /etc/mbsync") == "mbsync.toml\nservice.env");
   CHECK(machine.scalar("shop", "SELECT count(*) FROM mbsync.node") == "1");
 }
+
+TEST_CASE("package: 'mbsync install' takes its unit, and makes another only where that says something else") {
+  skip_without_machine();
+  Clean clean;
+  Machine& machine = clean.machine;
+  clean.install();
+  clean.set_up();
+  // As it was made before there was a package.
+  machine.sh("cp /lib/systemd/system/mbsync.service /etc/systemd/system/; systemctl daemon-reload");
+  REQUIRE(clean.property("FragmentPath") == "/etc/systemd/system/mbsync.service");
+  CHECK_THAT(machine.sh("mbsync install 2>&1"), Catch::Contains("/etc/systemd/system/mbsync.service removed, as "
+                                                                "/lib/systemd/system/mbsync.service says the same"));
+  CHECK(clean.property("FragmentPath") == "/lib/systemd/system/mbsync.service");
+  CHECK(clean.property("UnitFileState") == "enabled");
+  CHECK(clean.property("ActiveState") == "active");
+  CHECK_THAT(machine.sh("mbsync install 2>&1"),
+             Catch::Contains("/lib/systemd/system/mbsync.service, starts with the machine"));
+
+  machine.sh("mbsync install --data-dir /srv/mbsync --change 2>&1");
+  CHECK(clean.property("FragmentPath") == "/etc/systemd/system/mbsync.service");
+  CHECK_THAT(machine.sh("cat /etc/systemd/system/mbsync.service"), Catch::Contains("/srv/mbsync"));
+  CHECK(clean.property("ActiveState") == "active");
+
+  CHECK_THAT(machine.sh("mbsync uninstall --yes 2>&1"), Catch::Contains("/etc/systemd/system/mbsync.service removed"));
+  CHECK(clean.property("ActiveState") == "inactive");
+  CHECK(clean.property("UnitFileState") == "disabled");
+  CHECK_THAT(machine.sh("mbsync uninstall --yes 2>&1"), Catch::Contains("does not run, nor start with the machine"));
+  CHECK(machine.sh("ls /lib/systemd/system/mbsync.service") == "/lib/systemd/system/mbsync.service");
+}

@@ -45,7 +45,7 @@ std::string summary(const Installation& installation, const InstallOptions& opti
       "  sudo mbsync status                 how it goes\n"
       "  sudo mbsync peers                  the other machines\n",
       config.node_name, installation.toml().string(), installation.secrets().string(), config.data_dir.string(),
-      config.log_file().string(), installation.manager->definition_place().string(), config.port);
+      config.log_file().string(), installation.manager->definition(installation.service()).path.string(), config.port);
   text += key_is_in_service_env(installation)
               ? fmt::format(
                     "  the next machine needs the same key. Put it into a file that only you can read, take that "
@@ -70,7 +70,7 @@ nlohmann::ordered_json facts(const Installation& installation, const InstallOpti
                                   {"secrets", installation.secrets().string()},
                                   {"data_dir", config.data_dir.string()},
                                   {"log", config.log_file().string()},
-                                  {"unit", installation.manager->definition_place().string()},
+                                  {"unit", installation.manager->definition(installation.service()).path.string()},
                                   {"tables", nullptr},
                                   {"tables_out", nullptr}};
   if (installation.database && installation.database->answers) {
@@ -131,6 +131,8 @@ Result<void> run_install(const InstallOptions& options, Output& output, Invocati
   if (!is_root()) {
     return Error{ErrorKind::kConfig, "installing takes the rights of root", "sudo mbsync install"};
   }
+  const auto turn = take_turn_at_machine();
+  MBSYNC_TRY(turn);
   const auto manager = make_service_manager();
   MBSYNC_TRY(manager);
   const bool at_terminal = is_at_terminal();

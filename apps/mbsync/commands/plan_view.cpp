@@ -2,8 +2,35 @@
 
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <thread>
+
+#include "terminal.h"
+
 namespace mbsync {
 namespace {
+
+/// Says to who sits there that a step takes long and why, unless it ends before.
+class SlowStep {
+ public:
+  SlowStep(const StepReport& step, Output& output)
+      : thread_([text = fmt::format("... {}: {}; in a large database this takes minutes", step.name, step.what),
+                 &output](const std::stop_token& over) {
+          constexpr std::chrono::seconds kQuietFor{3};
+          std::mutex mutex;
+          std::unique_lock lock(mutex);
+          std::condition_variable_any ended;
+          if (!ended.wait_for(lock, over, kQuietFor, [&over] { return over.stop_requested(); })) {
+            output.hint(text);
+          }
+        }) {}
+
+ private:
+  std::jthread thread_;
+};
 
 std::string as_text(const StepReport& report) {
   constexpr std::size_t kNameWidth = 15;
@@ -21,11 +48,23 @@ std::string as_text(const StepReport& report) {
 
 }  // namespace
 
+Result<FileLock> take_turn_at_machine() {
+  auto lock = FileLock::take("/run/mbsync-install.lock");
+  MBSYNC_TRY(lock);
+  if (!*lock) {
+    return Error{ErrorKind::kCancelled, "somebody else installs or uninstalls mbsync on this machine just now",
+                 "let that come to its end, then say it again"};
+  }
+  return std::move(**lock);
+}
+
 Result<void> show_plan(const std::vector<std::unique_ptr<Step>>& steps, bool dry_run, Output& output,
                        Invocation& invocation, const std::function<nlohmann::ordered_json()>& facts,
                        const std::function<std::string()>& ending) {
   auto list = nlohmann::ordered_json::array();
-  const auto through = run_plan(steps, dry_run, [&](const StepReport& report) -> Result<void> {
+  std::optional<SlowStep> slow;
+  const auto show = [&](const StepReport& report) -> Result<void> {
+    slow.reset();  // it writes no more from here on
     if (!output.json()) {
       return output.result(as_text(report), {});
     }
@@ -34,6 +73,11 @@ Result<void> show_plan(const std::vector<std::unique_ptr<Step>>& steps, bool dry
                     {"what", report.what},
                     {"details", report.details}});
     return {};
+  };
+  const auto through = run_plan(steps, dry_run, show, [&](const StepReport& report) {
+    if (!output.json() && is_at_terminal()) {
+      slow.emplace(report, output);
+    }
   });
   if (!output.json()) {
     MBSYNC_TRY(through);

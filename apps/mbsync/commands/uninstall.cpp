@@ -115,6 +115,8 @@ Result<void> run_uninstall(const UninstallOptions& options, Output& output, Invo
   if (!is_root()) {
     return Error{ErrorKind::kConfig, "uninstalling takes the rights of root", "sudo mbsync uninstall"};
   }
+  const auto turn = take_turn_at_machine();
+  MBSYNC_TRY(turn);
   const auto manager = make_service_manager();
   MBSYNC_TRY(manager);
   Uninstallation out{.directory = kSystemDirectory,

@@ -41,14 +41,16 @@ Ran run(bool dry_run, Result<Done> done = Done{"made", {"and more"}}) {
   steps.push_back(std::make_unique<Told>("a", Finding{State::kAsItShouldBe, "there"}, Done{}, ran.calls));
   steps.push_back(std::make_unique<Told>("b", Finding{State::kToDo, "to be made"}, std::move(done), ran.calls));
   steps.push_back(std::make_unique<Told>("c", Finding{State::kLeft, "yours", {"by hand"}}, Done{}, ran.calls));
-  ran.result = run_plan(steps, dry_run, [&](const StepReport& report) -> Result<void> {
+  const auto report_step = [&](const StepReport& report) -> Result<void> {
     auto line = report.name + " " + std::string(to_string(report.outcome)) + ": " + report.what;
     for (const auto& detail : report.details) {
       line += " + " + detail;
     }
     ran.lines.push_back(line);
     return {};
-  });
+  };
+  ran.result = run_plan(steps, dry_run, report_step,
+                        [&](const StepReport& report) { ran.calls.push_back("begin " + report.name); });
   return ran;
 }
 
@@ -57,7 +59,7 @@ Ran run(bool dry_run, Result<Done> done = Done{"made", {"and more"}}) {
 TEST_CASE("plan: only what is to be done is done, and each step is reported") {
   const auto ran = run(false);
   CHECK(ran.result);
-  CHECK(ran.calls == std::vector<std::string>{"look a", "look b", "act b", "look c"});
+  CHECK(ran.calls == std::vector<std::string>{"look a", "look b", "begin b", "act b", "look c"});
   CHECK(ran.lines == std::vector<std::string>{"a ok: there", "b done: made + and more", "c left: yours + by hand"});
 }
 
@@ -72,7 +74,7 @@ TEST_CASE("plan: the first step that fails ends it, with what it said") {
   const auto ran = run(false, Error{ErrorKind::kConfig, "no room", "make room"});
   REQUIRE_FALSE(ran.result);
   CHECK(ran.result.error().hint == "make room");
-  CHECK(ran.calls == std::vector<std::string>{"look a", "look b", "act b"});
+  CHECK(ran.calls == std::vector<std::string>{"look a", "look b", "begin b", "act b"});
   CHECK(ran.lines == std::vector<std::string>{"a ok: there", "b failed: no room"});
 }
 
