@@ -1,8 +1,10 @@
 #include "conflict_reader.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "change_sql.h"
@@ -185,6 +187,11 @@ Result<std::string> conditions_of(PgConnection& db, const ConflictFilter& filter
         fmt::format(" AND hashtextextended(c.key, 0) = hashtextextended({0}, 0) AND c.key = {0}", db.quote(filter.key));
   }
   if (!filter.kind.empty()) {
+    constexpr std::array kKinds = {"values", "existence", "unique", "reference", "newcomer"};
+    if (std::find(kKinds.begin(), kKinds.end(), filter.kind) == kKinds.end()) {
+      return Error{ErrorKind::kConfig, fmt::format("no kind of conflict is called '{}'", filter.kind),
+                   fmt::format("there are {}", fmt::join(kKinds, ", "))};
+    }
     where += " AND c.kind = " + db.quote(filter.kind);
   }
   if (!filter.rule.empty()) {

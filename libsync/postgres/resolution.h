@@ -43,7 +43,7 @@ struct ConflictFilter {
   std::string key;                    ///< as text, the record text of a composite key
   std::string node;                   ///< name or id of one who wrote a version
   std::string rule;                   ///< that decided on a column, or on the row's existence
-  std::string kind;
+  std::string kind;                   ///< as in ConflictSummary
   std::string since;  ///< recorded here since: a time as PostgreSQL reads it, or "90m", "24h", "7d", "2w" ago
   std::optional<std::size_t> limit;
 };

@@ -240,9 +240,12 @@ void LocalHttpFront::Impl::set_up() {
   };
   front.Get("[^]*", all);
   front.Post("[^]*", all);
-  front.set_error_handler(httplib::Server::Handler([](const httplib::Request& /*request*/,
-                                                      httplib::Response& response) {
+  front.set_error_handler(httplib::Server::Handler([this](const httplib::Request& /*request*/,
+                                                          httplib::Response& response) {
     if (response.body.empty() && !response.has_header("Cache-Control")) {
+      if (options.answered) {
+        options.answered("malformed", response.status);
+      }
       const auto said =
           response.status == 413
               ? Error{ErrorKind::kRejected, fmt::format("a body of more than {} bytes", tuning::kLocalBodyBytesMax), ""}
@@ -261,6 +264,9 @@ void LocalHttpFront::Impl::set_up() {
           } catch (...) {
             options.failed("for no reason that is known");
           }
+        }
+        if (options.answered) {
+          options.answered("failed", 500);
         }
         response.status = 500;
         set_headers(response);

@@ -314,6 +314,7 @@ TEST_CASE("local port: a conflict is listed, shown side by side, decided and und
   CHECK(ask(port, path, R"([1])").status == 400);
   CHECK(ask(port, "/api/sync/conflicts/ffffffff", R"({"how":"accept"})").status == 404);
   CHECK(ask(port, "/api/sync/conflicts?state=some").status == 400);
+  CHECK(ask(port, "/api/sync/conflicts?kind=some").status == 400);
 }
 
 TEST_CASE("local port: sync, restart and stop") {
@@ -334,9 +335,16 @@ TEST_CASE("local port: sync, restart and stop") {
   CHECK(document["peers"][0]["name"] == "b");
 
   CHECK(ask(pair.a.local_port(), "/api/sync/service", R"({"action":"dance"})").status == 400);
+  // What its files say by then holds, even where SIGHUP would not do; what is wrong does not, and is said.
+  const auto file = pair.fleet.directory() / pair.a.database() / "mbsync.toml";
+  std::ofstream{file} << "node_name = 7\n";
   CHECK(ask(pair.a.local_port(), "/api/sync/service", R"({"action":"restart"})").status == 202);
-  pair.a.await_log("starting anew");
+  pair.a.await_log("the configuration was read again and is wrong");
   pair.a.await_log("listening address=", seconds{30}, 2);
+  std::ofstream{file} << "live_peers = 3\n";
+  CHECK(ask(pair.a.local_port(), "/api/sync/service", R"({"action":"restart"})").status == 202);
+  pair.a.await_log("the configuration was read again changed=\"live_peers (3)\"");
+  pair.a.await_log("listening address=", seconds{30}, 3);
   CHECK(wait_until(seconds{20}, [&] { return health(pair.a)["peers_connected"] == 1; }));
   CHECK(ask(pair.a.local_port(), "/api/sync/service", R"({"action":"stop"})").status == 202);
   CHECK(pair.a.wait(kStopBound) == 0);
@@ -367,7 +375,7 @@ TEST_CASE("local port: who knows only the database of a node finds its port") {
       clean_options({"sync"},
                     {{"DATABASE_URL", pair.b.url()}, {"SYNC_STATUS_PORT", std::to_string(pair.a.local_port())}},
                     std::filesystem::temp_directory_path()));
-  CHECK(other.exit_code == 1);
+  CHECK(other.exit_code == 2);
   CHECK_THAT(other.err, Catch::Contains("is that of another node, a ("));
 }
 
@@ -417,6 +425,7 @@ TEST_CASE("local port: other names, other pages, forms and wrong tokens are refu
   node.start_ready();
   const auto port = node.local_port();
   const std::pair<const std::string, std::string> bearer{"Authorization", "Bearer " + token};
+  REQUIRE(wait_until(seconds{20}, [&] { return ask(port, "/health", "", {bearer}).status == 200; }));
   CHECK(ask(port, "/health").status == 401);
   CHECK(ask(port, "/health", "", {{"Authorization", "Bearer " + token + "x"}}).status == 401);
   CHECK(ask(port, "/api/sync/service", R"({"action":"stop"})").status == 401);
@@ -431,6 +440,15 @@ TEST_CASE("local port: other names, other pages, forms and wrong tokens are refu
   CHECK(ask(port, "/api/sync/none", "", {bearer}).status == 404);
   CHECK(ask(port, "/metrics", "{}", {bearer}).status == 405);
   CHECK(ask(port, "/api/sync/service", std::string(2 * 1024 * 1024, 'x'), {bearer}).status == 413);
+  CHECK(metric(ask(port, "/metrics", "", {bearer}).body,
+               R"(mbsync_local_requests_total{code="413",route="malformed"})") == 1);
+  const auto refused = run_program(mbsync_program(), clean_options({"sync"},
+                                                                   {{"DATABASE_URL", node.url()},
+                                                                    {"SYNC_STATUS_PORT", std::to_string(port)},
+                                                                    {"SYNC_STATUS_TOKEN", "another-token-of-20-ch"}},
+                                                                   std::filesystem::temp_directory_path()));
+  CHECK(refused.exit_code == 2);
+  CHECK_THAT(refused.err, Catch::Contains("asks for another SYNC_STATUS_TOKEN"));
   CHECK(node.running());
   CHECK(node.count_in_log(token) == 0);
   CHECK(node.count_in_log("a request was refused") > 0);

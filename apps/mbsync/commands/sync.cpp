@@ -59,7 +59,8 @@ void add_sync(CLI::App& app, Invocation& invocation) {
       "\nExit codes:\n"
       "  0  in step with all peers: what they had is here, and what is here they have\n"
       "  1  not with all of them, or no node answers on the local port\n"
-      "  2  configuration: a setting, a flag or a right has to be changed\n"
+      "  2  configuration: a setting, a flag or a right has to be changed; the running node has another local port or\n"
+      "     token\n"
       "\nExample:\n  mbsync sync --json\n");
   command.callback([options, &invocation] {
     invocation.action = [options, &invocation](Output& output) -> Result<void> {
@@ -85,7 +86,7 @@ Result<void> run_sync(const ConfigOptions& options, Output& output, bool& in_ste
                  "set SYNC_STATUS_PORT to a free port and restart the node"};
   }
   if (!status.process) {
-    return Error{ErrorKind::kNotFound,
+    return Error{status.runs() ? ErrorKind::kConfig : ErrorKind::kNotFound,
                  status.runs() || !status.local_trouble.empty()
                      ? status.local_trouble
                      : fmt::format("no node answers on local port {}", target.port),
