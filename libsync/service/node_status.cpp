@@ -304,7 +304,7 @@ NodeStatus::Judgement NodeStatus::judge() const {
   Judgement judgement;
   auto& causes = judgement.causes;
   if (!store) {
-    causes.push_back({.kind = "database_away", .text = fmt::format("the database does not answer: {}", store_error)});
+    causes.push_back({.kind = "database_away", .text = fmt::format("the database cannot be read: {}", store_error)});
   }
   if (!runs()) {
     causes.push_back({.kind = "not_running",

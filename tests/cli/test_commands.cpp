@@ -158,7 +158,7 @@ TEST_CASE("cli: status without node and database says that, in exactly these wor
   const std::string failure =
       "database postgresql://u@127.0.0.1:1/d: connection to server at \"127.0.0.1\", port 1 failed: Connection refused "
       "(is the PostgreSQL server running and reachable?)";
-  CHECK(text.out == "Node till (no id yet)\n\nStatus:    down\n  the database does not answer: " + failure +
+  CHECK(text.out == "Node till (no id yet)\n\nStatus:    down\n  the database cannot be read: " + failure +
                         "\n  it cannot be seen whether a node runs: nothing answers on the local port\n"
                         "Service:   not running, as far as can be seen\n"
                         "Version:   0.1.0, configured by environment\n"

@@ -141,7 +141,7 @@ TEST_CASE("local port: with the database stopped it answers at once, 503, and ag
   const auto said = say_mbsync(node, {"status"});
   INFO(said.out << said.err);
   CHECK(said.exit_code == 2);
-  CHECK_THAT(said.out, Catch::Contains("Status:    down\n  the database does not answer: "));
+  CHECK_THAT(said.out, Catch::Contains("Status:    down\n  the database cannot be read: "));
   cluster.start();
   CHECK(wait_until(seconds{30}, [&] { return ask(node.local_port(), "/health").status == 200; }));
 }

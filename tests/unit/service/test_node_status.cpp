@@ -128,7 +128,7 @@ TEST_CASE("node status: down, and by what") {
   status = well();
   status.store.reset();
   status.store_error = "connection refused";
-  CHECK(said(status) == "down; the database does not answer: connection refused");
+  CHECK(said(status) == "down; the database cannot be read: connection refused");
   CHECK(status.connected() == 1);
   CHECK(status.self() == kSelf);
   status = well();
