@@ -1,6 +1,6 @@
 // Runs a property over many generated histories with RapidCheck, and says how to run the same ones again.
 //
-// MBSYNC_HISTORIES=n   how many (2000 unless told)
+// MBSYNC_HISTORIES=n   how many (2000 unless told; 200 under a sanitizer, which makes one ten times as long)
 // MBSYNC_SEED=n        which ones; a failure prints the seed that it was found with
 // RC_PARAMS            RapidCheck's own settings, among them the "reproduce=..." it prints with a counterexample
 #pragma once
@@ -25,6 +25,12 @@ inline rc::Gen<History> any_history() {
                       });
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr long long kHistoriesDefault = 200;
+#else
+inline constexpr long long kHistoriesDefault = 2000;
+#endif
+
 /// The number in an environment variable, or `otherwise`.
 inline long long number_from_environment(const char* name, long long otherwise) {
   const char* text = std::getenv(name);
@@ -35,7 +41,7 @@ inline long long number_from_environment(const char* name, long long otherwise) 
 template <typename Property>
 bool check_histories(const std::string& name, Property&& property) {
   rc::detail::TestParams params = rc::detail::configuration().testParams;
-  params.maxSuccess = static_cast<int>(number_from_environment("MBSYNC_HISTORIES", 2000));
+  params.maxSuccess = static_cast<int>(number_from_environment("MBSYNC_HISTORIES", kHistoriesDefault));
   params.maxSize = 150;
   if (std::getenv("MBSYNC_SEED") != nullptr) {
     params.seed = static_cast<std::uint64_t>(number_from_environment("MBSYNC_SEED", 0));
