@@ -112,7 +112,7 @@ TEST_CASE("local port: health, metrics, statistics and status after writes") {
   CHECK(without.exit_code == 1);
   CHECK_THAT(without.out,
              Catch::Contains("Status:    degraded\n  b is not connected: ") && Catch::Contains("Peers Connected: 0\n"));
-  CHECK(wait_until(seconds{10}, [&] { return health(pair.a)["fleet"][0]["lag"]["outgoing"]["rows"] == 100; }));
+  CHECK(wait_until(seconds{30}, [&] { return health(pair.a)["fleet"][0]["lag"]["outgoing"]["rows"] == 100; }));
   // The node itself gone, and its database there.
   const auto down = say_mbsync(pair.b, {"status"});
   CHECK(down.exit_code == 2);
