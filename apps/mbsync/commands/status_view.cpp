@@ -128,7 +128,8 @@ std::string fleet_text(const NodeStatus& status) {
                     lag_text(peer.incoming_rows, peer.incoming_s, true),
                     peer.last_exchange.empty() ? "never" : peer.last_exchange});
   }
-  text += "\n" + format_table({"Peer", "Id", "State", "Address", "It lacks", "We lack", "Last exchange"}, rows);
+  text += fmt::format("\n{}",
+                      format_table({"Peer", "Id", "State", "Address", "It lacks", "We lack", "Last exchange"}, rows));
   return text;
 }
 
