@@ -485,6 +485,10 @@ Result<DatabaseUrl> parse_database_url(std::string_view given) {
     }
     return wrong("the name of the database is missing", fmt::format("the form is {}", kShape));
   }
+  // Hosts without a name, however many, are this machine, as none is.
+  if (settings.get("host").find_first_not_of(',') == std::string::npos) {
+    settings.take("host");
+  }
   MBSYNC_TRY(check_lists(settings));
   MBSYNC_TRY(settle_tls(settings, others, result));
 

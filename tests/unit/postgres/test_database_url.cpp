@@ -114,6 +114,15 @@ TEST_CASE("database url: several hosts") {
   CHECK_THAT(error("postgres://h1:1,h2:x/d"), Catch::Contains("port number 2 of 2"));
 }
 
+TEST_CASE("database url: hosts without a name are this machine, as no host is") {
+  const auto* const text = GENERATE("postgresql:///shop?host=,,,", "postgresql:///shop?host=", "postgresql://,,/shop");
+  CAPTURE(text);
+  const auto url = parse_database_url(text);
+  REQUIRE(url);
+  CHECK(url->display == "postgresql:///shop");
+  CHECK(url->conninfo == parse_database_url("postgresql:///shop")->conninfo);
+}
+
 TEST_CASE("database url: every parameter that Prisma and the usual drivers know") {
   const DatabaseUrl url = parsed(
       "postgresql://h/d?schema=shop&connection_limit=1&pool_timeout=0&pgbouncer=true&sslaccept=accept_invalid_certs"
