@@ -51,7 +51,8 @@ class ServiceManager {
   virtual Result<void> uninstall() = 0;
   /// Where install() makes one, whether it is there or not. It hides the package's.
   [[nodiscard]] virtual std::filesystem::path definition_place() const = 0;
-  /// Returns once the service says that it is ready; `config` with what the service said if it ended instead.
+  /// Returns once the service says that it is ready; `config` with what the service said if it ended instead, about the
+  /// database or the port where that was the reason.
   virtual Result<void> start() = 0;
   virtual Result<void> stop() = 0;
   virtual Result<void> restart() = 0;

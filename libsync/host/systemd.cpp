@@ -22,6 +22,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+// What mbsyncd ends with when the database or the port was the reason (apps/mbsync/exit_code.h).
+constexpr int kExitDatabase = 3;
+constexpr int kExitPort = 4;
 constexpr const char* kUnitName = "mbsync.service";
 constexpr const char* kUnitFile = "/etc/systemd/system/mbsync.service";
 constexpr const char* kUnitOfPackage = "/lib/systemd/system/mbsync.service";
@@ -134,7 +137,13 @@ class Systemd : public ServiceManager {
     return {};
   }
 
-  Result<void> start() override { return come_up("start"); }
+  Result<void> start() override {
+    // What systemd has started again by itself may be at work on what has just been mended, and is to begin anew.
+    const auto now = state();
+    MBSYNC_TRY(now);
+    const bool is_retry = now->runs == ServiceRuns::kStarting && now->restarts > 0;
+    return come_up(is_retry ? "restart" : "start");
+  }
   Result<void> restart() override { return come_up("restart"); }
   Result<void> stop() override {
     MBSYNC_TRY(is_installed());
@@ -211,11 +220,15 @@ class Systemd : public ServiceManager {
     while (!words.empty() && words.back() == '\n') {
       words.pop_back();
     }
-    return Error{ErrorKind::kConfig,
-                 fmt::format("the service has not started{}{}",
-                             now.exit_code ? fmt::format(" (exit code {})", *now.exit_code) : "",
-                             words.empty() ? "" : ". The last that it wrote:\n" + words),
-                 "mend what it names, then say 'mbsync start'; 'mbsync smoke-check' looks at each thing it needs"};
+    Error error{ErrorKind::kConfig,
+                fmt::format("the service has not started{}{}",
+                            now.exit_code ? fmt::format(" (exit code {})", *now.exit_code) : "",
+                            words.empty() ? "" : ". The last that it wrote:\n" + words),
+                "mend what it names, then say 'mbsync start'; 'mbsync smoke-check' looks at each thing it needs"};
+    if (now.exit_code == kExitDatabase || now.exit_code == kExitPort) {
+      error.area = now.exit_code == kExitPort ? ErrorArea::kPort : ErrorArea::kDatabase;
+    }
+    return error;
   }
 
   static void wait_a_little() {

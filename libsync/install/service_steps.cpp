@@ -13,10 +13,6 @@
 namespace mbsync {
 namespace {
 
-// What mbsyncd ends with when the database or the port was the reason (apps/mbsync/exit_code.h).
-constexpr int kExitDatabase = 3;
-constexpr int kExitPort = 4;
-
 /// As ServiceState::since has it.
 std::string iso_of(std::chrono::system_clock::time_point time) {
   const auto at = std::chrono::system_clock::to_time_t(time);
@@ -93,11 +89,6 @@ class ServiceStep : public Step {
     const auto state = manager.state();
     if (!up) {
       auto error = up.error();
-      if (state && state->exit_code) {
-        error.area = *state->exit_code == kExitDatabase ? ErrorArea::kDatabase
-                     : *state->exit_code == kExitPort   ? ErrorArea::kPort
-                                                        : error.area;
-      }
       if (error.kind == ErrorKind::kConfig) {  // else it is still on its way
         error.hint = "mend what it names, then say 'sudo mbsync install' again";
       }

@@ -70,6 +70,11 @@ Result<std::string> node_name_of(const std::string& text) {
   if (text.empty() || text.size() > kNodeNameBytesMax || std::any_of(text.begin(), text.end(), is_control)) {
     return must_be(fmt::format("a name of 1 to {} bytes without control characters", kNodeNameBytesMax));
   }
+  // A DATABASE_URL that was given in the wrong place would be shown, and announced on the network, with its password.
+  if (text.find("://") != std::string::npos) {
+    return Error{ErrorKind::kConfig, "must be a name, and looks like an address",
+                 "say how this machine is called among the others, such as 'till'"};
+  }
   if (valid_utf8_length(text) != text.size()) {
     return Error{ErrorKind::kConfig, "must be UTF-8",
                  "write it in UTF-8 (a file in another encoding: 'iconv -t UTF-8'), or with the letters a to z alone"};

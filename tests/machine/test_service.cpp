@@ -119,6 +119,15 @@ TEST_CASE("service: who dies is started again; who lacks a setting is not, and t
   CHECK(shop.property("NRestarts") == "0");
   CHECK(shop.property("ActiveState") == "failed");
 
+  // What systemd tries again by itself does not keep a mended service waiting, nor is its old reason told.
+  shop.configure("postgresql://shop@127.0.0.1/none");
+  const auto wrong = shop.machine.run({"mbsync", "start"});
+  CHECK(wrong.exit_code == 3);
+  CHECK_THAT(wrong.err, Catch::Contains("the service has not started (exit code 3)"));
+  shop.configure("postgresql://shop@127.0.0.1:9/shop");  // nobody there, which is waited for
+  CHECK(wait_until(
+      seconds{60}, [&] { return shop.property("ActiveState") == "activating" && shop.property("SubState") == "start"; },
+      milliseconds{100}));
   shop.configure(kUrl);
   CHECK(shop.mbsync("start")["runs"] == "running");
 }

@@ -31,7 +31,15 @@ Result<void> run_act(Act act, Output& output) {
 void add_act(CLI::App& app, Invocation& invocation, const std::string& name, const std::string& text, Act act) {
   CLI::App& command = *app.add_subcommand(name, text);
   command.add_flag("--json", invocation.json, "as JSON");
-  command.footer("\nExample:\n  sudo mbsync " + name + "\n");
+  command.footer(
+      "\nExit codes:\n"
+      "  0  done\n"
+      "  1  failed for a reason without a number of its own\n"
+      "  2  configuration: the service is not installed, this is not root, or a setting kept it from starting\n"
+      "  3  database: it was the reason why the service has not started\n"
+      "  4  port: the same\n"
+      "\nExample:\n  sudo mbsync " +
+      name + "\n");
   command.callback([act, &invocation] { invocation.action = [act](Output& output) { return run_act(act, output); }; });
 }
 

@@ -281,6 +281,9 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
         "environment variable SYNC_INTERVAL: must be a whole number of milliseconds from 100 to 86400000, not '99'");
   CHECK(variable("LOG_LEVEL", "loud") ==
         "environment variable LOG_LEVEL: must be debug, info, warning or error, not 'loud'");
+  CHECK_THAT(
+      variable("SYNC_NODE_NAME", "postgresql://shop:hush-hush@h/d"),
+      Catch::Contains("SYNC_NODE_NAME: must be a name, and looks like an address") && !Catch::Contains("hush-hush"));
   CHECK_THAT(variable("SYNC_NODE_NAME", "a\nb"), Catch::Contains("SYNC_NODE_NAME: must be a name of 1 to 63 bytes"));
   CHECK(variable("SYNC_NODE_NAME", "B\xfcro") == "environment variable SYNC_NODE_NAME: must be UTF-8");
   CHECK_THAT(variable("SYNC_CONFLICT_RETENTION_DAYS", "-1"),
