@@ -142,7 +142,19 @@ void Judge::add_base_conflict(const JudgedRow& row, const std::optional<Values>&
       record.versions[side].values[column_name(column)] = value_of(row, column, value->second, signature);
     }
   };
+  // Sides that show the same are none, though counters have come to it differently: of a sum, one by what was added.
+  const auto is_same = [&](ColumnNumber column) {
+    if (!fleet || !row.my_row || !apart.empty()) {
+      return false;
+    }
+    const auto theirs = fleet->find(column);
+    const auto mine = row.my_row->find(column);
+    return theirs != fleet->end() && mine != row.my_row->end() && theirs->second == mine->second;
+  };
   for (const auto& [column, base_won] : base.conflicts) {
+    if (column != kRowMark && is_same(column)) {
+      continue;
+    }
     const auto rule = !apart.empty() ? "keep-both" : base_won ? "fleet-before-newcomer" : "edit-on-top-of-fleet";
     const std::size_t winner = base_won ? 0 : 1;
     if (column == kRowMark) {
@@ -162,7 +174,9 @@ void Judge::add_base_conflict(const JudgedRow& row, const std::optional<Values>&
       }
     }
   }
-  add(record);
+  if (!record.columns.empty() || !record.existence_rule.empty()) {
+    add(record);
+  }
 }
 
 }  // namespace mbsync

@@ -162,6 +162,29 @@ TEST_CASE("counters: a newcomer gets rows and shares (C9, C16)", "[counters]") {
   CHECK(d.scalar("SELECT stock FROM item WHERE id = 1") == "14");
 }
 
+TEST_CASE("counters: a newcomer that shows what the fleet does is in no conflict with it (C9, C16)", "[counters]") {
+  Shop shop;
+  shop.a.execute("UPDATE item SET stock = stock - 2");
+  shop.b.execute("UPDATE item SET stock = stock - 3 WHERE id = 1");
+  shop.all();
+  if (GENERATE(true, false)) {
+    shop.check_forgotten();
+  }
+  PgNode d(shared_cluster(), fresh_database_name(), kStock);
+  d.execute("INSERT INTO item (id, stock, points) VALUES (1, 5, 1.50), (2, 97, 0)");
+  d.prepare();
+  d.pull(shop.a);
+  REQUIRE(d.store().refresh());
+  CHECK(d.scalar("SELECT string_agg(stock::text, ' ' ORDER BY id) FROM item") == "5 98");
+  // The row that it has differently is on record, and nothing else of these.
+  CHECK(d.scalar("SELECT string_agg(concat(key, ' ', columns), ', ') FROM mbsync.conflict_record") == "2 {stock}");
+  shop.b.execute("UPDATE item SET stock = stock - 1 WHERE id = 1");
+  d.execute("UPDATE item SET stock = stock + 10 WHERE id = 1");
+  exchange({&shop.a, &shop.b, &shop.c, &d});
+  shop.check("SELECT stock FROM item WHERE id = 1", "14");
+  CHECK(d.scalar("SELECT stock FROM item WHERE id = 1") == "14");
+}
+
 TEST_CASE("counters: a sum that the column cannot hold is parked, and comes when there is room (C16, C21)",
           "[counters]") {
   Shop shop;
