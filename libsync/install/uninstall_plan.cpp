@@ -192,6 +192,15 @@ class AccountGoes : public Step {
 
 }  // namespace
 
+Result<void> look_at_database_first(Uninstallation& uninstallation) {
+  if (!uninstallation.purge) {
+    return {};
+  }
+  const auto look = SchemaGoes(uninstallation).look();
+  MBSYNC_TRY(look);
+  return {};
+}
+
 std::vector<std::unique_ptr<Step>> make_uninstall_plan(Uninstallation& uninstallation) {
   std::vector<std::unique_ptr<Step>> steps;
   steps.push_back(std::make_unique<ServiceGoes>(uninstallation));

@@ -24,6 +24,10 @@ struct Uninstallation {
 
 std::vector<std::unique_ptr<Step>> make_uninstall_plan(Uninstallation& uninstallation);
 
+/// Whether the database lets its part of the plan be done, as far as looking tells: to be asked before the service is
+/// stopped. Errors as that step has them.
+Result<void> look_at_database_first(Uninstallation& uninstallation);
+
 /// Sentences about what would be lost with schema mbsync; none if nothing would.
 std::vector<std::string> what_is_lost(const Unsent& unsent);
 

@@ -519,6 +519,8 @@ TEST_CASE("uninstall: the service alone, or everything, and the application's da
                                Catch::Contains("--skip-db"));
   CHECK(shop.machine.scalar("shop", "SELECT count(*) FROM mine") == "0");
   CHECK(shop.stat("/etc/mbsync/service.env") == "600 mbsync:mbsync");
+  CHECK(shop.property("ActiveState") == "active");
+  CHECK(shop.property("UnitFileState") == "enabled");
   shop.sql("shop", "DROP VIEW mine");
   finished = shop.at_terminal("mbsync uninstall --purge", {{"Remove the service, schema mbsync", "y"}});
   INFO(finished.out);
@@ -538,7 +540,8 @@ TEST_CASE("uninstall: the service alone, or everything, and the application's da
   shop.machine.stop_postgres();
   finished = shop.run("mbsync uninstall --purge --yes");
   CHECK(finished.exit_code == 3);
+  CHECK(shop.property("UnitFileState") == "enabled");
   finished = shop.run("mbsync uninstall --purge --yes --skip-db");
   CHECK(finished.exit_code == 0);
-  CHECK(steps(finished.out) == "service ok, database left, data done, configuration done, user done");
+  CHECK(steps(finished.out) == "service done, database left, data done, configuration done, user done");
 }

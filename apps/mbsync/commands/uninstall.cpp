@@ -139,6 +139,9 @@ Result<void> run_uninstall(const UninstallOptions& options, Output& output, Invo
   const auto unsent = look_at_unsent(out);
   const auto lost = what_is_lost(unsent);
   MBSYNC_TRY(confirm(options, lost));
+  if (!options.dry_run) {
+    MBSYNC_TRY(look_at_database_first(out));
+  }
   return show_plan(
       make_uninstall_plan(out), options.dry_run, output, invocation,
       [&] {
