@@ -130,7 +130,9 @@ Result<ApplyReport> Applier::attempt_to_the_end(Task& task) {
     const auto more = hold(task, blocked);
     MBSYNC_TRY(more);
     if (!*more) {
-      return Error{ErrorKind::kConflict, done.error().message, done.error().hint};
+      auto error = done.error();
+      error.kind = ErrorKind::kConflict;
+      return error;
     }
   }
 }

@@ -328,7 +328,7 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
   finished = shop.at_terminal("mbsync install --port 8765", {{"Write the new values? [y/N]", "y"}});
   CHECK_THAT(shop.machine.sh("cat /etc/mbsync/mbsync.toml"), Catch::Contains("port = 8765"));
 
-  // What takes long is named.
+  // What takes long is named: that time passes is what is tested here.
   shop.machine.write("/etc/systemd/system/mbsync.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 4\n");
   shop.machine.sh("systemctl daemon-reload; systemctl stop mbsync");
   finished = shop.at_terminal("mbsync install", {});
