@@ -17,6 +17,7 @@ CLANG_FORMAT_MAJOR = "14"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 USING = re.compile(r"^[ \t]*using [\w:]*::(\w+);", re.MULTILINE)
+TOLD = re.compile(r"\blog_(?:info|warning|error)\([^;]*?error(?:\(\))?\.(?:text\(\)|message)")
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 # What a folder that is to be pure must not include, and must not call.
@@ -87,6 +88,12 @@ def check_using(name, code):
         used = len(re.findall(rf"(?<!::)\b{match.group(1)}\b", code[:match.start()] + code[match.end():]))
         if used == 0:
             yield f"{name}:{line_of(code, match.start())}: '{match.group(1)}' is taken over and not used"
+
+
+def check_told(name, code):
+    """What the database says of a row is no business of the log's (base/error.h, of_row)."""
+    for match in TOLD.finditer(code):
+        yield f"{name}:{line_of(code, match.end())}: an error in the log may quote a row: log_text() leaves that out"
 
 
 def check_listed(root, codes):
@@ -173,6 +180,7 @@ def findings(root):
         if inside(name, PRODUCT):
             codes[name] = without_comments(text)
             yield from check_includes(name, codes[name])
+            yield from check_told(name, codes[name])
             if path.suffix == ".cpp":
                 yield from check_using(name, codes[name])
     yield from check_top(root)

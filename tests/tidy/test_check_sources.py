@@ -86,6 +86,14 @@ class Rules(unittest.TestCase):
         self.write("packaging/script", "mktemp /tmp/a-XXXXXX\n")
         self.assertEqual(self.found(), "")
 
+    def test_the_log_quotes_no_rows(self):
+        self.product("libsync/service/a.cpp", 'void f() {\n  log_warning(kDomain, "it failed reason={}",\n'
+                                              '              log_value(done.error().text()));\n}\n')
+        self.assertIn("libsync/service/a.cpp:3: an error in the log may quote a row", self.found())
+        self.product("libsync/service/a.cpp", 'void f() {\n  log_warning(kDomain, "it failed reason={}",\n'
+                                              '              log_value(done.error().log_text()));\n}\n')
+        self.assertEqual(self.found(), "")
+
     def test_headers_are_read_once(self):
         self.write("tests/unit/a.h", "int a;\n")
         self.assertIn("tests/unit/a.h: has no #pragma once", self.found())
