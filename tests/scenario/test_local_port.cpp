@@ -317,6 +317,25 @@ TEST_CASE("local port: a conflict is listed, shown side by side, decided and und
   CHECK(ask(port, "/api/sync/conflicts?kind=some").status == 400);
 }
 
+TEST_CASE("local port: what a row holds that cannot be written is told by status, and not by the log") {
+  Pair pair;
+  start_in_step(pair);
+  pair.b.execute(
+      "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '% is unwelcome', "
+      "new.note; END $$; CREATE TRIGGER refuse BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION refuse(); ALTER "
+      "TABLE item ENABLE ALWAYS TRIGGER refuse");
+  pair.a.execute("INSERT INTO item VALUES ('passport-7', 'Mrs. Miller', 1)");
+  pair.b.await_log("is parked, it is tried again; 'mbsync status' shows it table=public.item");
+  CHECK(wait_until(seconds{20}, [&] {
+    const auto said = say_mbsync(pair.b, {"status", "--json"}).out;
+    return said.find("passport-7") != std::string::npos && said.find("Mrs. Miller is unwelcome") != std::string::npos;
+  }));
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->count_in_log("Miller") == 0);
+    CHECK(node->count_in_log("passport-7") == 0);
+  }
+}
+
 TEST_CASE("local port: sync, restart and stop") {
   Pair pair;
   // So seldom that nothing happens by itself.
