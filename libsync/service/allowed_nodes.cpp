@@ -18,8 +18,7 @@ Result<void> AllowedNodes::check(const Member& peer, const Member& self) const {
 Result<void> AllowedSink::header(const PullHeader& header) {
   const auto allowed = allowed_.check(header.sender, self_);
   refused_ = !allowed;
-  const std::chrono::system_clock::time_point sent_at{std::chrono::microseconds(header.sent_at_us)};
-  clock_ahead_ = std::chrono::duration_cast<std::chrono::milliseconds>(sent_at - std::chrono::system_clock::now());
+  stamp_ = Stamp{header.sender.id, Clock::time_point(std::chrono::microseconds(header.sent_at_us)), Clock::now()};
   return allowed ? sink_.header(header) : allowed;
 }
 

@@ -36,9 +36,16 @@ class AllowedNodes {
   std::set<NodeId> nodes_;  // guarded by mutex_
 };
 
-/// Passes on an answer of a node that is allowed, and nothing of others. Takes down how its clock goes.
+/// Passes on an answer of a node that is allowed, and nothing of others. Takes down what its clock said.
 class AllowedSink : public PullSink {
  public:
+  using Clock = std::chrono::system_clock;
+  struct Stamp {
+    NodeId sender;
+    Clock::time_point sent;  ///< by the sender's clock
+    Clock::time_point came;  ///< by this one's
+  };
+
   /// Borrows all but `self`.
   AllowedSink(PullSink& sink, const AllowedNodes& allowed, Member self)
       : sink_(sink), allowed_(allowed), self_(std::move(self)) {}
@@ -51,15 +58,15 @@ class AllowedSink : public PullSink {
 
   /// It came from one that is not.
   [[nodiscard]] bool refused() const { return refused_; }
-  /// The sender's clock, compared with this one's, once its header is there.
-  [[nodiscard]] std::optional<std::chrono::milliseconds> clock_ahead() const { return clock_ahead_; }
+  /// Once the header is there.
+  [[nodiscard]] const std::optional<Stamp>& stamp() const { return stamp_; }
 
  private:
   PullSink& sink_;
   const AllowedNodes& allowed_;
   Member self_;
   bool refused_ = false;
-  std::optional<std::chrono::milliseconds> clock_ahead_;
+  std::optional<Stamp> stamp_;
 };
 
 }  // namespace mbsync

@@ -223,9 +223,16 @@ Result<void> PeerLoop::pull(const std::stop_token& stop, Pause& pause) {
   const auto request = session_->ask(wait_ ? wait_for_news : milliseconds{0});
   MBSYNC_TRY(request);
   AllowedSink sink(session_->sink(), context_.allowed, context_.shared.store.self());
+  const auto asked = AllowedSink::Clock::now();
   const auto pulled = client_.pull(*request, sink);
   answer_not_allowed_ = sink.refused();
-  clock_ahead_ = sink.clock_ahead();
+  if (const auto& stamp = sink.stamp()) {
+    if (stamp->sender != clock_of_) {
+      clock_of_ = stamp->sender;
+      clock_gap_ = {};
+    }
+    clock_gap_.take(asked, stamp->sent, stamp->came);
+  }
   MBSYNC_TRY(pulled);
   return apply(stop, pause);
 }
@@ -273,19 +280,20 @@ Result<void> PeerLoop::apply(const std::stop_token& stop, Pause& pause) {
 
 // Rows do not depend on clocks, but which of two writes at once stands does.
 void PeerLoop::look_at_clock(const Member& sender) {
-  if (!clock_ahead_) {
+  const auto gap = clock_gap_.ahead();
+  if (!gap || clock_of_ != sender.id) {
     return;
   }
-  context_.book.clock_ahead(sender, *clock_ahead_);
+  context_.book.clock_ahead(sender, *gap);
   const std::string said_of = "clock " + to_string(sender.id);
-  if (std::chrono::abs(*clock_ahead_) <= kSkewTolerated) {
+  if (std::chrono::abs(*gap) <= kSkewTolerated) {
     context_.said.forget(said_of);
     return;
   }
-  const bool ahead = *clock_ahead_ > milliseconds{0};
+  const bool ahead = *gap > milliseconds{0};
   if (context_.said.is_news(said_of, ahead ? "ahead" : "behind")) {
     log_warning(kDomain, "clocks differ peer={} its clock is {} s {} this one's; set both by the network (NTP)", name(),
-                std::chrono::round<std::chrono::seconds>(std::chrono::abs(*clock_ahead_)).count(),
+                std::chrono::round<std::chrono::seconds>(std::chrono::abs(*gap)).count(),
                 ahead ? "ahead of" : "behind");
   }
 }

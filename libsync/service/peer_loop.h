@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "allowed_nodes.h"
+#include "clock_gap.h"
 #include "fleet_key.h"
 #include "fleet_tags.h"
 #include "http_client.h"
@@ -98,8 +99,9 @@ class PeerLoop {
   bool answer_not_allowed_ = false;  ///< what has failed the last pull
   std::int64_t rows_ = 0;            ///< that have come
   std::int64_t conflicts_ = 0;
-  std::optional<Error> failure_;             ///< of the last pull
-  std::optional<milliseconds> clock_ahead_;  ///< of the last answer's sender
+  std::optional<Error> failure_;  ///< of the last pull
+  ClockGap clock_gap_;
+  NodeId clock_of_;  ///< whose clock that is: the sender of the last answer
   AskAgainPace ask_again_;
   std::mutex mutex_;
   Pause* backing_off_ = nullptr;  ///< while it waits after a failure; guarded by mutex_
