@@ -62,7 +62,8 @@ class PeerDirectory : public PeerListener {
 
   /// In the order of their numbers, also those that no source sees any more (for a day).
   [[nodiscard]] std::vector<Peer> peers() const;
-  /// Who announces this node's identity without being it: the database was copied from one machine to the other.
+  /// What announces this node's identity with another start: a copy of its database at work on another machine, or an
+  /// announcement that this node has made before it was started anew, and that some daemon still remembers.
   [[nodiscard]] std::vector<View> copies() const;
   [[nodiscard]] std::map<std::string, SourceState> sources() const;
   /// Another number after each change of the above.

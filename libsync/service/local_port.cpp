@@ -42,20 +42,31 @@ std::vector<LocalRoute> all_routes(LocalApi& api) {
   return routes;
 }
 
+auto ask_for_process(std::uint16_t port) {
+  return ask_local({"127.0.0.1", port, ""}, "/api/sync/process", "", kLookAtOther);
+}
+
+template <typename Reply>
+std::optional<ProcessFacts> facts_of(const Reply& reply) {
+  return reply ? process_facts(nlohmann::json::parse(reply->body, nullptr, false)) : std::nullopt;
+}
+
 }  // namespace
 
 std::string node_at_local_port(std::uint16_t port) {
-  const auto reply = ask_local({"127.0.0.1", port, ""}, "/api/sync/process", "", kLookAtOther);
-  if (!reply) {
-    return "";
-  }
-  if (reply->status == 401) {
+  const auto reply = ask_for_process(port);
+  if (reply && reply->status == 401) {
     return "a node that asks for its token";
   }
-  const auto facts = process_facts(nlohmann::json::parse(reply->body, nullptr, false));
+  const auto facts = facts_of(reply);
   return facts ? fmt::format("node {} ({})", facts->node.name,
                              facts->node.id.valid() ? to_string(facts->node.id) : "starting")
                : "";
+}
+
+bool is_at_local_port(NodeId node, std::uint16_t port) {
+  const auto facts = facts_of(ask_for_process(port));
+  return facts && facts->node.id == node;
 }
 
 struct LocalPort::Impl {

@@ -30,5 +30,7 @@ class LocalPort {
 /// Who answers at the local port of a node on this machine, as "node till (05f3...)"; empty: nobody, or no node. For
 /// messages about a port that is taken.
 std::string node_at_local_port(std::uint16_t port);
+/// Whether it is this node.
+bool is_at_local_port(NodeId node, std::uint16_t port);
 
 }  // namespace mbsync

@@ -90,6 +90,20 @@ void PeerLoop::visit(const std::stop_token& stop, milliseconds patience) {
   ended_ = true;
 }
 
+bool PeerLoop::leads_to_copy(const std::stop_token& stop) {
+  Pause pause(stop);
+  const auto pulled = pull_whatever_happens(stop, pause);
+  session_.reset();
+  ended_ = true;
+  if (client_.leads_to_itself()) {
+    context_.directory.is_own(client_.reached().value_or(PeerAddress{}));
+    return false;
+  }
+  log_debug(kDomain, "asked who announces this node's identity address={} answer={}", first_address_,
+            pulled ? "another node" : log_value(pulled.error().log_text()));
+  return !pulled && trouble_of(pulled.error().message) == PeerTrouble::kSameIdentity;
+}
+
 PeerLoop::Visited PeerLoop::visited() const {
   Visited visited;
   if (node_) {

@@ -48,6 +48,9 @@ class PeerLoop {
   void run(const std::stop_token& stop);
   /// Until the two are in step once, or it fails, or `patience` is over.
   void visit(const std::stop_token& stop, milliseconds patience);
+  /// One question to whoever announces this node's identity, of which nothing is told, as most such announcements are
+  /// this node's own of earlier. True if a copy of this node's database answers there.
+  bool leads_to_copy(const std::stop_token& stop);
   /// What came of it.
   struct Visited {
     std::optional<Member> peer;  ///< who has answered

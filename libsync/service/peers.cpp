@@ -173,7 +173,8 @@ void Peers::visit_in_turn(const std::stop_token& stop) {
   std::set<int> visited;
   while (!stop.stop_requested()) {
     pause(context_.interval.load() / kVisitsEachInterval);
-    std::unique_ptr<PeerLoop> loop;
+    ask_suspects(stop);
+    std::optional<PeerDirectory::Peer> chosen;
     {
       const std::lock_guard lock(mutex_);
       std::vector<const PeerDirectory::Peer*> open;
@@ -186,17 +187,54 @@ void Peers::visit_in_turn(const std::stop_token& stop) {
         visited.clear();
         continue;
       }
-      const auto& chosen = *open[random() % open.size()];
-      visited.insert(chosen.number);
-      loop = std::make_unique<PeerLoop>(context_, chosen);
-      visiting_ = loop.get();
+      chosen = *open[random() % open.size()];
     }
-    if (!stop.stop_requested()) {
-      loop->visit(stop, kVisitFor);
-    }
-    const std::lock_guard lock(mutex_);
-    visiting_ = nullptr;
+    visited.insert(chosen->number);
+    with_visit(stop, *chosen, [&](PeerLoop& loop) { loop.visit(stop, kVisitFor); });
   }
+}
+
+// Who announces this node's identity may be a copy of its database at work, or this very node under an address or a
+// port of earlier, which a daemon remembers for up to 75 minutes (RFC 6762, section 10). Only who answers tells.
+void Peers::ask_suspects(const std::stop_token& stop) {
+  const auto suspects = context_.directory.copies();
+  std::erase_if(suspects_asked_, [&](const auto& entry) {
+    return std::none_of(suspects.begin(), suspects.end(), [&](const auto& view) { return view.handle == entry.first; });
+  });
+  for (const auto& suspect : suspects) {
+    const auto now = Clock::now();
+    const auto asked = suspects_asked_.find(suspect.handle);
+    if (stop.stop_requested() || suspect.addresses.empty() || copies_told_.contains(suspect.handle) ||
+        (asked != suspects_asked_.end() && now - asked->second < kSuspectsEvery)) {
+      continue;
+    }
+    suspects_asked_[suspect.handle] = now;
+    PeerDirectory::Peer peer;
+    peer.addresses = suspect.addresses;
+    bool copy = false;
+    with_visit(stop, peer, [&](PeerLoop& loop) { copy = loop.leads_to_copy(stop); });
+    if (copy && copies_told_.insert(suspect.handle).second) {
+      log_warning(kDomain,
+                  "another machine says that it is this node: its database is a copy of this one, or the other way "
+                  "round; one of the two must join anew what={} address={}",
+                  log_value(suspect.handle), to_string(suspect.addresses.front()));
+    }
+  }
+}
+
+// One at a time, and where ask_to_stop() finds it.
+void Peers::with_visit(const std::stop_token& stop, const PeerDirectory::Peer& peer,
+                       const std::function<void(PeerLoop&)>& visit) {
+  PeerLoop loop(context_, peer);
+  {
+    const std::lock_guard lock(mutex_);
+    visiting_ = &loop;
+  }
+  if (!stop.stop_requested()) {
+    visit(loop);
+  }
+  const std::lock_guard lock(mutex_);
+  visiting_ = nullptr;
 }
 
 void Peers::say_what_sources_say() {
@@ -214,14 +252,6 @@ void Peers::say_what_sources_say() {
       log_warning(kDomain, "peers cannot be found by themselves source={} reason={}", source, log_value(text));
     } else if (source != StaticSource::kName) {
       log_info(kDomain, "peers are looked for source={}", source);
-    }
-  }
-  for (const auto& copy : context_.directory.copies()) {
-    if (copies_told_.insert(copy.handle).second) {
-      log_warning(kDomain,
-                  "another machine says that it is this node: its database is a copy of this one, or the other way "
-                  "round; one of the two must join anew what={}",
-                  log_value(copy.handle));
     }
   }
 }

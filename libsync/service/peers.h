@@ -52,6 +52,9 @@ class Peers {
   void end(int number);
   void look_for(const PeerDirectory::Peer& peer);
   void visit_in_turn(const std::stop_token& stop);
+  void with_visit(const std::stop_token& stop, const PeerDirectory::Peer& peer,
+                  const std::function<void(PeerLoop&)>& visit);
+  void ask_suspects(const std::stop_token& stop);
   void say_what_sources_say();
 
   PeerContext& context_;
@@ -65,8 +68,11 @@ class Peers {
   Clock::time_point looked_at_;
   std::map<int, Clock::time_point> looked_for_;
   std::map<std::string, Announcer> announcers_;  // by source
-  std::set<std::string> copies_told_;
   std::set<NodeId> left_out_told_;  // announced ids, of which there are no more than the directory has room for
+
+  // The visitor's alone: by handle, when they were asked; those that turned out to be copies are told once.
+  std::map<std::string, Clock::time_point> suspects_asked_;
+  std::set<std::string> copies_told_;
 
   std::mutex mutex_;  // guards the two below
   std::vector<PeerDirectory::Peer> to_visit_;

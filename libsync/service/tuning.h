@@ -53,6 +53,9 @@ inline constexpr milliseconds kVisitFor{60'000};
 /// those of the configuration, before they have answered.
 inline constexpr std::size_t kUnknownPeersMax = 32;
 
+/// How often whoever announces this node's own identity is asked who it is, while nobody has answered there.
+inline constexpr milliseconds kSuspectsEvery{30'000};
+
 /// Waiting after a failure, doubled each time: first and longest. A machine that comes back is seen within the longest.
 inline constexpr milliseconds kBackoffFirst{200};
 inline constexpr milliseconds kBackoffMax{5000};

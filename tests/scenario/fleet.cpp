@@ -233,6 +233,10 @@ void Node::kill9() {
   }
 }
 
+void Node::signal(int number) {
+  process_->signal(number);
+}
+
 std::optional<int> Node::wait(milliseconds timeout) {
   return process_ ? process_->wait(timeout) : std::nullopt;
 }

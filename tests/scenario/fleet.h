@@ -72,6 +72,7 @@ class Node {
   /// otherwise.
   milliseconds stop(int signal = SIGTERM, milliseconds bound = kStopBound);
   void kill9();
+  void signal(int number);
   [[nodiscard]] bool running() { return process_ && process_->running(); }
   /// Exit code, or 128 + signal; nothing if it still runs after `timeout`.
   [[nodiscard]] std::optional<int> wait(milliseconds timeout);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -280,6 +281,33 @@ TEST_CASE("lan: a node that vanishes is noticed, and found again, at another add
     CHECK(office.arrives("moved", seconds{120}));
     office.nodes[0]->await_log("10.77.0.99", seconds{120});
   }
+}
+
+TEST_CASE("lan: who announces a node's identity is a copy of its database only if one answers there") {
+  constexpr const char* kTold = "another machine says that it is this node";
+  constexpr const char* kAsked = "asked who announces this node's identity";
+  Office office(2);
+  auto& node = *office.nodes[0];
+  auto& copy = *office.nodes[1];
+  node.start_ready();
+  node.stop();
+  const auto id = node.scalar("SELECT lpad(to_hex(id), 16, '0') FROM mbsync.node WHERE is_self");
+  copy.cluster().execute("postgres", fmt::format("CREATE DATABASE cloned TEMPLATE \"{}\"", node.database()));
+  copy.set("DATABASE_URL", copy.cluster().socket_url("cloned"));
+  for (auto* each : office.nodes) {
+    each->set("LOG_LEVEL", "debug");
+    each->set("SYNC_INTERVAL", "2000");
+  }
+  copy.start_ready();
+  REQUIRE(wait_until(seconds{60}, [&] { return office.diagnose(0, id)["advertised"]["seen"] == true; }));
+  // Announced, and nobody answers: as what a daemon remembers of earlier.
+  copy.signal(SIGSTOP);
+  node.start_ready();
+  node.await_log(kAsked, seconds{90});
+  CHECK(node.count_in_log(kTold) == 0);
+  copy.signal(SIGCONT);
+  node.await_log(kTold, seconds{90});
+  copy.await_log(kTold, seconds{90});
 }
 
 TEST_CASE("lan: without an mDNS daemon that is said once, what is known goes on, and it is used when it comes") {

@@ -282,10 +282,17 @@ TEST_CASE("peers: why a machine is not reached is said step by step, and what to
     CHECK(by_name.document["ways"][0]["known_from"] == nlohmann::json({"remembered"}));
   }
 
-  const auto itself = diagnose(a, address_of(a));
-  CHECK(itself.exit_code == 1);
-  CHECK(itself.reasons() == "same_identity");
-  CHECK_THAT(itself.text, Catch::Contains("both nodes have the identity"));
+  // What it is asked in its own name, the running node takes for a copy of its database.
+  const auto itself = run_program(mbsync_program(), clean_options({"peers", "--diagnose", address_of(a)},
+                                                                  {{"DATABASE_URL", a.url()},
+                                                                   {"SYNC_REGISTRATION_KEY", kFleetKey},
+                                                                   {"SYNC_BIND", "127.0.0.1"},
+                                                                   {"SYNC_PORT", std::to_string(a.port())}},
+                                                                  std::filesystem::temp_directory_path()));
+  CHECK(itself.exit_code == 2);
+  CHECK_THAT(itself.err, Catch::Contains("'" + address_of(a) + "' is this machine itself: at " + address_of(a) +
+                                         " listens its own node, a (" + id_of(a) + ")"));
+  CHECK(a.count_in_log("both nodes have the identity") == 0);
 
   const auto other_key = diagnose(a, address_of(b), kNewKey);
   CHECK(other_key.exit_code == 1);

@@ -71,6 +71,35 @@ void look_on_network(DiagnosisFacts& facts) {
   }
 }
 
+/// Whether a socket of this machine can have the address.
+bool is_of_this_machine(const std::string& host) {
+  return static_cast<bool>(listen_on(host, 0));
+}
+
+/// The node that is at work in this database is not asked in its own name: it would take that for a copy. With no other
+/// way left there is nothing to diagnose.
+Result<void> leave_out_own(DiagnosisFacts& facts, const StoreStatus& status, const Config& config) {
+  if (!status.node_runs) {
+    return {};
+  }
+  const auto own = [&](const WayTo& way) {
+    return way.address.port == config.port && is_of_this_machine(way.address.host);
+  };
+  const auto first = std::find_if(facts.ways.begin(), facts.ways.end(), own);
+  if (first == facts.ways.end()) {
+    return {};
+  }
+  const auto address = to_string(first->address);
+  std::erase_if(facts.ways, own);
+  if (!facts.ways.empty()) {
+    return {};
+  }
+  return Error{ErrorKind::kConfig,
+               fmt::format("'{}' is this machine itself: at {} listens its own node, {} ({})", facts.wanted.text,
+                           address, status.self.name, to_string(status.self.id)),
+               "give the other machine's name; 'mbsync smoke-check' looks at this one"};
+}
+
 /// All at a time, since an address that does not answer takes seconds.
 void try_ways(DiagnosisFacts& facts, const FleetKeys& keys, const PullRequest& request) {
   for (; facts.ways.size() > kWaysMax; facts.ways.pop_back()) {
@@ -279,6 +308,7 @@ Result<void> diagnose(const PeersOptions& options, Output& output, bool& unreach
     MBSYNC_TRY(parse_peer_address(options.diagnose));
   }
   facts.ways = ways_to(facts.wanted, facts.of_it, facts.peers);
+  MBSYNC_TRY(leave_out_own(facts, *status, *config));
   try_ways(facts, *keys, request_of(*status));
   const auto ours = tags_of(*keys, status->peers.fleet_tags);
   const auto findings = findings_of(facts, ours);
