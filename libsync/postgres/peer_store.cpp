@@ -111,6 +111,8 @@ Result<void> begin_peer_notes(PgConnection& db, bool two_keys) {
   MBSYNC_TRY(
       db.exec("UPDATE mbsync.peer SET asked_key = NULL, answered_key = NULL "
               "WHERE asked_key IS NOT NULL OR answered_key IS NOT NULL"));
+  // What is named in vain is so again before long, unless it is named no more.
+  MBSYNC_TRY(db.exec("DELETE FROM mbsync.peer_address WHERE answered_at IS NULL"));
   MBSYNC_TRY(store_setting(db, kTwoKeys, two_keys ? "yes" : "no"));
   MBSYNC_TRY(store_setting(db, kDiscoveryFailure, ""));
   return db.commit();

@@ -6,7 +6,8 @@
 
 namespace mbsync {
 
-/// At the start of a node: which key is which may have changed. `two_keys`: SYNC_REGISTRATION_KEY_NEXT is set.
+/// At the start of a node: which key is which may have changed, and who is named as a peer. `two_keys`:
+/// SYNC_REGISTRATION_KEY_NEXT is set.
 Result<void> begin_peer_notes(PgConnection& db, bool two_keys);
 Result<void> store_peer_notes(PgConnection& db, const PeerNotes& notes);
 

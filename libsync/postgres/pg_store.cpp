@@ -502,7 +502,7 @@ Result<PrepareReport> PgStore::prepare() {
     MBSYNC_TRY(claimed);
     if (!(*claimed)[0][0].as<bool>()) {
       return Error{ErrorKind::kTransient, fmt::format("another mbsync is at work on database {}", impl_->url.display),
-                   "stop it, or wait until it has ended"};
+                   "this one waits, and takes over when that has ended; 'mbsync status' shows it"};
     }
     if (impl_->local_port != 0) {
       MBSYNC_TRY(

@@ -125,8 +125,14 @@ TEST_CASE("peer notes: what is noted down adds up, and status shows it") {
   REQUIRE(node.store().store_peer_notes({{}, {AddressNote{home, kBranch.id, kNoon + seconds{9}, std::nullopt}}}));
   CHECK(status_json(node)["peers"][1]["addresses"].size() == 1);
 
-  // A new start, with another configuration perhaps: which key is which is not known any more, the rest is.
+  // A new start, with another configuration perhaps: which key is which is not known any more, nor whether an address
+  // is named where nobody has answered; the rest is.
+  const AddressNote in_vain{
+      {"192.168.1.77", 8765}, std::nullopt, std::nullopt, PeerNote::Failed{kNoon, "no answer in time"}};
+  REQUIRE(node.store().store_peer_notes({{}, {in_vain}}));
+  CHECK_THAT(status(node), Catch::Contains("nobody has answered yet at 192.168.1.77:8765"));
   REQUIRE(node.store().begin_peer_notes(false));
+  CHECK_THAT(status(node), !Catch::Contains("nobody has answered yet"));
   peer = status_json(node)["peers"][1];
   CHECK(peer["asked_key"].is_null());
   CHECK(peer["answered_key"].is_null());
