@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "command.h"
+#include "nft_chains.h"
 
 namespace mbsync {
 namespace {
@@ -59,19 +60,26 @@ Result<FirewallRule> with_firewalld(const Opening& opening) {
   return FirewallRule{name_of(opening), {{"firewall-cmd", "--permanent", add}, {"firewall-cmd", add}}, *now && *later};
 }
 
-std::vector<std::string> nft_chain() {
-  return {"nft", "list", "chain", "inet", "filter", "input"};
-}
-
 Result<FirewallRule> with_nftables(const Opening& opening) {
-  const auto said = run_command(nft_chain(), kPatience);
+  const auto said = run_or_fail({"nft", "-j", "list", "chains"}, kPatience);
   MBSYNC_TRY(said);
-  const auto rule = fmt::format("{} dport {} accept", opening.protocol, opening.port);
-  // In front of all others: what comes behind a rule that refuses is not reached.
-  return FirewallRule{name_of(opening),
-                      {{"nft", "insert", "rule", "inet", "filter", "input", opening.protocol, "dport",
-                        std::to_string(opening.port), "accept"}},
-                      said->output.find(rule) != std::string::npos};
+  const auto chains = input_chains(*said);
+  MBSYNC_TRY(chains);
+  FirewallRule rule{name_of(opening), {}, true};
+  // Each may refuse what the others let in.
+  for (const auto& chain : *chains) {
+    const auto listed = run_or_fail({"nft", "-j", "list", "chain", chain.family, chain.table, chain.name}, kPatience);
+    MBSYNC_TRY(listed);
+    const auto open = lets_in(*listed, opening.protocol, opening.port);
+    MBSYNC_TRY(open);
+    if (!*open) {
+      rule.present = false;
+      // In front of all others: what comes behind a rule that refuses is not reached.
+      rule.commands.push_back({"nft", "insert", "rule", chain.family, chain.table, chain.name, opening.protocol,
+                               "dport", std::to_string(opening.port), "accept"});
+    }
+  }
+  return rule;
 }
 
 }  // namespace
@@ -92,14 +100,6 @@ Result<std::vector<FirewallRule>> firewall_rules(std::string_view firewall, std:
     }
   }
   return rules;
-}
-
-bool can_apply(std::string_view firewall) {
-  if (firewall != "nftables") {
-    return true;
-  }
-  const auto said = run_command(nft_chain(), kPatience);
-  return said && said->exit_code == 0;
 }
 
 Result<void> apply(const std::vector<FirewallRule>& rules) {

@@ -21,9 +21,6 @@ struct FirewallRule {
 /// which machines find each other, over UDP 5353. `config` if its program cannot be asked.
 Result<std::vector<FirewallRule>> firewall_rules(std::string_view firewall, std::uint16_t port);
 
-/// Whether apply() can do it; false with nftables where there is no chain of the usual name to put a rule into.
-bool can_apply(std::string_view firewall);
-
 /// Runs the commands of the rules that are not present; the first failure ends it.
 Result<void> apply(const std::vector<FirewallRule>& rules);
 

@@ -124,12 +124,18 @@ class FirewallStep : public Step {
     const auto port = installation_.config().port;
     const auto look = look_at_firewall(port);
     name_ = to_string(look.firewall);
-    if (look.state == FirewallLook::State::kOff) {
+    const bool off = look.state == FirewallLook::State::kOff;
+    if (off && look.firewall != Firewall::kNftables) {
       return Finding{Finding::State::kAsItShouldBe, look.firewall == Firewall::kNone
                                                         ? "none was found on this machine"
                                                         : fmt::format("{} is there, and switched off", name_)};
     }
+    // Its rules may be there although no service has loaded them.
     auto rules = firewall_rules(name_, port);
+    if (!rules && off) {
+      return Finding{Finding::State::kAsItShouldBe,
+                     fmt::format("{} is there, and loads no rules when the machine starts", name_)};
+    }
     if (!rules && !installation_.open_firewall) {
       return Finding{Finding::State::kLeft, fmt::format("{} cannot be asked: {}", name_, rules.error().message)};
     }
@@ -151,12 +157,6 @@ class FirewallStep : public Step {
     if (!installation_.open_firewall) {
       return Finding{Finding::State::kLeft,
                      fmt::format("{} has no rule for {}; 'sudo mbsync install --firewall' makes them, or by hand:",
-                                 name_, fmt::join(lacking, " and ")),
-                     std::move(commands)};
-    }
-    if (!can_apply(name_)) {
-      return Finding{Finding::State::kLeft,
-                     fmt::format("{} has no chain 'input' in a table 'inet filter': put rules for {} where yours are",
                                  name_, fmt::join(lacking, " and ")),
                      std::move(commands)};
     }

@@ -66,12 +66,16 @@ std::optional<std::string> who_listens(const Config& config, const std::optional
   if (!keys) {
     return "it is in use, and without a registration key nobody can be asked whether that is mbsync";
   }
+  // Where the node itself can be asked, nobody is asked in its name: it would take that for a copy, and say so.
+  const bool at_work = self && config.local_port() != 0 && is_at_local_port(self->id, config.local_port());
   std::optional<PullRequest> request;
-  if (self) {
+  if (self && !at_work) {
     request.emplace().sender = *self;
   }
   const auto report = probe_peer({own_address(config), config.port}, *keys, request);
-  if (self && (report.trouble == PeerTrouble::kSameIdentity || (report.node && report.node->id == self->id))) {
+  const bool says_so =
+      report.trouble == PeerTrouble::kSameIdentity || (self && report.node && report.node->id == self->id);
+  if (self && (at_work ? report.key.has_value() : says_so)) {
     ours = fmt::format("held by this node's own mbsync, which is running ({})", to_string(self->id));
     return std::nullopt;
   }
@@ -289,11 +293,13 @@ Check check_firewall(const Config& config) {
       break;
   }
   return {"firewall", Verdict::kWarning,
-          fmt::format("{} is on, and whether it lets port {} in is for root alone to see", name, config.port),
+          fmt::format("{} is on, and whether it lets port {} in is for root to see (sudo mbsync smoke-check)", name,
+                      config.port),
           fmt::format("if the others cannot reach this machine: {}", firewall_command(config.port))};
 }
 
-std::vector<Check> smoke_check(const Config& config, milliseconds patience) {
+std::vector<Check> smoke_check(const Config& config, const std::function<std::optional<Check>()>& ask_firewall,
+                               milliseconds patience) {
   std::vector<Check> checks{check_environment(config), check_key(config)};
   std::optional<DatabaseFacts> facts;
   if (config.skip_db_precheck) {
@@ -311,7 +317,8 @@ std::vector<Check> smoke_check(const Config& config, milliseconds patience) {
   checks.push_back(check_discovery(config));
   checks.push_back(check_clock(facts ? &*facts : nullptr));
   checks.push_back(check_disk(config, facts ? &*facts : nullptr));
-  checks.push_back(check_firewall(config));
+  auto firewall = ask_firewall ? ask_firewall() : std::nullopt;
+  checks.push_back(firewall ? std::move(*firewall) : check_firewall(config));
   return checks;
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +35,10 @@ std::optional<CheckArea> worst_area(const std::vector<Check>& checks);
 inline constexpr std::chrono::milliseconds kDatabasePatience{5'000};
 
 /// All of them, in the order of the guide. Takes well under a second if the database answers at once and the port is
-/// free; a port that is in use is asked who it is. `config` may lack what a node needs.
-std::vector<Check> smoke_check(const Config& config, std::chrono::milliseconds patience = kDatabasePatience);
+/// free; a port that is in use is asked who it is. `config` may lack what a node needs. `ask_firewall`: what is known
+/// of the firewall of it itself, by whoever may ask it; nothing if that is not so.
+std::vector<Check> smoke_check(const Config& config, const std::function<std::optional<Check>()>& ask_firewall = {},
+                               std::chrono::milliseconds patience = kDatabasePatience);
 
 // The checks one by one.
 Check check_environment(const Config& config);
@@ -47,6 +51,7 @@ Check check_discovery(const Config& config);
 /// Whether the machine's clock is set by the network, and how it goes beside the database's.
 Check check_clock(const DatabaseFacts* facts);
 Check check_disk(const Config& config, const DatabaseFacts* facts);
+/// As far as it is seen without asking it.
 Check check_firewall(const Config& config);
 
 }  // namespace mbsync

@@ -117,7 +117,9 @@ std::string firewall_command(std::uint16_t port, std::string_view protocol) {
       return fmt::format("sudo firewall-cmd --permanent --add-port={}/{} && sudo firewall-cmd --reload", port,
                          protocol);
     case Firewall::kNftables:
-      return fmt::format("sudo nft add rule inet filter input {} dport {} accept", protocol, port);
+      // Its chains have any name, and only root may look at them.
+      return fmt::format("sudo mbsync install --firewall (it finds the chains of nftables that refuse {} port {})",
+                         protocol == "udp" ? "UDP" : "TCP", port);
     case Firewall::kNone:
       break;
   }

@@ -475,6 +475,23 @@ TEST_CASE("install: the firewall is opened when that is said, and not twice") {
   CHECK(steps(shop.run("mbsync install --firewall").out) == kAllOk);
   CHECK(steps(shop.at_terminal("mbsync install", {}).out) == kAllOk);
   CHECK(rules() == opened);
+  CHECK_THAT(shop.run("mbsync smoke-check").out,
+             Catch::Contains("firewall    ok      nftables lets peers and mDNS in"));
+
+  // Rules of one's own making, of any name, that no service has loaded.
+  shop.machine.sh(
+      "rm /etc/systemd/system/sysinit.target.wants/nftables.service; nft flush ruleset; nft add table ip wall; "
+      "nft 'add chain ip wall gate { type filter hook input priority 0; }'; nft add rule ip wall gate tcp dport 8765 "
+      "drop");
+  CHECK_THAT(
+      shop.run("mbsync smoke-check").out,
+      Catch::Contains("firewall    warning nftables does not let in TCP 8765; next: sudo mbsync install --firewall"));
+  finished = shop.run("mbsync install --firewall");
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(shop.machine.sh("nft list chain ip wall gate"),
+             Catch::Contains("tcp dport 8765 accept") && !Catch::Contains("5353"));
+  CHECK(steps(shop.run("mbsync install --firewall").out) == kAllOk);
+  CHECK_THAT(shop.run("mbsync smoke-check").out, Catch::Contains("firewall    ok "));
 }
 
 TEST_CASE("uninstall: the service alone, or everything, and the application's data to the byte") {

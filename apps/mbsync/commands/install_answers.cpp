@@ -200,7 +200,8 @@ Result<SettledSettings> gather_answers(const InstallOptions& options, const std:
 
 Result<bool> shall_open_firewall(const InstallOptions& options, std::uint16_t port, bool at_terminal) {
   const auto look = look_at_firewall(port);
-  if (options.firewall || options.no_firewall || !at_terminal || look.state == FirewallLook::State::kOff) {
+  const bool off = look.state == FirewallLook::State::kOff && look.firewall != Firewall::kNftables;
+  if (options.firewall || options.no_firewall || !at_terminal || off) {
     return options.firewall;
   }
   const auto name = to_string(look.firewall);

@@ -1,9 +1,13 @@
 #include "commands/smoke_check.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 
+#include "account.h"
+#include "firewall.h"
+#include "firewall_rules.h"
 #include "readiness.h"
 
 namespace mbsync {
@@ -49,12 +53,38 @@ nlohmann::ordered_json as_json(const std::vector<Check>& checks, ExitCode code) 
   return document;
 }
 
+/// Root may ask the firewall itself.
+std::optional<Check> ask_firewall(const Config& config) {
+  const auto look = look_at_firewall(config.port);
+  const auto name = to_string(look.firewall);
+  const bool off = look.state == FirewallLook::State::kOff && look.firewall != Firewall::kNftables;
+  if (!is_root() || look.firewall == Firewall::kNone || off) {
+    return std::nullopt;
+  }
+  const auto rules = firewall_rules(name, config.port);
+  if (!rules) {
+    return Check{"firewall", Verdict::kWarning, fmt::format("{} cannot be asked: {}", name, rules.error().message),
+                 rules.error().hint};
+  }
+  std::vector<std::string> lacking;
+  for (const auto& rule : *rules) {
+    if (!rule.present) {
+      lacking.push_back(rule.what);
+    }
+  }
+  if (lacking.empty()) {
+    return Check{"firewall", Verdict::kOk, fmt::format("{} lets peers and mDNS in", name), ""};
+  }
+  return Check{"firewall", Verdict::kWarning, fmt::format("{} does not let in {}", name, fmt::join(lacking, " and ")),
+               "sudo mbsync install --firewall"};
+}
+
 std::vector<Check> run_checks(const ConfigOptions& options) {
   const auto config = load_config(options, ConfigNeeds::kNothing);
   if (!config) {
     return {{"environment", Verdict::kFailed, config.error().message, config.error().hint, CheckArea::kConfig}};
   }
-  return smoke_check(*config);
+  return smoke_check(*config, [&] { return ask_firewall(*config); });
 }
 
 }  // namespace
