@@ -75,7 +75,7 @@ std::optional<std::string> who_listens(const Config& config, const std::optional
   const auto report = probe_peer({own_address(config), config.port}, *keys, request);
   const bool says_so =
       report.trouble == PeerTrouble::kSameIdentity || (self && report.node && report.node->id == self->id);
-  if (self && (at_work ? report.key.has_value() : says_so)) {
+  if (self && (at_work ? report.trouble != PeerTrouble::kOtherKey : says_so)) {
     ours = fmt::format("held by this node's own mbsync, which is running ({})", to_string(self->id));
     return std::nullopt;
   }
