@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <string_view>
 
 namespace mbsync {
@@ -37,8 +38,8 @@ std::string plain(const std::filesystem::path& path) {
 }
 
 // Exit code 2 means that a person has to change something first: starting it again would not help, and the log would
-// bury the reason. All else is tried again, at first soon, then every minute (systemd 254 and later; earlier ones take
-// the first pause each time, and note in their journal that they do not know the two settings). The watchdog's time is
+// bury the reason. All else is tried again, every five seconds or, where systemd can, ever more seldom down to once a
+// minute. The watchdog's time is
 // long, since one statement of a large database may take minutes, and a node that waits for the database is not one
 // that hangs.
 constexpr std::string_view kUnit = R"([Unit]
@@ -57,9 +58,7 @@ Group={user}
 UMask=0077
 Restart=on-failure
 RestartSec=5
-RestartSteps=6
-RestartMaxDelaySec=60
-RestartPreventExitStatus=2
+{pauses}RestartPreventExitStatus=2
 TimeoutStartSec=infinity
 TimeoutStopSec=30
 WatchdogSec=900
@@ -105,9 +104,21 @@ std::string systemd_unit(const ServiceSpec& spec) {
   const bool usual = spec.data_dir.parent_path() == state;
   return fmt::format(fmt::runtime(kUnit), fmt::arg("title", kServiceTitle), fmt::arg("program", quoted(spec.program)),
                      fmt::arg("config", quoted(spec.config)), fmt::arg("user", spec.user),
+                     fmt::arg("pauses", spec.growing_pauses ? "RestartSteps=6\nRestartMaxDelaySec=60\n" : ""),
                      fmt::arg("state", usual ? fmt::format("StateDirectory={}\nStateDirectoryMode=0700",
                                                            plain(spec.data_dir.filename()))
                                              : fmt::format("ReadWritePaths={}", quoted(spec.data_dir))));
+}
+
+bool knows_growing_pauses(std::string_view said) {
+  constexpr std::string_view kBefore = "systemd ";
+  constexpr int kSince = 254;
+  int version = 0;
+  if (said.starts_with(kBefore)) {
+    const auto number = said.substr(kBefore.size());
+    std::from_chars(number.data(), number.data() + number.size(), version);
+  }
+  return version >= kSince;
 }
 
 }  // namespace mbsync

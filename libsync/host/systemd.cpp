@@ -107,13 +107,19 @@ class Systemd : public ServiceManager {
     return state;
   }
 
-  Definition definition(const ServiceSpec& spec) const override {
-    auto text = systemd_unit(spec);
+  Definition definition(const ServiceSpec& service) const override {
+    auto spec = service;
     const auto packaged = read_file(kUnitOfPackage);
-    if (packaged && *packaged && **packaged == text) {
-      return {kUnitOfPackage, std::move(text), true};
+    // The package was made for one release of the system; its pauses are well with any.
+    for (const bool growing : {false, true}) {
+      spec.growing_pauses = growing;
+      if (packaged && *packaged && **packaged == systemd_unit(spec)) {
+        return {kUnitOfPackage, **packaged, true};
+      }
     }
-    return {kUnitFile, std::move(text)};
+    const auto version = run_or_fail({"systemctl", "--version"}, kAnswersWithin);
+    spec.growing_pauses = version && knows_growing_pauses(*version);
+    return {kUnitFile, systemd_unit(spec)};
   }
   std::filesystem::path definition_place() const override { return kUnitFile; }
 

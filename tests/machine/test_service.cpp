@@ -34,7 +34,8 @@ struct Shop {
     machine.write(kUnitFile, systemd_unit({.program = "/usr/local/bin/mbsyncd",
                                            .config = "/etc/mbsync/mbsync.toml",
                                            .user = "mbsync",
-                                           .data_dir = "/var/lib/mbsync"}));
+                                           .data_dir = "/var/lib/mbsync",
+                                           .growing_pauses = knows_growing_pauses(machine.sh("systemctl --version"))}));
     machine.write("/etc/mbsync/mbsync.toml", "data_dir = \"/var/lib/mbsync\"\nnode_name = \"till\"\n");
     configure(kUrl);
     machine.sh("systemctl daemon-reload");

@@ -197,7 +197,9 @@ TEST_CASE("package: installed, all is there and nothing runs; removed and purged
         systemd_unit({.program = "/usr/bin/mbsyncd",
                       .config = "/etc/mbsync/mbsync.toml",
                       .user = "mbsync",
-                      .data_dir = "/var/lib/mbsync"}));
+                      .data_dir = "/var/lib/mbsync",
+                      .growing_pauses = knows_growing_pauses(machine.sh("systemctl --version"))}));
+  CHECK_THAT(machine.sh("systemd-analyze verify mbsync.service 2>&1"), !Catch::Contains("mbsync.service:"));
   CHECK(clean.property("LoadState") == "loaded");
   CHECK(clean.property("ActiveState") == "inactive");
   CHECK(clean.property("UnitFileState") == "disabled");
