@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "spelling.h"
+
 namespace mbsync {
 namespace {
 
@@ -44,7 +46,13 @@ Error unknown_argument(const CLI::App& app) {
   }
   const bool no_command = !innermost->get_subcommands(nullptr).empty();
   if (no_command && arguments.front().find_first_not_of(kCommandCharacters) == std::string::npos) {
-    return Error{ErrorKind::kConfig, fmt::format("there is no command '{}'", arguments.front()), see_help(app)};
+    std::vector<std::string> names;
+    for (const auto* command : innermost->get_subcommands(nullptr)) {
+      names.push_back(command->get_name());
+    }
+    const auto nearest = did_you_mean(arguments.front(), {names.begin(), names.end()});
+    return Error{ErrorKind::kConfig, fmt::format("there is no command '{}'", arguments.front()),
+                 fmt::format("{}{}{}", nearest, nearest.empty() ? "" : " ", see_help(app))};
   }
   return Error{ErrorKind::kConfig, "there is an argument too many", see_help(app)};
 }

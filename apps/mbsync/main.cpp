@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
                "mbsync"};
   mbsync::Invocation invocation;
   app.require_subcommand(1);
+  app.set_version_flag("--version", "mbsync " + mbsync::program_version(), "Print the version and exit");
   mbsync::add_install(app, invocation);
   mbsync::add_uninstall(app, invocation);
   mbsync::add_run(app, invocation);

@@ -1,5 +1,7 @@
 #include "utf8.h"
 
+#include <algorithm>
+
 namespace mbsync {
 namespace {
 
@@ -40,6 +42,13 @@ std::size_t valid_utf8_length(std::string_view text) {
     at += length;
   }
   return at;
+}
+
+std::string printable(std::string_view text) {
+  std::string shown(text.substr(0, valid_utf8_length(text)));
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  return shown;
 }
 
 }  // namespace mbsync

@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <sstream>
+#include <utility>
 
 #include "error_map.h"
 #include "lone_thread.h"
@@ -143,19 +144,26 @@ Error given_up() {
 
 // What libpq says of a log-in that waiting does not mend; it has no SQLSTATE, and these words have been the same for
 // twenty years.
-constexpr const char* kPermanent[] = {"authentication failed",
-                                      "does not exist",
-                                      "no pg_hba.conf entry",
-                                      "no password supplied",
-                                      "permission denied",
-                                      "server does not support SSL",
-                                      "SSL error: certificate",
-                                      "certificate verify failed",
-                                      "root certificate file",
-                                      "definition of service",
-                                      "invalid connection option",
-                                      "invalid integer value",
-                                      " value: \""};
+constexpr const char* kCheckUrl = "check DATABASE_URL";
+constexpr const char* kCheckLogin = "check the user's name and the password in DATABASE_URL";
+
+/// What no waiting helps against, and what does.
+constexpr std::pair<const char*, const char*> kPermanent[] = {
+    {"authentication failed", kCheckLogin},
+    {"does not exist", "check the names in DATABASE_URL"},
+    {"no pg_hba.conf entry",
+     "on the database's machine let this user in from here: a line in pg_hba.conf, then SELECT pg_reload_conf()"},
+    {"no password supplied", kCheckLogin},
+    {"permission denied", kCheckUrl},
+    {"server does not support SSL", kCheckUrl},
+    {"SSL error: certificate", kCheckUrl},
+    {"certificate verify failed", kCheckUrl},
+    {"root certificate file", kCheckUrl},
+    {"definition of service", kCheckUrl},
+    {"invalid connection option", kCheckUrl},
+    {"invalid integer value", kCheckUrl},
+    {" value: \"", kCheckUrl}};
+constexpr const char* kUnknownHost = "could not translate host name";
 
 // Several addresses give several lines; the last one from a server that answered says most.
 std::string telling_line(const std::string& text) {
@@ -236,14 +244,17 @@ Result<std::unique_ptr<PgConnection>> PgConnection::open(const DatabaseUrl& url,
       return given_up();
     }
     const auto line = telling_line(text);
-    for (const char* sign : kPermanent) {
+    for (const auto& [sign, next] : kPermanent) {
       if (text.find(sign) != std::string::npos && text.find(".s.PGSQL") == std::string::npos) {
-        return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, line), "check DATABASE_URL",
-                     ErrorArea::kDatabase};
+        return Error{ErrorKind::kConfig, fmt::format("database {}: {}", url.display, line), next, ErrorArea::kDatabase};
       }
     }
+    const bool unknown_host = text.find(kUnknownHost) != std::string::npos;
     return Error{ErrorKind::kTransient, fmt::format("database {}: {}", url.display, line),
-                 "is the PostgreSQL server running and reachable?", ErrorArea::kDatabase};
+                 unknown_host
+                     ? "check the host's name in DATABASE_URL; if it is right, this machine cannot look it up now"
+                     : "is the PostgreSQL server running and reachable?",
+                 ErrorArea::kDatabase};
   }
 }
 

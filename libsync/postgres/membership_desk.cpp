@@ -81,7 +81,7 @@ struct MembershipDesk::Impl {
       for (const auto& member : found) {
         ids.push_back(to_string(member.id));
       }
-      return Error{ErrorKind::kRejected, fmt::format("mbsync.node: {} members are called \"{}\"", found.size(), node),
+      return Error{ErrorKind::kRejected, fmt::format("{} members are called \"{}\"", found.size(), node),
                    fmt::format("say which one by its id: {}", fmt::join(ids, ", "))};
     }
     return found.front();

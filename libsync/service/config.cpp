@@ -21,7 +21,13 @@ using Values = std::vector<std::string>;
 
 Result<void> apply(ConfigKey key, const Values& values, std::string_view where, std::string source, Config& config) {
   if (auto done = setting(key).apply(values, config); !done) {
-    return done.error().in(where);
+    auto error = done.error();
+    // By the name of the variable, which `where` has as well.
+    constexpr std::string_view kName = "DATABASE_URL: ";
+    if (error.message.starts_with(kName)) {
+      error.message.erase(0, kName.size());
+    }
+    return error.in(where);
   }
   config.sources[static_cast<std::size_t>(key)] = std::move(source);
   return {};

@@ -209,6 +209,7 @@ std::vector<PeerView> NodeStatus::peers() const {
     for (const auto& entry : store->members) {
       if (!entry.self && !is_gone(entry)) {
         views.push_back(view_of(entry));
+        views.back().member = true;
       }
     }
   }
@@ -311,14 +312,13 @@ NodeStatus::Judgement NodeStatus::judge() const {
                       .text = store ? "no node runs on this database"
                                     : "it cannot be seen whether a node runs: nothing answers on the local port"});
     if (service) {
-      causes.push_back(
-          service->installed
-              ? Cause{.kind = "service_not_running",
-                      .text =
-                          fmt::format("the service is {}: 'sudo mbsync start' starts it, or says why it does not start",
-                                      service->state)}
-              : Cause{.kind = "service_not_installed",
-                      .text = "no service is installed: 'sudo mbsync install' makes one"});
+      causes.push_back(service->installed
+                           ? Cause{.kind = "service_not_running",
+                                   .text = fmt::format(
+                                       "the service {}: 'sudo mbsync start' starts it, or says why it does not start",
+                                       service->state == "failed" ? "has failed" : "is " + service->state)}
+                           : Cause{.kind = "service_not_installed",
+                                   .text = "no service is installed: 'sudo mbsync install' makes one"});
     }
   } else if (process && process->beat_age_s > kBeatTolerableS) {
     causes.push_back({.kind = "stands_still",
@@ -347,8 +347,13 @@ NodeStatus::Judgement NodeStatus::judge() const {
     say_of_store(*store, causes);
   }
   if (runs()) {
-    for (const auto& peer : peers()) {
-      say_of_peer(peer, settings.port, causes);
+    const auto all = peers();
+    const bool alone = std::none_of(all.begin(), all.end(), [](const PeerView& peer) { return peer.member; });
+    for (const auto& peer : all) {
+      // A neighbour's fleet is none of this one's. To a node that has nobody yet it may be its own, with another key.
+      if (peer.member || alone || peer.why_word != to_string(PeerTrouble::kOtherFleet)) {
+        say_of_peer(peer, settings.port, causes);
+      }
     }
   }
   if (grave == 0 && !causes.empty()) {

@@ -45,6 +45,7 @@ std::string_view to_string(PeerState state);
 /// A peer with all that is known of it.
 struct PeerView {
   Member peer;
+  bool member = false;  ///< of the fleet, as far as this node knows; others have been announced or met
   std::string address;  ///< the one that works, or empty
   PeerState state = PeerState::kNotMet;
   std::string why;                   ///< it is not connected; a sentence, or empty

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <set>
 
 #include "dns_sd_source.h"
 #include "firewall.h"
@@ -206,7 +207,7 @@ std::vector<Check> check_ports(const Config& config, const std::optional<Member>
   return checks;
 }
 
-Check check_discovery(const Config& config) {
+Check check_discovery(const Config& config, const std::optional<Member>& self) {
   if (!config.discovers()) {
     return {"discovery", Verdict::kSkipped, "peers are not looked for on the network (SYNC_DISCOVERY, SYNC_BIND)", ""};
   }
@@ -217,9 +218,17 @@ Check check_discovery(const Config& config) {
             fmt::format("{}{}peers that are named (SYNC_PEERS) are found without it", around.failure->hint,
                         around.failure->hint.empty() ? "" : "; ")};
   }
+  // A node is seen on each of its networks.
+  std::set<NodeId> others;
+  for (const auto& sighting : around.seen) {
+    if (sighting.said && !(self && sighting.said->node == self->id)) {
+      others.insert(sighting.said->node);
+    }
+  }
   return {"discovery", Verdict::kOk,
-          around.seen.empty() ? "the mDNS daemon is there; no node is advertised that can be seen at once"
-                              : fmt::format("the mDNS daemon answers, {} nodes seen at once", around.seen.size()),
+          others.empty() ? "the mDNS daemon is there; no other node is advertised that can be seen at once"
+                         : fmt::format("the mDNS daemon answers, {} other {} seen at once", others.size(),
+                                       others.size() == 1 ? "node" : "nodes"),
           ""};
 }
 
@@ -314,7 +323,7 @@ std::vector<Check> smoke_check(const Config& config, const std::function<std::op
   }
   auto ports = check_ports(config, facts ? facts->self : std::nullopt);
   checks.insert(checks.end(), std::make_move_iterator(ports.begin()), std::make_move_iterator(ports.end()));
-  checks.push_back(check_discovery(config));
+  checks.push_back(check_discovery(config, facts ? facts->self : std::nullopt));
   checks.push_back(check_clock(facts ? &*facts : nullptr));
   checks.push_back(check_disk(config, facts ? &*facts : nullptr));
   auto firewall = ask_firewall ? ask_firewall() : std::nullopt;

@@ -47,7 +47,8 @@ Check check_key(const Config& config);
 std::vector<Check> check_database(const Config& config, const Result<DatabaseFacts>& facts);
 /// `self`: the node of the database, if it is known; it tells the own mbsync from another one.
 std::vector<Check> check_ports(const Config& config, const std::optional<Member>& self);
-Check check_discovery(const Config& config);
+/// `self`: the node of the database, which is not counted among the nodes that are seen.
+Check check_discovery(const Config& config, const std::optional<Member>& self);
 /// Whether the machine's clock is set by the network, and how it goes beside the database's.
 Check check_clock(const DatabaseFacts* facts);
 Check check_disk(const Config& config, const DatabaseFacts* facts);

@@ -4,9 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <numeric>
+#include <iterator>
 
 #include "setting_values.h"
+#include "spelling.h"
 
 namespace mbsync {
 namespace {
@@ -216,26 +217,6 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
      [](const Config& config) { return joined(config.status_hosts); }},
 }};
 
-/// How many characters have to be put in, taken out, exchanged, or swapped with their neighbour.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before(b.size() + 1);
-  std::vector<std::size_t> row(b.size() + 1);
-  std::vector<std::size_t> next(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    next[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      next[j] = std::min({row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        next[j] = std::min(next[j], before[j - 2] + 1);
-      }
-    }
-    before.swap(row);
-    row.swap(next);
-  }
-  return row[b.size()];
-}
-
 }  // namespace
 
 const std::array<Setting, kConfigKeys>& all_settings() {
@@ -256,13 +237,10 @@ std::optional<ConfigKey> find_setting(std::string_view name, std::string_view Se
 }
 
 std::string did_you_mean(std::string_view name, std::string_view Setting::*spelling) {
-  // A slip or two, or a third of a long name; beyond that the nearest one is no help.
-  constexpr std::size_t kSlips = 2;
-  const auto nearest = std::min_element(kSettings.begin(), kSettings.end(), [&](const Setting& a, const Setting& b) {
-    return distance(name, a.*spelling) < distance(name, b.*spelling);
-  });
-  const auto slips = distance(name, (*nearest).*spelling);
-  return slips <= std::max(kSlips, name.size() / 3) ? fmt::format("did you mean '{}'?", (*nearest).*spelling) : "";
+  std::vector<std::string_view> names;
+  std::transform(kSettings.begin(), kSettings.end(), std::back_inserter(names),
+                 [&](const Setting& entry) { return entry.*spelling; });
+  return did_you_mean(name, names);
 }
 
 std::string shown(const Setting& setting, const Config& config) {

@@ -55,6 +55,9 @@ TEST_CASE("cli: version") {
   CHECK(std::regex_match(text.out, std::regex{R"(mbsync \d+\.\d+\.\d+\n)"}));
   CHECK(text.err.empty());
 
+  const Finished flag = run_mbsync({"--version"});
+  CHECK(flag.exit_code == 0);
+  CHECK(flag.out == text.out);
   const Finished json = run_mbsync({"version", "--json"});
   CHECK(json.exit_code == 0);
   CHECK("mbsync " + nlohmann::json::parse(json.out).at("version").get<std::string>() + "\n" == text.out);
@@ -98,6 +101,9 @@ TEST_CASE("cli: mistakes in the command line end with 2") {
   const Finished command = run_mbsync({"frobnicate", "TOPSECRET"});
   CHECK(command.exit_code == 2);
   CHECK_THAT(command.err, Catch::StartsWith("mbsync: there is no command 'frobnicate'\n") && !Catch::Contains(kSecret));
+  CHECK(run_mbsync({"stauts"}).err ==
+        "mbsync: there is no command 'stauts'\n"
+        "  what to do: did you mean 'status'? 'mbsync --help' lists what there is\n");
   CHECK_THAT(run_mbsync({"postgres://u:TOPSECRET@h/d"}).err, !Catch::Contains(kSecret));
   const Finished unknown = run_mbsync({"run", "--frobnicate=TOPSECRET", "TOPSECRET"});
   CHECK(unknown.exit_code == 2);

@@ -194,7 +194,7 @@ TEST_CASE("smoke-check: a database that cannot be had ends with 3, and says why"
   CHECK(looked.exit_code == 3);
   CHECK(looked.verdict("database") == "failed");
   CHECK_THAT(looked.what("database"), Catch::Contains("password authentication failed for user \"locked\""));
-  CHECK(looked.next("database") == "check DATABASE_URL");
+  CHECK(looked.next("database") == "check the user's name and the password in DATABASE_URL");
   looked = place.look(cluster.url("shopp"));
   CHECK(looked.exit_code == 3);
   CHECK_THAT(looked.what("database"), Catch::Contains("database \"shopp\" does not exist"));

@@ -304,6 +304,7 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
   CHECK(shop.machine.run({"test", "-e", "/etc/mbsync"}).exit_code == 1);
 
   finished = shop.at_terminal("mbsync install", {{"DATABASE_URL of this machine", "mysql://x"},
+                                                 {"DATABASE_URL of this machine", url + "-of-another"},
                                                  {"DATABASE_URL of this machine", url},
                                                  {"Registration key of the fleet", "short"},
                                                  {"Registration key of the fleet", ""},
@@ -314,11 +315,26 @@ TEST_CASE("install: at a terminal it asks, and shows no secret") {
   CHECK(finished.exit_code == 0);
   CHECK_THAT(finished.out, Catch::Contains("service        done") && Catch::Contains("node 'office'") &&
                                Catch::Contains("too short") && Catch::Contains("must be a whole number") &&
+                               Catch::Contains("database \"shop-of-another\" does not exist") &&
                                Catch::Contains("(a new one)") && !Catch::Contains("hush-hush") &&
                                !Catch::Contains("(was not asked"));
   const auto key = shop.machine.sh("sed -n 's/^SYNC_REGISTRATION_KEY=//p' /etc/mbsync/service.env");
   CHECK(key.size() > 40);
   CHECK_THAT(finished.out, !Catch::Contains(key));
+
+  // Where others are around, a new key is most likely a mistake.
+  shop.machine.sh("mv /etc/mbsync /etc/mbsync.before");
+  finished = shop.at_terminal("mbsync install --dry-run", {{"DATABASE_URL of this machine", url},
+                                                           {"Registration key of the fleet", ""},
+                                                           {"there is a node already: office. With a new key", "n"},
+                                                           {"Registration key of the fleet", key},
+                                                           {"Name of this machine [box]", "office"},
+                                                           {"Port for the other machines [8765]", "9100"}});
+  INFO(finished.out);
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(finished.out,
+             Catch::Contains("no new key was made") && Catch::Contains("SYNC_REGISTRATION_KEY = (set) (answered)"));
+  shop.machine.sh("rm -rf /etc/mbsync; mv /etc/mbsync.before /etc/mbsync");
 
   // Nothing is missing, so nothing is asked; another value is asked about.
   finished = shop.at_terminal("mbsync install", {});

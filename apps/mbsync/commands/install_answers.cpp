@@ -5,21 +5,29 @@
 
 #include <algorithm>
 #include <iostream>
+#include <set>
 
 #include "commands/keygen.h"
+#include "database_facts.h"
+#include "database_look.h"
+#include "dns_sd_source.h"
 #include "files.h"
 #include "firewall.h"
 #include "firewall_rules.h"
 #include "fleet_key.h"
 #include "install_plan.h"
+#include "look_around.h"
 #include "settings.h"
 #include "terminal.h"
+#include "utf8.h"
 
 namespace mbsync {
 namespace {
 
 constexpr int kTries = 3;
 constexpr const char* kAnswered = "answered";
+constexpr std::chrono::milliseconds kLookAround{1'500};
+constexpr const char* kWhereKeyIs = "on one of them: sudo grep ^SYNC_REGISTRATION_KEY= /etc/mbsync/service.env";
 
 /// KEY=value lines take the place of environment variables that are not set.
 Result<void> read_env_file(const std::string& path, InstallInput& input) {
@@ -63,8 +71,9 @@ Error no_answer(const std::vector<ConfigKey>& missing) {
   }
   if (is_missing(missing, ConfigKey::kRegistrationKey)) {
     names.emplace_back("SYNC_REGISTRATION_KEY");
-    ways.emplace_back(
-        "set SYNC_REGISTRATION_KEY in one of these two, or say --new-key on the first machine of a fleet");
+    ways.push_back(
+        fmt::format("set SYNC_REGISTRATION_KEY in {}, or say --new-key on the first machine of a fleet",
+                    ways.empty() ? "the environment or in a file that --env-file names" : "one of these two"));
   }
   return Error{
       ErrorKind::kConfig,
@@ -86,11 +95,59 @@ Result<void> ask_until(const std::function<Result<std::string>()>& put_question,
   }
 }
 
+/// One that does not let the service in is found out while the person who knows its password still thinks of it. Where
+/// the service comes in as its own user, that is for the steps.
+Result<void> try_database(const DatabaseUrl& url) {
+  if (goes_by_account(url)) {
+    return {};
+  }
+  const auto facts = read_database_facts(url, {}, kDatabasePatience);
+  return facts ? Result<void>{} : facts.error().about(ErrorArea::kDatabase);
+}
+
 Result<void> take_database_url(const std::string& answer, InstallInput& input) {
-  MBSYNC_TRY(parse_database_url(answer));
+  const auto url = parse_database_url(answer);
+  MBSYNC_TRY(url);
+  MBSYNC_TRY(try_database(*url));
   input.environment[std::string(setting(ConfigKey::kDatabaseUrl).env)] = answer;
   input.told_by[ConfigKey::kDatabaseUrl] = kAnswered;
   return {};
+}
+
+/// The nodes that announce themselves, by name.
+std::set<std::string> nodes_around() {
+  DnsSdSource source(DnsSdSource::Options{});
+  std::set<std::string> names;
+  for (const auto& sighting : look_around(source, kLookAround, [](const auto&) { return false; }).seen) {
+    if (!sighting.name.empty()) {
+      names.insert(printable(sighting.name));
+    }
+  }
+  return names;
+}
+
+/// Whoever has others around and makes a new key most likely wanted theirs.
+Result<void> confirm_new_fleet() {
+  constexpr std::size_t kNamesMax = 5;
+  const auto names = nodes_around();
+  if (names.empty()) {
+    return {};
+  }
+  std::vector<std::string> some(names.begin(), names.end());
+  some.resize(std::min(some.size(), kNamesMax));
+  if (names.size() > kNamesMax) {
+    some.push_back(fmt::format("{} more", names.size() - kNamesMax));
+  }
+  const auto yes =
+      ask_yes(fmt::format("On this network {} already: {}. With a new key this machine does not belong to "
+                          "them. Make a new key?",
+                          names.size() == 1 ? "there is a node" : "there are nodes", fmt::join(some, ", ")),
+              false);
+  MBSYNC_TRY(yes);
+  if (*yes) {
+    return {};
+  }
+  return Error{ErrorKind::kConfig, "no new key was made", fmt::format("give theirs; {}", kWhereKeyIs)};
 }
 
 Result<void> take_key(const std::string& answer, InstallInput& input) {
@@ -137,7 +194,12 @@ Result<void> ask_for(const std::vector<ConfigKey>& missing, InstallInput& input)
               "Registration key of the fleet, the same on every machine (is not shown; Enter alone on the first "
               "machine: a new one is made): ");
         },
-        [&](const std::string& answer) { return take_key(answer, input); }));
+        [&](const std::string& answer) -> Result<void> {
+          if (answer.empty()) {
+            MBSYNC_TRY(confirm_new_fleet());
+          }
+          return take_key(answer, input);
+        }));
   }
   if (is_missing(missing, ConfigKey::kNodeName)) {
     MBSYNC_TRY(ask_until([&] { return ask(fmt::format("Name of this machine [{}]: ", input.host_name)); },

@@ -29,14 +29,6 @@ constexpr milliseconds kLookUpFor{5'000};
 /// Each costs the other machine up to two handshakes, of which it lets ten fail before it closes its door for a while.
 constexpr std::size_t kWaysMax = 5;
 
-/// A name from the network may hold anything.
-std::string shown(const std::string& name) {
-  std::string text = name.substr(0, valid_utf8_length(name));
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
-  return text;
-}
-
 void look_up(WantedPeer& wanted) {
   if (!wanted.place) {
     return;
@@ -139,7 +131,7 @@ std::string announcements_as_text(const DiagnosisFacts& facts) {
   }
   std::string text;
   for (const auto& sighting : facts.of_it) {
-    text += fmt::format("{}as '{}'", text.empty() ? "yes, " : "\n            and ", shown(sighting.name));
+    text += fmt::format("{}as '{}'", text.empty() ? "yes, " : "\n            and ", printable(sighting.name));
     if (sighting.said) {
       text += fmt::format(" ({}), protocol {}", to_string(sighting.said->node), sighting.said->protocol);
     }
@@ -192,7 +184,7 @@ nlohmann::ordered_json announcements_json(const DiagnosisFacts& facts, const Fle
     document["failure"] = facts.not_seen_why->text();
   }
   for (const auto& sighting : facts.of_it) {
-    nlohmann::ordered_json entry{{"name", shown(sighting.name)},
+    nlohmann::ordered_json entry{{"name", printable(sighting.name)},
                                  {"node", nullptr},
                                  {"protocol", nullptr},
                                  {"our_fleet", nullptr},

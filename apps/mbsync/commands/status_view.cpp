@@ -86,7 +86,8 @@ std::string service_text(const NodeStatus& status) {
   if (status.process && status.service && status.service->installed && status.service->pid != status.process->pid) {
     text += fmt::format("\n  this is not the installed service, which is {}", status.service->state);
   } else if (status.service && status.service->restarts > 0) {
-    text += fmt::format("\n  started again {} times after failures", status.service->restarts);
+    text += fmt::format("\n  started again {} after failures",
+                        status.service->restarts == 1 ? "once" : fmt::format("{} times", status.service->restarts));
   }
   return text;
 }

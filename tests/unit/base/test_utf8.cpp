@@ -18,3 +18,10 @@ TEST_CASE("utf8: whole characters count, up to the first that is none") {
     CHECK(valid_utf8_length(broken) == 1);
   }
 }
+
+TEST_CASE("utf8: what is shown of a stranger's text keeps to its line") {
+  CHECK(printable("").empty());
+  CHECK(printable("büro 1") == "büro 1");
+  CHECK(printable("a\x1B[2Jb\nc\x7F") == "a?[2Jb?c?");
+  CHECK(printable("till\xFF rest") == "till");
+}

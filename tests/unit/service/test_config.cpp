@@ -267,7 +267,7 @@ TEST_CASE("config: wrong types and ranges name place and allowed values") {
   CHECK_THAT(refused(with_toml("peers = [1]\n")).message, Catch::Contains("a list that contains a whole number"));
   CHECK_THAT(refused(with_toml("database_url = 5\n")).message, Catch::Contains("must be a string, not a whole number"));
   CHECK(refused(with_toml("database_url = 'postgres://u:s3cret@h:x/d'\n")).message ==
-        "/etc/mbsync/mbsync.toml:1: database_url: DATABASE_URL: the port is not a number from 1 to 65535");
+        "/etc/mbsync/mbsync.toml:1: database_url: the port is not a number from 1 to 65535");
 
   const auto variable = [](const char* name, const char* value) {
     ConfigSources sources = complete();

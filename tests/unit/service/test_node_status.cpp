@@ -1,10 +1,13 @@
 // The one word, and why; and that what one process says of itself another one understands.
 #include "node_status.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "local_api.h"
+#include "peer_trouble.h"
 
 using namespace mbsync;
 
@@ -109,6 +112,19 @@ TEST_CASE("node status: degraded, and by what") {
   status = well();
   status.local_trouble = "the local port 8766 cannot be had";
   CHECK(said(status) == "degraded; the local port 8766 cannot be had");
+  // A neighbour's fleet is no matter, unless it is the only one that this node has met.
+  status = well();
+  PeerStatus neighbour;
+  neighbour.peer = Member{NodeId{0x99}, "bakery"};
+  neighbour.failed_at = "2020-01-01T00:00:00Z";
+  neighbour.failing = true;
+  neighbour.failure = fmt::format("{}: it refuses the registration key", kSaysOtherFleet);
+  status.store->peers.peers.push_back(neighbour);
+  CHECK(said(status) == "healthy");
+  status.store->members.resize(1);
+  status.store->peers.peers = {neighbour};
+  status.process->peers.clear();
+  CHECK(said(status) == "degraded; bakery is not connected: " + neighbour.failure);
   // Who is away is not waited for.
   status = well();
   status.process->peers[0].up = false;
