@@ -510,6 +510,48 @@ TEST_CASE("install: the firewall is opened when that is said, and not twice") {
   CHECK_THAT(shop.run("mbsync smoke-check").out, Catch::Contains("firewall    ok "));
 }
 
+TEST_CASE("install: the firewall is opened when that is said, with ufw and firewalld") {
+  skip_without_machine();
+  struct Case {
+    std::string name;
+    std::string program;
+    std::string start;
+    std::string rules;
+    std::string by_hand;
+  };
+  const auto system = GENERATE(Case{"ufw", "ufw", "ufw allow 22/tcp; ufw --force enable", "ufw status",
+                                    "sudo ufw allow 8765/tcp comment mbsync"},
+                               Case{"firewalld", "firewall-cmd", "rm -f /usr/sbin/ufw; systemctl start firewalld",
+                                    "firewall-cmd --list-ports; firewall-cmd --permanent --list-ports",
+                                    "sudo firewall-cmd --permanent --add-port=8765/tcp"});
+  Shop shop;
+  if (shop.machine.run({"which", system.program}).exit_code != 0) {
+    std::cout << "skipped: there is no " << system.program << " on this system (Debian: " << system.name << ")\n";
+    return;
+  }
+  INFO(shop.machine.sh(system.start + " 2>&1"));
+  const auto rules = [&] { return shop.machine.sh(system.rules); };
+  const auto before = rules();
+  auto finished = shop.install();
+  INFO(finished.out << finished.err);
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(finished.out, Catch::Contains("left    " + system.name + " has no rule for TCP 8765") &&
+                               Catch::Contains(system.by_hand));
+  CHECK(rules() == before);
+  CHECK_THAT(shop.run("mbsync smoke-check").out,
+             Catch::Contains("firewall    warning " + system.name + " does not let in TCP 8765"));
+
+  finished = shop.run("mbsync install --firewall");
+  INFO(finished.out << finished.err);
+  CHECK(finished.exit_code == 0);
+  CHECK_THAT(finished.out, Catch::Contains("firewall       done    " + system.name + " lets peers and mDNS in"));
+  const auto opened = rules();
+  CHECK_THAT(opened, Catch::Contains("8765/tcp") && Catch::Contains("5353/udp"));
+  CHECK(steps(shop.run("mbsync install --firewall").out) == kAllOk);
+  CHECK(rules() == opened);
+  CHECK_THAT(shop.run("mbsync smoke-check").out, Catch::Contains("firewall    ok "));
+}
+
 TEST_CASE("uninstall: the service alone, or everything, and the application's data to the byte") {
   skip_without_machine();
   Shop shop;
