@@ -343,6 +343,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   // A write that was made here while the answer was on its way takes part as the concurrent write that it is.
   const auto sealed = seal(db_, schema_, self_.id);
   MBSYNC_TRY(sealed);
+  MBSYNC_TRY(note_kept_whole());
   MBSYNC_TRY(plan_for(db_, most));
   auto versions = read_versions(db_);
   MBSYNC_TRY(versions);
@@ -635,6 +636,23 @@ bool Applier::is_referenced(const Table& table) const {
 
 // Rows that were not there to be locked may have been inserted, and committed, since the seal. Such a write has not
 // taken part, and may have been overwritten just now; its capture tells.
+// Rows kept whole that the seal could do nothing with; they do not say whose they are, so any more of them may be of a
+// row that is about to be written.
+Result<void> Applier::note_kept_whole() {
+  kept_whole_.clear();
+  const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.capture)");
+  MBSYNC_TRY(any);
+  if (!(*any)[0][0].as<bool>()) {
+    return {};
+  }
+  const auto left = db_.exec_cached("SELECT tab, count(*) FROM mbsync.capture WHERE op = 'R' GROUP BY tab");
+  MBSYNC_TRY(left);
+  for (const auto& row : *left) {
+    kept_whole_[row[0].as<int>()] = row[1].as<std::int64_t>();
+  }
+  return {};
+}
+
 Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& order) {
   const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.capture)");
   MBSYNC_TRY(any);
@@ -646,8 +664,9 @@ Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& o
       continue;  // written under the engine's lock, and just now by this very attempt
     }
     const auto faster = db_.exec(
-        fmt::format("SELECT EXISTS (SELECT FROM mbsync.capture c JOIN {} s ON s.m_key = c.key WHERE c.tab = {})",
-                    entry->name, entry->table->id));
+        fmt::format("SELECT EXISTS (SELECT FROM mbsync.capture c JOIN {0} s ON s.m_key = c.key WHERE c.tab = {1}) OR "
+                    "(SELECT count(*) FROM mbsync.capture WHERE tab = {1} AND op = 'R') > {2}",
+                    entry->name, entry->table->id, kept_whole_[entry->table->id]));
     MBSYNC_TRY(faster);
     if ((*faster)[0][0].as<bool>()) {
       return Error{ErrorKind::kTransient,

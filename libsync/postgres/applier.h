@@ -112,6 +112,7 @@ class Applier {
   Result<void> lock_rows(const Task& task, const StagedTable& staged);
   Result<void> store_writes(const StagedTable& staged);
   Result<void> write_all(const Task& task, const std::vector<StagedTable*>& order, Blocked& blocked);
+  Result<void> note_kept_whole();
   Result<void> check_nobody_was_faster(const std::vector<StagedTable*>& order);
   template <typename Statement>
   Result<void> guarded(const Task& task, const StagedTable& staged, Blocked& blocked, Statement statement);
@@ -139,6 +140,7 @@ class Applier {
   const Schema& schema_;
   Member self_;
   ApplyRole role_;
+  std::map<int, std::int64_t> kept_whole_;  ///< by table: captures that this attempt's seal could do nothing with
 };
 
 /// Makes the session's temporary tables that applying works with. Once a session, outside a transaction.

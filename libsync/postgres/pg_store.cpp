@@ -272,6 +272,18 @@ struct PgStore::Impl {
     return {};
   }
 
+  // with_engine(), and once more where the work found that a table has changed: so a migration between two looks at the
+  // tables is no failure. Work that seals does so before anything else.
+  Result<void> with_engine_and_schema(PgConnection& db, const std::function<Result<void>()>& work,
+                                      Patience patience = {}) {
+    auto done = with_engine(db, work, patience);
+    if (!done && has_other_columns(done.error())) {
+      MBSYNC_TRY(reload_schema(patience));
+      done = with_engine(db, work, patience);
+    }
+    return done;
+  }
+
   Result<PrepareReport> reload_schema(Patience patience = {}) {
     PrepareReport report;
     auto db = lease("schema");
@@ -379,7 +391,7 @@ class PgStore::Impl::Pull : public PullSession {
       return outcome;
     }
     bool schema_outdated = false;
-    MBSYNC_TRY(store_.with_engine(*db_, [&]() -> Result<void> {
+    const auto done = store_.with_engine(*db_, [&]() -> Result<void> {
       const auto& header = stage_->received();
       if (header.standing != Standing::kMember) {
         return turned_away(header, outcome);
@@ -413,7 +425,13 @@ class PgStore::Impl::Pull : public PullSession {
         outcome.became = as_;
       }
       return store_.read_seen(*db_);
-    }));
+    });
+    if (!done && has_other_columns(done.error())) {
+      outcome = {};
+      outcome.ask_again = schema_outdated = true;
+    } else {
+      MBSYNC_TRY(done);
+    }
     if (schema_outdated) {
       MBSYNC_TRY(store_.reload_schema());
     }
@@ -600,7 +618,7 @@ Result<void> PgStore::accept(const PullRequest& request) {
 Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
   auto db = impl_->lease("answer");
   MBSYNC_TRY(db);
-  return impl_->with_engine(**db, [&]() -> Result<void> {
+  return impl_->with_engine_and_schema(**db, [&]() -> Result<void> {
     const auto self = impl_->current_self();
     const auto schema = impl_->current_schema();
     MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
@@ -650,7 +668,7 @@ Result<std::int64_t> PgStore::seal_pending(Patience patience) {
   auto db = impl_->lease("seal");
   MBSYNC_TRY(db);
   std::int64_t rows = 0;
-  MBSYNC_TRY(impl_->with_engine(
+  MBSYNC_TRY(impl_->with_engine_and_schema(
       **db,
       [&]() -> Result<void> {
         const auto self = impl_->current_self();
@@ -754,7 +772,7 @@ Result<SettleOutcome> PgStore::settle_unseen(Patience patience) {
     outcome = SettleOutcome{report->set_aside, report->parked};
     return impl_->read_seen(**db);
   };
-  MBSYNC_TRY(impl_->with_engine(**db, settle, patience));
+  MBSYNC_TRY(impl_->with_engine_and_schema(**db, settle, patience));
   if (schema_outdated) {
     MBSYNC_TRY(impl_->reload_schema());
     MBSYNC_TRY(impl_->with_engine(**db, settle));

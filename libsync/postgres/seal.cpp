@@ -13,6 +13,26 @@ namespace mbsync {
 namespace {
 
 constexpr std::int64_t kFewRows = 500;
+constexpr std::string_view kOtherColumns = "has other columns than a moment ago";
+
+/// An error if a table has not the very columns that are known of it.
+Result<void> check_columns(PgConnection& db, const Table& table) {
+  const auto columns = db.exec(
+      "SELECT attname, attnum, attgenerated <> '' FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT "
+      "attisdropped",
+      {std::to_string(table.oid)});
+  MBSYNC_TRY(columns);
+  const auto count = static_cast<std::size_t>(columns->size());
+  const bool as_known =
+      count == table.columns_in_all && std::all_of(columns->begin(), columns->end(), [&](const auto& row) {
+        const auto* known = table.find(row[0].c_str());
+        return row[2].template as<bool>() ? known == nullptr
+                                          : known != nullptr && known->attnum == row[1].template as<int>();
+      });
+  return as_known ? Result<void>{}
+                  : Error{ErrorKind::kTransient, fmt::format("table {} {}", table.display(), kOtherColumns),
+                          "it is looked at anew by itself"};
+}
 
 // Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. Of an update both sides
 // are there, and what differs is what it wrote. Else what the row is now decides between written and deleted, so both
@@ -30,6 +50,7 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
     if (table == schema.tables.end()) {
       continue;  // stays until the table is back, or is dropped with it
     }
+    MBSYNC_TRY(check_columns(db, *table));
     const TableSql sql(*table);
     std::string columns;
     std::vector<std::string> changed(table->width - 1, "'f'");
@@ -65,6 +86,8 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
     if (!done) {
       return done.error().in(fmt::format("table {} has changed", table->display()));
     }
+    // Lines that the statement saw and the look before it did not may be of a table that has changed in between.
+    MBSYNC_TRY(check_columns(db, *table));
   }
   return {};
 }
@@ -176,6 +199,10 @@ Result<void> plan_for(PgConnection& db, std::int64_t rows) {
   MBSYNC_TRY(db.exec(rows <= kFewRows ? "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
                                       : "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"));
   return {};
+}
+
+bool has_other_columns(const Error& error) {
+  return error.message.find(kOtherColumns) != std::string::npos;
 }
 
 Result<std::int64_t> seal(PgConnection& db, const Schema& schema, NodeId self) {

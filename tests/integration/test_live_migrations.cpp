@@ -55,6 +55,35 @@ TEST_CASE("migration: what a migration fills in is no write of the other columns
   CHECK(pair.a.rows("item") == pair.b.rows("item"));
 }
 
+TEST_CASE("migration: whoever seals first, what went into a column that it does not know yet is told", "[migration]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text); CREATE TABLE other (id int PRIMARY KEY)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o'), (2, 'o')");
+  pair.exchange();
+  pair.b.execute("UPDATE item SET x = 'by b' WHERE id = 2");
+  for (auto* node : {&pair.a, &pair.b}) {
+    node->execute("ALTER TABLE item ADD note text NOT NULL DEFAULT 'none'");
+  }
+  pair.a.execute(
+      "UPDATE item SET x = 'edited', note = 'by a' WHERE id = 1; UPDATE item SET note = 'of a' WHERE id = 2");
+  pair.a.execute("INSERT INTO other VALUES (1)");
+  SECTION("the heartbeat") {
+    REQUIRE(pair.a.store().seal_pending());
+  }
+  // Neither comes to anything before both know the column.
+  SECTION("an answer") {
+    CHECK_FALSE(pair.b.try_pull(pair.a));
+  }
+  SECTION("an apply") {
+    static_cast<void>(pair.a.try_pull(pair.b));
+  }
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  check_both(pair, "(1,edited,\"by a\") (2,\"by b\",\"of a\")");
+  CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
+}
+
 TEST_CASE("migration: a key that is renamed after rows were kept whole", "[migration]") {
   const bool composite = GENERATE(false, true);
   Pair pair(composite ? "CREATE TABLE item (id int, k int DEFAULT 1, gone text, x text, PRIMARY KEY (id, k))"
