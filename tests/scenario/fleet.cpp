@@ -315,7 +315,7 @@ Link& Fleet::connect(Node& a, Node& b) {
   return link;
 }
 
-void Fleet::await_met(std::initializer_list<Node*> nodes) {
+void Fleet::await_met(const std::vector<Node*>& nodes) {
   for (Node* node : nodes) {
     node->await_ready();
   }
@@ -328,7 +328,7 @@ void Fleet::await_met(std::initializer_list<Node*> nodes) {
   }
 }
 
-void Fleet::await_quiet(std::initializer_list<Node*> nodes, milliseconds timeout) {
+void Fleet::await_quiet(const std::vector<Node*>& nodes, milliseconds timeout) {
   const std::string left = "SELECT (SELECT count(*) FROM mbsync.capture) + (SELECT count(*) FROM mbsync.change)";
   for (Node* node : nodes) {
     if (!wait_until(timeout, [&] { return node->scalar(left) == "0"; })) {
@@ -338,7 +338,7 @@ void Fleet::await_quiet(std::initializer_list<Node*> nodes, milliseconds timeout
   }
 }
 
-milliseconds Fleet::await_converged(std::initializer_list<Node*> list, milliseconds timeout) {
+milliseconds Fleet::await_converged(const std::vector<Node*>& list, milliseconds timeout) {
   const std::vector<Node*> nodes{list};
   const auto started = Clock::now();
   std::string different;

@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -122,12 +121,12 @@ class Fleet {
   Link& connect(Node& a, Node& b);
 
   /// Waits until these nodes, just started, are ready and each has heard of all others.
-  void await_met(std::initializer_list<Node*> nodes);
+  void await_met(const std::vector<Node*>& nodes);
   /// Waits until nothing is left to tell: all writes are sealed, everybody has them, and they are forgotten.
-  void await_quiet(std::initializer_list<Node*> nodes, milliseconds timeout = seconds{60});
+  void await_quiet(const std::vector<Node*>& nodes, milliseconds timeout = seconds{60});
   /// Waits until every table with a key has equal rows on all these nodes; how long that took. Throws when the time is
   /// up, with the tables that differ.
-  milliseconds await_converged(std::initializer_list<Node*> nodes, milliseconds timeout = seconds{30});
+  milliseconds await_converged(const std::vector<Node*>& nodes, milliseconds timeout = seconds{30});
 
  private:
   std::filesystem::path directory_;

@@ -184,6 +184,38 @@ fs::path find_postgres_bin() {
   return {};
 }
 
+namespace {
+
+/// "postgres (PostgreSQL) 15.18 (Debian ...)"
+int major_of(const fs::path& program) {
+  const auto said = run_program(program, {.arguments = {"--version"}}).out;
+  const auto number = said.find_first_of("0123456789");
+  int major = 0;
+  if (number != std::string::npos) {
+    std::from_chars(said.data() + number, said.data() + said.size(), major);
+  }
+  return major;
+}
+
+}  // namespace
+
+int postgres_major() {
+  const auto directory = find_postgres_bin();
+  return directory.empty() ? 0 : major_of(directory / "postgres");
+}
+
+fs::path find_pg_dump() {
+  const auto own = find_postgres_bin() / "pg_dump";
+  if (fs::exists(own)) {
+    return own;
+  }
+  try {
+    return major_of("pg_dump") >= postgres_major() ? fs::path{"pg_dump"} : fs::path{};
+  } catch (const std::runtime_error&) {
+    return {};  // there is none
+  }
+}
+
 std::optional<std::string> postgres_missing() {
   if (!find_postgres_bin().empty()) {
     return std::nullopt;

@@ -29,6 +29,11 @@ struct TempClusterOptions {
 /// PGBIN, else the newest server that pg_config, Debian's directories or PATH lead to. Empty if there is none.
 std::filesystem::path find_postgres_bin();
 
+/// Major version of that server; 0 if there is none.
+int postgres_major();
+/// A pg_dump that reads it: its own, else one of PATH that is no older. Empty if there is none.
+std::filesystem::path find_pg_dump();
+
 /// Why no cluster can be made here; nothing if it can.
 std::optional<std::string> postgres_missing();
 
