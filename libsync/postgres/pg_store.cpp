@@ -14,6 +14,7 @@
 #include "capture.h"
 #include "comeback.h"
 #include "conflict_retention.h"
+#include "digest_reader.h"
 #include "engine_lock.h"
 #include "engine_turn.h"
 #include "fleet_tag_store.h"
@@ -650,6 +651,35 @@ Result<void> PgStore::answer(const PullRequest& request, PullSink& sink) {
     }
     return impl_->read_seen(**db);
   });
+}
+
+Result<DigestAnswer> PgStore::digest(const DigestRequest& request) {
+  const auto self = impl_->current_self();
+  const auto schema = impl_->current_schema();
+  if (!schema) {
+    return Error{ErrorKind::kTransient, "this node is still starting", "try again in a moment"};
+  }
+  auto db = impl_->lease("digest");
+  MBSYNC_TRY(db);
+  MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
+  MBSYNC_TRY((*db)->exec(kTableLockTimeout));
+  if (request.sender.id != self.id) {
+    const auto member = (*db)->exec(fmt::format(
+        "SELECT coalesce(m.banned, false) FROM mbsync.node n LEFT JOIN mbsync.membership m ON m.node = n.id WHERE "
+        "n.id = {}",
+        request.sender.id.value));
+    MBSYNC_TRY(member);
+    if (member->empty() || (*member)[0][0].as<bool>()) {
+      return Error{ErrorKind::kRejected,
+                   fmt::format("{} is {} here, so its rows are not compared", request.sender.name,
+                               member->empty() ? "no member" : "banned"),
+                   "the two have to exchange rows first: 'mbsync peers' shows whether they do"};
+    }
+  }
+  auto answer = read_digest(**db, *schema, self, request);
+  MBSYNC_TRY(answer);
+  MBSYNC_TRY((*db)->commit());
+  return answer;
 }
 
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {

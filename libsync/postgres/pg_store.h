@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "database_url.h"
+#include "digest_message.h"
 #include "engine_turn.h"
 #include "message.h"
 #include "parked_row.h"
@@ -170,6 +171,10 @@ class PgStore {
   /// `rejected` for a request that must not be answered: own identity, knowledge that this database has lost.
   Result<void> accept(const PullRequest& request);
   Result<void> answer(const PullRequest& request, PullSink& sink);
+
+  /// Reads only, in one snapshot, without the engine's lock. `rejected` where the asker is no member, or banned; the
+  /// node itself may ask as well.
+  Result<DigestAnswer> digest(const DigestRequest& request);
 
   Result<std::unique_ptr<PullSession>> open_pull(const std::string& peer);
 

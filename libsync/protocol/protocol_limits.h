@@ -50,5 +50,21 @@ inline constexpr std::int64_t kWaitMsMax = 3'600'000;
 inline constexpr std::size_t kRefusalTextBytesMax = 4096;
 /// Fields of one COPY line: a row's eight own and its values.
 inline constexpr std::size_t kCopyFieldsMax = kColumnsMax + 16;
+/// The hash of a row, of a range of rows, as hexadecimal digits: SHA-256.
+inline constexpr std::size_t kRowHashDigits = 64;
+/// The hash of one value, which only says which of a row's columns differ: 64 bits of it.
+inline constexpr std::size_t kColumnHashDigits = 16;
+/// An answer to a digest, bytes. Who answers stops at half of that, and the rest is asked for again.
+inline constexpr std::size_t kDigestBytesMax = 8 << 20;
+/// Rows of one block, and of one list.
+inline constexpr std::int64_t kDigestRowsMax = 10'000;
+/// Single rows that are looked at in one go.
+inline constexpr std::size_t kDigestKeysMax = 1'000;
+/// A row's key as text, bytes. A key that has an index is shorter, unless it is nearly all blanks.
+inline constexpr std::size_t kDigestKeyBytesMax = 256 << 10;
+/// How an index puts rows in order, in words.
+inline constexpr std::size_t kDigestOrderBytesMax = 8 << 10;
+/// Tables of one database.
+inline constexpr std::size_t kDigestTablesMax = 20'000;
 
 }  // namespace mbsync

@@ -11,7 +11,9 @@
 
 #include "fleet_tags.h"
 #include "http_pull.h"
+#include "protocol_limits.h"
 #include "psk_tls.h"
+#include "pull_stream.h"
 #include "request_memory.h"
 #include "tls_stream.h"
 #include "transport_tuning.h"
@@ -26,6 +28,7 @@ using std::chrono::steady_clock;
 constexpr milliseconds kConnectMin{1'200};
 /// Addresses of one peer of which it is known with which key it is reached there.
 constexpr std::size_t kKeysKnownMax = 64;
+constexpr const char* kDigestPath = "/sync/v1/digest";
 
 Error cancelled() {
   return Error{ErrorKind::kCancelled, "asked to stop", ""};
@@ -207,6 +210,7 @@ struct PeerClient::Impl {
              [this] { return stopped.load(); }) {}
 
   Result<void> pull(const PullRequest& request, PullSink& sink);
+  Result<DigestAnswer> digest(const DigestRequest& request);
   /// What it says in full, or only what is other than in a request that the peer is likely to know.
   std::string body_of(const PullRequest& request) const;
   /// Again if the connection turned out to have been closed while it was idle.
@@ -285,11 +289,47 @@ Result<void> PeerClient::Impl::send(const std::string& body, const PullRequest& 
   return result;
 }
 
+Result<DigestAnswer> PeerClient::Impl::digest(const DigestRequest& request) {
+  const std::string body = to_json(request);
+  if (body.size() > tuning::kRequestBytesMax) {
+    return Error{ErrorKind::kRejected, fmt::format("keys of {} bytes are too long to be compared", body.size()), ""};
+  }
+  if (stopped) {
+    return cancelled();
+  }
+  std::string text;
+  HttpPull::Outcome outcome;
+  // Once more where the peer had closed the idle connection: nothing is changed over there.
+  for (int tries = 0; tries == 0 || (tries == 1 && outcome.again); ++tries) {
+    http.begin();
+    outcome = http.ask(kDigestPath, body, own, kDigestBytesMax, text, [this] { return stopped.load(); });
+  }
+  to_itself = outcome.own_process;
+  if (!outcome.result) {
+    const auto& error = outcome.result.error();
+    if (error.kind == ErrorKind::kNotFound) {
+      return about_peer(Error{ErrorKind::kNotFound, "its version of mbsync cannot compare rows",
+                              "install the same version there as here"});
+    }
+    return error.kind == ErrorKind::kCancelled ? error : about_peer(error);
+  }
+  auto answer = parse_digest_answer(text);
+  if (!answer) {
+    // It began to answer and failed then.
+    const auto refusal = parse_refusal(text);
+    return about_peer(refusal ? refusal_error(*refusal) : answer.error());
+  }
+  return answer;
+}
+
 PeerClient::PeerClient(std::vector<PeerAddress> addresses, FleetKeys keys, PeerPatience patience, OwnProcess own)
     : impl_(std::make_unique<Impl>(std::move(addresses), std::move(keys), patience, std::move(own))) {}
 PeerClient::~PeerClient() = default;
 Result<void> PeerClient::pull(const PullRequest& request, PullSink& sink) {
   return impl_->pull(request, sink);
+}
+Result<DigestAnswer> PeerClient::digest(const DigestRequest& request) {
+  return impl_->digest(request);
 }
 void PeerClient::set_addresses(std::vector<PeerAddress> addresses) {
   impl_->http.set_addresses(std::move(addresses));

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "digest_message.h"
 #include "fleet_key.h"
 #include "peer_address.h"
 #include "process_tag.h"
@@ -43,6 +44,9 @@ class PeerClient {
   /// words; the handshake failed: another key or not mbsync), `corrupt` (garbled or over a limit), the sink's own
   /// error, `cancelled` after stop(). Keeps the connection for the next pull.
   Result<void> pull(const PullRequest& request, PullSink& sink);
+
+  /// Asks the peer to hash rows. Errors as of pull(); `not_found`: it is of a version that does not know this question.
+  Result<DigestAnswer> digest(const DigestRequest& request);
 
   /// From the next connection on; a connection that works stays.
   void set_addresses(std::vector<PeerAddress> addresses);

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <atomic>
 #include <charconv>
 #include <optional>
 #include <system_error>
 
 #include "address_limiter.h"
 #include "address_turns.h"
+#include "digest_exchange.h"
 #include "process_tag.h"
 #include "pull_exchange.h"
 #include "request_memory.h"
@@ -20,6 +22,8 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr const char* kPullPath = "/sync/v1/pull";
+constexpr const char* kDigestPath = "/sync/v1/digest";
+constexpr const char* kDigestType = "application/json";
 constexpr const char* kAnswerType = "application/vnd.mbsync.pull";
 constexpr const char* kRefusalType = "application/json";
 /// Within this process only.
@@ -149,6 +153,9 @@ struct HttpFront::Impl {
 
   void set_up_front();
   void answer_pull(const httplib::Request& request, httplib::Response& response);
+  void answer_digest(const httplib::Request& request, httplib::Response& response);
+  bool is_welcome(const httplib::Request& request, httplib::Response& response);
+  std::shared_ptr<void> admit(const Member& sender, httplib::Response& response);
   void exchange_tags(const httplib::Request& request, httplib::Response& response);
 
   const Options options;
@@ -156,6 +163,7 @@ struct HttpFront::Impl {
   RequestMemory memory{tuning::kRequestsKept};
   SenderLimiter senders{options.sender_limits};
   AddressTurns answers{tuning::kAnswersPerAddressMax};
+  std::atomic<int> digests = 0;
   Front front;
 };
 
@@ -166,6 +174,12 @@ void HttpFront::Impl::set_up_front() {
   front.Post(kPullPath, httplib::Server::Handler([this](const httplib::Request& request, httplib::Response& response) {
                answer_pull(request, response);
              }));
+  if (options.digests != nullptr) {
+    front.Post(kDigestPath,
+               httplib::Server::Handler([this](const httplib::Request& request, httplib::Response& response) {
+                 answer_digest(request, response);
+               }));
+  }
   front.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
     if (!is_encoded(request)) {
       return httplib::Server::HandlerResponse::Unhandled;
@@ -187,13 +201,71 @@ void HttpFront::Impl::set_up_front() {
       });
 }
 
-void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
+/// False: it has been refused.
+bool HttpFront::Impl::is_welcome(const httplib::Request& request, httplib::Response& response) {
   if (!options.process_tag.empty() && request.get_header_value(kProcessTagHeader) == options.process_tag) {
-    return refuse(response, kStatusOwnProcess,
-                  Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
+    refuse(response, kStatusOwnProcess,
+           Refusal{ErrorKind::kRejected, "this address leads back to the node that asks", "remove it there"});
+    return false;
   }
   if (options.may_ask && !options.may_ask(request.remote_addr)) {
-    return refuse(response, kStatusTooMany, too_many("requests from this address"));
+    refuse(response, kStatusTooMany, too_many("requests from this address"));
+    return false;
+  }
+  return true;
+}
+
+/// What counts the exchange as under way while it lives; nothing: it has been refused.
+std::shared_ptr<void> HttpFront::Impl::admit(const Member& asker, httplib::Response& response) {
+  const auto sender = asker.id.value;
+  switch (senders.begun(sender, steady_clock::now())) {
+    case SenderLimiter::Verdict::kTooManyRequests:
+      refuse(response, kStatusTooMany, too_many("requests of this node"));
+      return nullptr;
+    case SenderLimiter::Verdict::kTooManyExchanges:
+      refuse(response, kStatusTooMany, too_many("requests of this node at a time"));
+      return nullptr;
+    case SenderLimiter::Verdict::kAdmitted:
+      break;
+  }
+  return {this, [this, sender](void*) { senders.ended(sender); }};
+}
+
+void HttpFront::Impl::answer_digest(const httplib::Request& request, httplib::Response& response) {
+  if (!is_welcome(request, response)) {
+    return;
+  }
+  auto parsed = parse_digest_request(request.body);
+  if (!parsed) {
+    return refuse(response, parsed.error());
+  }
+  const auto under_way = admit(parsed->sender, response);
+  if (!under_way) {
+    return;
+  }
+  const std::shared_ptr<void> counted(this, [this](void*) { --digests; });
+  if (++digests > tuning::kDigestsMax) {
+    return refuse(response, kStatusTooMany, too_many("comparisons at a time"));
+  }
+  auto exchange =
+      std::make_shared<DigestExchange>(*options.digests, std::move(*parsed),
+                                       Caller{request.remote_addr, key_in(request), port_of(request)}, options.stopped);
+  response.status = 200;
+  response.set_chunked_content_provider(kDigestType, [exchange, under_way, counted](std::size_t /*offset*/,
+                                                                                    httplib::DataSink& sink) {
+    const DigestExchange::Wire wire{[&sink](std::string_view bytes) { return sink.write(bytes.data(), bytes.size()); },
+                                    [&sink] { return sink.is_writable(); }};
+    const bool sent = exchange->run(wire);
+    if (sent) {
+      sink.done();
+    }
+    return sent;
+  });
+}
+
+void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Response& response) {
+  if (!is_welcome(request, response)) {
+    return;
   }
   std::shared_ptr<const PullRequest> base;
   auto parsed = parse_pull_request(request.body, [&](std::string_view name) {
@@ -205,16 +277,10 @@ void HttpFront::Impl::answer_pull(const httplib::Request& request, httplib::Resp
     return refuse(response, error.kind == ErrorKind::kNotFound ? kStatusBaseUnknown : status_of(error.kind),
                   Refusal{error.kind, error.message, error.hint});
   }
-  const auto sender = parsed->sender.id.value;
-  switch (senders.begun(sender, steady_clock::now())) {
-    case SenderLimiter::Verdict::kTooManyRequests:
-      return refuse(response, kStatusTooMany, too_many("requests of this node"));
-    case SenderLimiter::Verdict::kTooManyExchanges:
-      return refuse(response, kStatusTooMany, too_many("requests of this node at a time"));
-    case SenderLimiter::Verdict::kAdmitted:
-      break;
+  const auto under_way = admit(parsed->sender, response);
+  if (!under_way) {
+    return;
   }
-  const std::shared_ptr<void> under_way(nullptr, [this, sender](void*) { senders.ended(sender); });
   if (const auto accepted = service->accept(*parsed, {request.remote_addr, key_in(request), port_of(request)});
       !accepted) {
     return refuse(response, accepted.error());

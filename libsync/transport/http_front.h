@@ -8,6 +8,7 @@
 #include <string>
 
 #include "address_limiter.h"
+#include "digest_service.h"
 #include "fleet_tags.h"
 #include "key_use.h"
 #include "limited_stream.h"
@@ -26,7 +27,8 @@ class HttpFront {
     /// Whether the address may ask once more; nothing: it may.
     std::function<bool(const std::string& address)> may_ask;
     SenderLimiter::Limits sender_limits;
-    FleetTags* fleet_tags = nullptr;  ///< none: nothing is said or heard of the fleet's tag
+    FleetTags* fleet_tags = nullptr;   ///< none: nothing is said or heard of the fleet's tag
+    DigestService* digests = nullptr;  ///< none: there is nothing at that address
   };
 
   /// Borrows the service.

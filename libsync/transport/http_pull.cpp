@@ -22,6 +22,31 @@ constexpr const char* kHostName = "mbsync";
 constexpr int kPort = 1;  // nobody connects to it
 constexpr int kStatusOk = 200;
 
+Error refusal_in(int status, const std::string& text) {
+  const auto parsed = parse_refusal(text);
+  if (status != kStatusOk && parsed) {
+    return refusal_error(*parsed);
+  }
+  return Error{ErrorKind::kRejected, fmt::format("it does not answer as mbsync does (HTTP status {})", status),
+               "is this the port of mbsync?"};
+}
+
+httplib::Request request_to(const std::string& path, const std::string& body, const OwnProcess& own) {
+  httplib::Request request;
+  request.method = "POST";
+  request.path = path;
+  request.body = body;
+  request.set_header("Content-Type", kRequestType);
+  request.set_header("Host", kHostName);
+  if (!own.tag.empty()) {
+    request.set_header(kProcessTagHeader, own.tag);
+  }
+  if (own.port != 0) {
+    request.set_header(kPortHeader, std::to_string(own.port));
+  }
+  return request;
+}
+
 /// Takes what comes back: the answer's bytes into the decoder, or a refusal's text.
 class Receiver {
  public:
@@ -62,14 +87,7 @@ class Receiver {
   [[nodiscard]] bool sink_failed() const { return decoder_.sink_failed(); }
 
  private:
-  [[nodiscard]] Error refusal() const {
-    const auto parsed = parse_refusal(text_);
-    if (status_ != kStatusOk && parsed) {
-      return refusal_error(*parsed);
-    }
-    return Error{ErrorKind::kRejected, fmt::format("it does not answer as mbsync does (HTTP status {})", status_),
-                 "is this the port of mbsync?"};
-  }
+  [[nodiscard]] Error refusal() const { return refusal_in(status_, text_); }
 
   PullDecoder decoder_;
   Result<void> result_;
@@ -137,18 +155,7 @@ HttpPull::Outcome HttpPull::pull(const std::string& body, const PullRequest& ask
                                  PullSink& sink, const StopCheck& stopped) {
   Outcome outcome;
   Receiver receiver(sink, asked);
-  httplib::Request request;
-  request.method = "POST";
-  request.path = kPullPath;
-  request.body = body;
-  request.set_header("Content-Type", kRequestType);
-  request.set_header("Host", kHostName);
-  if (!own.tag.empty()) {
-    request.set_header(kProcessTagHeader, own.tag);
-  }
-  if (own.port != 0) {
-    request.set_header(kPortHeader, std::to_string(own.port));
-  }
+  httplib::Request request = request_to(kPullPath, body, own);
   request.response_handler = [&](const httplib::Response& head) {
     receiver.begin(head);
     outcome.own_process = head.status == kStatusOwnProcess;
@@ -167,13 +174,50 @@ HttpPull::Outcome HttpPull::pull(const std::string& body, const PullRequest& ask
     outcome.of_sink = !outcome.result && receiver.sink_failed();
     return outcome;
   }
+  fail(outcome, stopped);
+  return outcome;
+}
+
+/// What has become of an exchange that did not go through.
+void HttpPull::fail(Outcome& outcome, const StopCheck& stopped) const {
   if (stopped()) {
     outcome.result = Error{ErrorKind::kCancelled, "asked to stop", ""};
-    return outcome;
+    return;
   }
   outcome.again = !way_.fresh && !way_.answered && way_.failure && way_.failure->kind == ErrorKind::kTransient;
   outcome.result = way_.failure.value_or(
       Error{ErrorKind::kRejected, "it does not speak HTTP as mbsync does", "is this the port of mbsync?"});
+}
+
+HttpPull::Outcome HttpPull::ask(const std::string& path, const std::string& body, const OwnProcess& own,
+                                std::size_t bytes_max, std::string& text, const StopCheck& stopped) {
+  Outcome outcome;
+  int status = 0;
+  bool too_long = false;
+  text.clear();
+  httplib::Request request = request_to(path, body, own);
+  request.response_handler = [&](const httplib::Response& head) {
+    status = head.status;
+    outcome.own_process = status == kStatusOwnProcess;
+    return !stopped();
+  };
+  request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,
+                                 std::uint64_t /*total*/) {
+    too_long = text.size() + size > (status == kStatusOk ? bytes_max : tuning::kRefusalBytesMax);
+    if (stopped() || too_long) {
+      return false;
+    }
+    text.append(bytes, size);
+    return true;
+  };
+  const bool sent = exchange(request);
+  if (too_long) {
+    outcome.result = Error{ErrorKind::kCorrupt, fmt::format("it answers with more than {} bytes", bytes_max), ""};
+  } else if (!sent || status == 0) {
+    fail(outcome, stopped);
+  } else if (status != kStatusOk) {
+    outcome.result = refusal_in(status, text);
+  }
   return outcome;
 }
 

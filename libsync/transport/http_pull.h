@@ -28,6 +28,10 @@ class HttpPull : public httplib::ClientImpl {
     std::string fleet_tag;      ///< what the peer has said in its header
   };
   /// `body`: what is sent; `asked`: what it says in full.
+  /// A question that is answered by a document of at most `bytes_max`, which goes to `text`. `not_found`: there is
+  /// nothing at this path, as in an older version.
+  Outcome ask(const std::string& path, const std::string& body, const OwnProcess& own, std::size_t bytes_max,
+              std::string& text, const StopCheck& stopped);
   Outcome pull(const std::string& body, const PullRequest& asked, const OwnProcess& own, PullSink& sink,
                const StopCheck& stopped);
 
@@ -45,6 +49,7 @@ class HttpPull : public httplib::ClientImpl {
 
  private:
   bool exchange(httplib::Request& request);
+  void fail(Outcome& outcome, const StopCheck& stopped) const;
   void limit_to_next_piece();
 
   LimitedStream* stream_ = nullptr;

@@ -41,7 +41,7 @@ struct HttpServer::Impl {
         tls(make_server_context(keys)),
         front({options.spool_directory, options.process_tag, stop_check(), [this] { return crowded(); },
                [this](const std::string& address) { return addresses.request(address, steady_clock::now()); },
-               tuning::kSenderLimits, options.fleet_tags},
+               tuning::kSenderLimits, options.fleet_tags, options.digests},
               pull_service) {}
 
   Result<void> start();

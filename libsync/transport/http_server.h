@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "digest_service.h"
 #include "fleet_key.h"
 #include "fleet_tags.h"
 #include "pull_service.h"
@@ -23,6 +24,8 @@ struct HttpServerOptions {
   std::function<void(std::string_view line)> on_warning;
   std::string process_tag{};        ///< what this process's own clients call it (process_tag.h); empty: nothing
   FleetTags* fleet_tags = nullptr;  ///< said to those who ask, and heard from them; outlives the server; none: nothing
+  /// Answers who compares rows; outlives the server. None: nobody does here, as in versions before it.
+  DigestService* digests = nullptr;
 };
 
 class HttpServer {

@@ -72,6 +72,9 @@ inline constexpr SenderLimiter::Limits kSenderLimits{.requests = {500, 250}, .ex
 /// and while one is read nothing else is sealed or applied. Others wait for their turn. Whoever makes up a name for
 /// each request has this many as well.
 inline constexpr std::size_t kAnswersPerAddressMax = 4;
+/// Digests that are being made, whoever asks: each reads some thousand rows, and a node that compares has one under
+/// way.
+inline constexpr int kDigestsMax = 4;
 /// Requests on one connection: in effect no limit, a month at one a minute.
 inline constexpr std::size_t kRequestsPerConnectionMax = 100'000;
 /// What askers have said lately, kept so that they need not say it again. Those that listen say something each, those

@@ -1,0 +1,15 @@
+// Checksums of rows, so that two nodes can find out whether theirs are the same (digest_message.h). Reads only, and
+// takes no lock that anybody would wait for.
+#pragma once
+
+#include "digest_message.h"
+#include "schema.h"
+
+namespace mbsync {
+
+/// In the open REPEATABLE READ transaction. What is asked about and does not fit together is an answer
+/// (DigestState), not an error; `corrupt` for keys that no table here could have.
+Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const Member& self,
+                                 const DigestRequest& request);
+
+}  // namespace mbsync
