@@ -12,6 +12,7 @@
 #include "commands/status.h"
 #include "commands/sync.h"
 #include "commands/uninstall.h"
+#include "commands/verify.h"
 #include "commands/version.h"
 #include "invocation.h"
 #include "lone_thread.h"
@@ -30,6 +31,7 @@ int main(int argc, char** argv) {
   mbsync::add_smoke_check(app, invocation);
   mbsync::add_status(app, invocation);
   mbsync::add_sync(app, invocation);
+  mbsync::add_verify(app, invocation);
   mbsync::add_peers(app, invocation);
   mbsync::add_resolve(app, invocation);
   mbsync::add_rules(app, invocation);

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <limits>
 
+#include "armed_rows.h"
 #include "change_sql.h"
 #include "comeback.h"
 #include "copy_text.h"
@@ -340,6 +341,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
+  MBSYNC_TRY(capture_armed(db_, order));
   // A write that was made here while the answer was on its way takes part as the concurrent write that it is.
   const auto sealed = seal(db_, schema_, self_.id);
   MBSYNC_TRY(sealed);

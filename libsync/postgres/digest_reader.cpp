@@ -34,7 +34,7 @@ bool is_sized(const Column& column) {
 
 // What stands for a column's value in the text of its row: the same on every node for the same value.
 std::string value_of(const Table& table, const Column& column) {
-  const auto name = "t." + PgConnection::quote_name(column.name);
+  auto name = "t." + PgConnection::quote_name(column.name);
   if (!table.has_toast || !is_sized(column)) {
     return name;
   }
@@ -51,15 +51,6 @@ std::vector<const Column*> by_name(const Table& table) {
   }
   std::sort(columns.begin(), columns.end(), [](const Column* a, const Column* b) { return a->name < b->name; });
   return columns;
-}
-
-// Record text: every type's own output function makes the values, and NULL is no empty text.
-std::string row_hash(const Table& table) {
-  std::vector<std::string> values;
-  for (const auto* column : by_name(table)) {
-    values.push_back(value_of(table, *column));
-  }
-  return hash_of(fmt::format("ROW({})::text", fmt::join(values, ", ")));
 }
 
 // One text of kColumnHashDigits for each column.
@@ -164,7 +155,7 @@ class DigestReader {
                     table_.oid));
     MBSYNC_TRY(size);
     answer.estimate = (*size)[0][0].as<std::int64_t>();
-    answer.row_bytes = answer.estimate == 0 ? 0 : (*size)[0][1].as<std::int64_t>() / answer.estimate;
+    answer.row_bytes = (*size)[0][1].as<std::int64_t>() / std::max<std::int64_t>(1, answer.estimate);
     return {};
   }
 
@@ -225,7 +216,7 @@ class DigestReader {
     return fmt::format(
         "SELECT r.key, r.hash, row_number() OVER () AS place FROM (SELECT {} AS key, {} AS hash FROM {} t{}{} ORDER BY "
         "{} LIMIT {}) r",
-        sql_.key_text("t"), row_hash(table_), table_.quoted(), conditions.empty() ? "" : " WHERE ",
+        sql_.key_text("t"), row_hash_sql(table_), table_.quoted(), conditions.empty() ? "" : " WHERE ",
         fmt::join(conditions, " AND "), sorted, request_.limit);
   }
 
@@ -316,7 +307,7 @@ class DigestReader {
         "EXISTS (SELECT FROM mbsync.parked p WHERE p.tab = {tab} AND {parked}) "
         "FROM k LEFT JOIN {table} t ON {match} ORDER BY k.n",
         fmt::arg("keys", db_.quote(format_array(keys))), fmt::arg("tab", table_.id), fmt::arg("present", present),
-        fmt::arg("hash", row_hash(table_)), fmt::arg("columns", column_hashes(table_)),
+        fmt::arg("hash", row_hash_sql(table_)), fmt::arg("columns", column_hashes(table_)),
         fmt::arg("change", has_key("c", "k.key")), fmt::arg("counter", has_key("s", "k.key")),
         fmt::arg("parked", has_key("p", "k.key")), fmt::arg("table", table_.quoted()),
         fmt::arg("match", sql_.key_match("t", "k.key")));
@@ -365,6 +356,15 @@ void list_tables(const Schema& schema, DigestAnswer& answer) {
 
 }  // namespace
 
+// Record text: every type's own output function makes the values, and NULL is no empty text.
+std::string row_hash_sql(const Table& table) {
+  std::vector<std::string> values;
+  for (const auto* column : by_name(table)) {
+    values.push_back(value_of(table, *column));
+  }
+  return hash_of(fmt::format("ROW({})::text", fmt::join(values, ", ")));
+}
+
 Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const Member& self,
                                  const DigestRequest& request) {
   DigestAnswer answer;
@@ -391,6 +391,9 @@ Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const M
     }
   }
   DigestReader reader(db, *table, request);
+  if (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch) {
+    return answer;  // is for others to do
+  }
   auto read = request.kind == DigestKind::kShape  ? reader.shape(answer)
               : request.kind == DigestKind::kLook ? reader.look(answer)
                                                   : reader.range(answer);

@@ -7,6 +7,9 @@
 
 namespace mbsync {
 
+/// A bytea expression: the hash of all that is in the row called t.
+std::string row_hash_sql(const Table& table);
+
 /// In the open REPEATABLE READ transaction. What is asked about and does not fit together is an answer
 /// (DigestState), not an error; `corrupt` for keys that no table here could have.
 Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const Member& self,

@@ -11,6 +11,7 @@
 #include <random>
 #include <set>
 
+#include "armed_rows.h"
 #include "capture.h"
 #include "comeback.h"
 #include "conflict_retention.h"
@@ -31,6 +32,7 @@
 #include "schema.h"
 #include "seal.h"
 #include "status_reader.h"
+#include "verdict_store.h"
 #include "version_store.h"
 
 namespace mbsync {
@@ -313,6 +315,32 @@ struct PgStore::Impl {
     }
     last->second = now;
     return random();
+  }
+
+  // A row of this node becomes a write, now or when it has to: armed_rows.h.
+  Result<std::int64_t> take_row(PgConnection& db, const DigestRequest& request) {
+    std::int64_t taken = 0;
+    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
+      const auto now = current_schema();
+      const auto* table = now->find(request.schema, request.table);
+      if (table == nullptr) {
+        return Error{ErrorKind::kTransient, "the table has just changed", "compare it again"};
+      }
+      MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+      MBSYNC_TRY(db.exec(kTableLockTimeout));
+      const auto done = mbsync::take_row(db, *now, *table, request);
+      MBSYNC_TRY(done);
+      taken = *done;
+      if (request.kind == DigestKind::kTouch && taken > 0) {
+        MBSYNC_TRY(seal(db, *now, current_self().id));
+      }
+      MBSYNC_TRY(db.commit());
+      if (request.kind == DigestKind::kTouch) {
+        publish_sealed();
+      }
+      return read_seen(db);
+    }));
+    return taken;
   }
 
   // This node has come back as another, whose vector is not a later one of the same.
@@ -679,7 +707,31 @@ Result<DigestAnswer> PgStore::digest(const DigestRequest& request) {
   auto answer = read_digest(**db, *schema, self, request);
   MBSYNC_TRY(answer);
   MBSYNC_TRY((*db)->commit());
+  if (answer->state == DigestState::kCompared &&
+      (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch)) {
+    const auto taken = impl_->take_row(**db, request);
+    MBSYNC_TRY(taken);
+    answer->rows = *taken;
+  }
   return answer;
+}
+
+Result<void> PgStore::store_verdicts(const VerifyNote& note) {
+  auto db = impl_->lease("verify");
+  MBSYNC_TRY(db);
+  return mbsync::store_verdicts(**db, note);
+}
+
+Result<std::vector<VerifyNote>> PgStore::verdicts() {
+  auto db = impl_->lease("verify");
+  MBSYNC_TRY(db);
+  return read_verdicts(**db, true);
+}
+
+Result<std::vector<Member>> PgStore::other_members() {
+  auto db = impl_->lease("verify");
+  MBSYNC_TRY(db);
+  return read_other_members(**db);
 }
 
 Result<std::unique_ptr<PullSession>> PgStore::open_pull(const std::string& peer) {

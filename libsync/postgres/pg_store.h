@@ -20,6 +20,7 @@
 #include "pull_sink.h"
 #include "result.h"
 #include "table_choice.h"
+#include "verdict_note.h"
 
 namespace mbsync {
 
@@ -119,6 +120,7 @@ struct StoreStatus {
     std::int64_t bytes = 0;  ///< with indexes
   };
   std::vector<TableSize> sizes;
+  std::vector<VerifyNote> verified;  ///< what comparisons of rows have found, without the rows themselves
   /// How many conflicts each rule has decided on; of the latest ten thousand on record.
   std::vector<std::pair<std::string, std::int64_t>> conflicts_by_rule;
 };
@@ -172,9 +174,15 @@ class PgStore {
   Result<void> accept(const PullRequest& request);
   Result<void> answer(const PullRequest& request, PullSink& sink);
 
-  /// Reads only, in one snapshot, without the engine's lock. `rejected` where the asker is no member, or banned; the
-  /// node itself may ask as well.
+  /// Reads in one snapshot, without the engine's lock; kArm and kTouch have effects (armed_rows.h). `rejected` where
+  /// the asker is no member, or banned; the node itself may ask as well.
   Result<DigestAnswer> digest(const DigestRequest& request);
+
+  /// What comparisons have found: kept, and as it is kept with all rows that differ.
+  Result<void> store_verdicts(const VerifyNote& note);
+  Result<std::vector<VerifyNote>> verdicts();
+  /// Members that the fleet waits for, but this one; by name.
+  Result<std::vector<Member>> other_members();
 
   Result<std::unique_ptr<PullSession>> open_pull(const std::string& peer);
 

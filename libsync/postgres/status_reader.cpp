@@ -12,6 +12,7 @@
 #include "migrate.h"
 #include "peer_store.h"
 #include "schema.h"
+#include "verdict_store.h"
 #include "version_store.h"
 
 namespace mbsync {
@@ -157,6 +158,9 @@ Result<StoreStatus> read_all(PgConnection& db, const DatabaseUrl& url) {
       return entry.member.id == peer.peer.id && entry.standing.away && entry.standing.agreed;
     });
   });
+  auto verified = read_verdicts(db, false);
+  MBSYNC_TRY(verified);
+  status.verified = std::move(*verified);
   MBSYNC_TRY(read_process(db, status));
   MBSYNC_TRY(read_figures(db, status));
   return status;

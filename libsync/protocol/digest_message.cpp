@@ -20,7 +20,7 @@ using nlohmann::json;
 
 constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
 constexpr std::array kKinds{DigestKind::kTables, DigestKind::kShape, DigestKind::kBlock, DigestKind::kRows,
-                            DigestKind::kLook};
+                            DigestKind::kLook,   DigestKind::kArm,   DigestKind::kTouch};
 constexpr std::array kStates{DigestState::kCompared, DigestState::kNoTable, DigestState::kDiffers};
 
 json json_of(const std::optional<std::string>& text) {
@@ -168,9 +168,13 @@ std::string_view to_string(DigestKind kind) {
     case DigestKind::kRows:
       return "rows";
     case DigestKind::kLook:
+      return "look";
+    case DigestKind::kArm:
+      return "arm";
+    case DigestKind::kTouch:
       break;
   }
-  return "look";
+  return "touch";
 }
 
 std::string_view to_string(DigestState state) {
@@ -196,7 +200,10 @@ std::string to_json(const DigestRequest& message) {
                        {"above", json_of(message.above)},
                        {"upto", json_of(message.upto)},
                        {"limit", message.limit},
-                       {"keys", message.keys}});
+                       {"keys", message.keys},
+                       {"hash", message.hash.empty() ? json() : json(message.hash)},
+                       {"touched", message.touched},
+                       {"at_us", message.at_us}});
 }
 
 Result<DigestRequest> parse_digest_request(std::string_view text) {
@@ -220,6 +227,11 @@ Result<DigestRequest> parse_digest_request(std::string_view text) {
       break;
     }
   }
+  if (const json& hash = reader.member("hash"); !hash.is_null()) {
+    message.hash = read_hash(hash, kRowHashDigits, "hash", fault);
+  }
+  message.touched = detail::read_names(reader.array("touched", kColumnsMax), "touched", fault);
+  message.at_us = reader.integer("at_us", kWriteTimeMin, kWriteTimeMax);
   reader.done();
   const bool of_table = message.kind != DigestKind::kTables;
   if (of_table && (message.schema.empty() || message.table.empty() || message.key.empty() || message.columns.empty())) {
@@ -230,6 +242,10 @@ Result<DigestRequest> parse_digest_request(std::string_view text) {
   }
   if (message.kind == DigestKind::kLook && message.keys.empty()) {
     fault.set("keys", "empty");
+  }
+  const bool of_row = message.kind == DigestKind::kArm || message.kind == DigestKind::kTouch;
+  if (of_row && (message.keys.size() != 1 || message.hash.empty())) {
+    fault.set("keys", "not one row as it is");
   }
   return result_of(std::move(message), fault);
 }

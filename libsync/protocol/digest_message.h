@@ -1,5 +1,6 @@
 // What two nodes say to each other to find out whether their rows are the same (POST /sync/v1/digest), and its JSON.
-// Nothing is changed by it on either side. Bytes on the wire: PROTOCOL.md. Pure; strict as in message.h.
+// Nothing is changed by it on either side, but by kArm and kTouch, and by these no value. Bytes on the wire:
+// PROTOCOL.md. Pure; strict as in message.h.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,8 @@ enum class DigestKind {
   kBlock,   ///< one checksum over a range of rows
   kRows,    ///< key and hash of each row in a range
   kLook,    ///< of single rows: hashes of their values, and the writes that are live of them
+  kArm,     ///< what one row shows becomes a write, concurrent to the next one that comes of it
+  kTouch,   ///< what one row shows becomes a write now
 };
 std::string_view to_string(DigestKind kind);
 
@@ -35,7 +38,12 @@ struct DigestRequest {
   std::optional<std::string> above{};  ///< the key's text; nothing: from the first row on
   std::optional<std::string> upto{};   ///< itself included; nothing: to the last row
   std::int64_t limit = 0;              ///< rows, at least 1
-  std::vector<std::string> keys{};     ///< of kLook
+  std::vector<std::string> keys{};     ///< of kLook; one, of kArm and kTouch
+  /// Of kArm and kTouch: as the row is taken to be (RowLook::hash); else nothing is done, and `rows` of the answer is
+  /// 0.
+  std::string hash{};
+  std::vector<std::string> touched{};  ///< columns that the write is of; none: of all, as one that inserts the row
+  std::int64_t at_us = 0;              ///< the time that the write is to have, microseconds since 1970 UTC
   bool operator==(const DigestRequest&) const = default;
 };
 
@@ -82,7 +90,7 @@ struct DigestAnswer {
   std::vector<std::string> key{};     ///< kShape
   std::vector<WireColumn> columns{};  ///< kShape: by name
   std::int64_t estimate = 0;          ///< kShape: of rows, as the database last counted them
-  std::int64_t row_bytes = 0;         ///< kShape: of one row on the disk, on average
+  std::int64_t row_bytes = 0;         ///< kShape: of one row on the disk, on average; too much where nobody has counted
   std::int64_t rows = 0;              ///< kBlock, kRows: how many there are in what was looked at
   std::string checksum{};             ///< kBlock
   std::optional<std::string> last{};  ///< kBlock, kRows: there may be more, above this key

@@ -68,6 +68,32 @@ Result<void> Answers::answer(const PullRequest& request, PullSink& sink) {
   return answered;
 }
 
+Result<DigestAnswer> Answers::digest(const DigestRequest& request, const Caller& caller) {
+  const auto self = shared_.store.self();
+  auto answer = [&]() -> Result<DigestAnswer> {
+    MBSYNC_TRY(allowed_.check(request.sender, self));
+    if (request.sender.id == self.id) {
+      return Error{ErrorKind::kRejected, fmt::format("both nodes have the identity {}", to_string(self.id)),
+                   "one of the two databases is a copy of the other and must get an identity of its own"};
+    }
+    return shared_.store.digest(request);
+  }();
+  const std::string sender = fmt::format("digest {} {}", caller.address, to_string(request.sender.id));
+  if (answer) {
+    refused_.forget(sender);
+    return answer;
+  }
+  if (answer.error().kind == ErrorKind::kRejected) {
+    shared_.schema_suspect = true;
+  }
+  if (answer.error().kind != ErrorKind::kTransient && answer.error().kind != ErrorKind::kCancelled &&
+      refused_.is_news(sender, answer.error().text())) {
+    log_warning(kDomain, "could not compare rows from={} peer={} reason={}", caller.address,
+                log_value(request.sender.name), log_value(answer.error().text()));
+  }
+  return answer;
+}
+
 // Whoever has the key can make up ids, and must not take up the directory.
 bool Answers::is_kept(NodeId asker) {
   const std::lock_guard lock(mutex_);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "allowed_nodes.h"
+#include "digest_service.h"
 #include "pace.h"
 #include "peer_book.h"
 #include "peer_directory.h"
@@ -16,7 +17,7 @@
 
 namespace mbsync {
 
-class Answers : public PullService {
+class Answers : public PullService, public DigestService {
  public:
   /// `directory`: where to look for those who ask; none: they are not looked for. All must outlive the object.
   Answers(SharedState& shared, PeerHealth& health, PeerBook& book, const AllowedNodes& allowed,
@@ -26,6 +27,7 @@ class Answers : public PullService {
   Result<void> accept(const PullRequest& request, const Caller& caller) override;
   bool wait(const PullRequest& request, std::chrono::milliseconds patience) override;
   Result<void> answer(const PullRequest& request, PullSink& sink) override;
+  Result<DigestAnswer> digest(const DigestRequest& request, const Caller& caller) override;
 
  private:
   bool is_kept(NodeId asker);

@@ -62,8 +62,10 @@ enum class ConfigKey {
   kStatusBind,         ///< status_bind, SYNC_STATUS_BIND (comma between)
   kStatusToken,        ///< status_token, SYNC_STATUS_TOKEN
   kStatusHosts,        ///< status_hosts, SYNC_STATUS_HOSTS (comma between)
+  kVerifyInterval,     ///< verify_interval_hours, SYNC_VERIFY_INTERVAL_HOURS
+  kVerifyRate,         ///< verify_rows_per_s, SYNC_VERIFY_ROWS_PER_S
 };
-inline constexpr std::size_t kConfigKeys = 24;
+inline constexpr std::size_t kConfigKeys = 26;
 inline constexpr std::size_t kNodeNameBytesMax = 63;  ///< a DNS label, as it is announced on the network
 
 /// Whether peers are looked for on the local network, and this node is announced there.
@@ -90,11 +92,13 @@ struct Config {
   Secret next_key;                    ///< taken beside registration_key, while the fleet changes keys; empty: none
   std::vector<NodeId> allowed_nodes;  ///< who may take part; empty: whoever has the key
 
-  int away_after_days = 180;      ///< after how many days of silence the fleet goes on without a node; 0: never
-  TableChoice tables;             ///< which tables take part
-  std::size_t log_size_mb = 10;   ///< of the log file, before a new one is begun
-  std::size_t log_files = 5;      ///< full ones that are kept beside it
-  bool skip_db_precheck = false;  ///< a run does not look at the database before it starts
+  int verify_interval_hours = 24;         ///< how often rows are compared with another member's; 0: never by itself
+  std::int64_t verify_rows_per_s = 5000;  ///< how many are read for that at most, on each side; 0: as fast as it goes
+  int away_after_days = 180;              ///< after how many days of silence the fleet goes on without a node; 0: never
+  TableChoice tables;                     ///< which tables take part
+  std::size_t log_size_mb = 10;           ///< of the log file, before a new one is begun
+  std::size_t log_files = 5;              ///< full ones that are kept beside it
+  bool skip_db_precheck = false;          ///< a run does not look at the database before it starts
 
   /// The local port (local_port.h): nothing is the one after `port`, 0 is none.
   std::optional<std::uint16_t> status_port;

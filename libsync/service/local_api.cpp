@@ -36,6 +36,7 @@ constexpr int kUnavailable = 503;
 constexpr std::int64_t kListedDefault = 100;
 constexpr std::int64_t kListedMax = 1'000;
 constexpr std::int64_t kMinutesDefault = 60;
+constexpr std::int64_t kVerifyRateMax = 10'000'000;
 
 LocalAnswer json(int status, const Json& document) {
   LocalAnswer answer;
@@ -181,6 +182,32 @@ Result<Decision> decision_in(const nlohmann::json& body) {
   return decision;
 }
 
+Result<VerifyOrder> verify_order_in(const nlohmann::json& body) {
+  const auto wrong = [](std::string what) { return Error{ErrorKind::kRejected, std::move(what), ""}; };
+  VerifyOrder order;
+  for (const auto& [name, value] : body.items()) {
+    if (name == "action" || (name == "stop" && value.is_boolean())) {
+      continue;
+    }
+    if ((name == "peers" || name == "tables") && value.is_array()) {
+      auto& list = name == "peers" ? order.peers : order.tables;
+      for (const auto& entry : value) {
+        if (!entry.is_string() || entry.get_ref<const std::string&>().empty() || !is_text(entry)) {
+          return wrong(fmt::format("'{}' is a list of texts", name));
+        }
+        list.push_back(entry);
+      }
+    } else if (name == "repair" && value.is_boolean()) {
+      order.repair = value;
+    } else if (name == "rows_per_second" && value.is_number_integer() && value >= 0 && value <= kVerifyRateMax) {
+      order.rows_per_s = value.get<std::int64_t>();
+    } else {
+      return wrong(fmt::format("there is no member '{}' here, or it is of another type", name));
+    }
+  }
+  return order;
+}
+
 Json round_json(const std::vector<PeerRound>& round, const NodeStatus& after) {
   const auto views = after.peers();
   Json document{{"done", true}, {"in_step", true}, {"rows", 0}, {"conflicts", 0}, {"peers", Json::array()}};
@@ -223,6 +250,7 @@ struct LocalApi::Impl {
   LocalAnswer metrics();
   LocalAnswer service(const LocalRequest& request);
   LocalAnswer sync();
+  LocalAnswer verify(const nlohmann::json& body);
   LocalAnswer stats(const LocalRequest& request);
   LocalAnswer conflicts(const LocalRequest& request);
   LocalAnswer conflict(const LocalRequest& request);
@@ -272,7 +300,27 @@ LocalAnswer LocalApi::Impl::service(const LocalRequest& request) {
     basis.control.restart();
     return json(kAccepted, {{"action", what}, {"accepted", true}});
   }
-  return bad("'action' is sync, stop or restart");
+  if (what == "verify") {
+    return verify(*body);
+  }
+  return bad("'action' is sync, verify, stop or restart");
+}
+
+LocalAnswer LocalApi::Impl::verify(const nlohmann::json& body) {
+  const auto order = verify_order_in(body);
+  if (!order) {
+    return bad(order.error().message);
+  }
+  if (body.value("stop", false)) {
+    return json(kOk, {{"action", "verify"}, {"stopped", basis.verify.cancel()}});
+  }
+  const auto id = basis.verify.order(*order);
+  if (!id) {
+    return refusal(id.error());
+  }
+  basis.activity.event("verify_asked", order->repair ? "a comparison of rows was asked for, with repair"
+                                                     : "a comparison of rows was asked for");
+  return json(kAccepted, {{"action", "verify"}, {"accepted", true}, {"id", *id}});
 }
 
 LocalAnswer LocalApi::Impl::sync() {
@@ -543,6 +591,7 @@ std::vector<LocalRoute> LocalApi::routes() {
   get("/api/sync/service", [&api](const LocalRequest&) { return api.health(kOk); });
   post("/api/sync/service", [&api](const LocalRequest& request) { return api.service(request); });
   get("/api/sync/process", [&api](const LocalRequest&) { return json(kOk, to_json(api.basis.activity.facts())); });
+  get("/api/sync/verify", [&api](const LocalRequest&) { return json(kOk, api.basis.verify.document()); });
   get("/api/sync/stats", [&api](const LocalRequest& request) { return api.stats(request); });
   get("/api/sync/conflicts", [&api](const LocalRequest& request) { return api.conflicts(request); });
   get("/api/sync/conflicts/{id}", [&api](const LocalRequest& request) { return api.conflict(request); });

@@ -13,6 +13,7 @@
 #include "node_activity.h"
 #include "node_control.h"
 #include "node_status.h"
+#include "verify_board.h"
 
 namespace mbsync {
 
@@ -22,6 +23,7 @@ struct LocalApiBasis {
   NodeActivity& activity;
   NodeControl& control;
   DatabaseUrl database;
+  VerifyBoard& verify;
 };
 
 class LocalApi {

@@ -70,13 +70,13 @@ bool is_at_local_port(NodeId node, std::uint16_t port) {
 }
 
 struct LocalPort::Impl {
-  Impl(const Config& config, std::string version, NodeActivity& node_activity, NodeControl& control)
+  Impl(const Config& config, std::string version, NodeActivity& node_activity, NodeControl& control, VerifyBoard& board)
       : port(config.local_port()),
         addresses(fmt::format("{}", fmt::join(config.status_bind, ","))),
         activity(node_activity),
         keeper(config, std::move(version), node_activity, [this] { often(); }),
         api({[this](std::chrono::steady_clock::time_point since) { return keeper.now(kStatusPatience, since); },
-             node_activity, control, config.database_url}),
+             node_activity, control, config.database_url, board}),
         server(options_of(config), all_routes(api), [&node_activity](std::string_view route, int status) {
           node_activity.metrics().served(route, status);
         }) {
@@ -132,8 +132,9 @@ struct LocalPort::Impl {
   LocalHttpServer server;
 };
 
-LocalPort::LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control)
-    : impl_(std::make_unique<Impl>(config, std::move(version), activity, control)) {}
+LocalPort::LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control,
+                     VerifyBoard& board)
+    : impl_(std::make_unique<Impl>(config, std::move(version), activity, control, board)) {}
 
 void LocalPort::adopt(const Config& config) {
   impl_->keeper.adopt(config);

@@ -9,13 +9,15 @@
 #include "config.h"
 #include "node_activity.h"
 #include "node_control.h"
+#include "verify_board.h"
 
 namespace mbsync {
 
 class LocalPort {
  public:
   /// `version`: of the program. All must outlive the object.
-  LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control);
+  LocalPort(const Config& config, std::string version, NodeActivity& activity, NodeControl& control,
+            VerifyBoard& board);
   ~LocalPort();  ///< ends what is under way
   /// What it says of the configuration from now on.
   void adopt(const Config& config);

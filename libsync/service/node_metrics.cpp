@@ -108,6 +108,35 @@ void add_store(const StoreStatus& store, std::vector<MetricFamily>& families) {
   if (!rules.metric.empty()) {
     families.push_back(std::move(rules));
   }
+  auto compared = gauge("mbsync_verify_rows", "Rows that were compared with the peer's the last time.");
+  auto differing =
+      gauge("mbsync_verify_rows_different", "Rows of these that differ although both have the same writes.");
+  auto undecided = gauge("mbsync_verify_rows_undecided",
+                         "Rows that could not be compared: they kept changing, or wait on one side.");
+  auto left = gauge("mbsync_verify_tables_not_compared", "Tables that could not be compared, or not to their end.");
+  auto age = gauge("mbsync_verify_age_seconds", "Time since all tables were compared with the peer.");
+  for (const auto& note : store.verified) {
+    const Labels who{{"peer", note.peer.name}, {"node", to_string(note.peer.id)}};
+    const auto sum = [&](auto count) {
+      std::int64_t all = 0;
+      for (const auto& table : note.tables) {
+        all += count(table);
+      }
+      return static_cast<double>(all);
+    };
+    put(compared, sum([](const TableNote& table) { return table.rows; }), who);
+    put(differing, sum([](const TableNote& table) { return table.differing; }), who);
+    put(undecided, sum([](const TableNote& table) { return table.changing + table.waiting; }), who);
+    put(left, sum([](const TableNote& table) { return std::int64_t{table.why.empty() ? 0 : 1}; }), who);
+    if (!note.finished_at.empty()) {
+      put(age, note.age_s, who);
+    }
+  }
+  for (auto* family : {&compared, &differing, &undecided, &left, &age}) {
+    if (!family->metric.empty()) {
+      families.push_back(std::move(*family));
+    }
+  }
   auto sizes = gauge("mbsync_table_size_bytes", "Size of a table of schema mbsync, with its indexes.");
   for (const auto& size : store.sizes) {
     put(sizes, static_cast<double>(size.bytes), {{"table", size.table}});

@@ -91,6 +91,26 @@ void say_of_store(const StoreStatus& store, std::vector<Cause>& causes) {
          .count = store.captures,
          .seconds = *store.captures_oldest_s});
   }
+  for (const auto& note : store.verified) {
+    std::vector<std::string> tables;
+    std::int64_t rows = 0;
+    for (const auto& table : note.tables) {
+      if (table.differing > 0) {
+        tables.push_back(table.table);
+        rows += table.differing;
+      }
+    }
+    if (rows > 0) {
+      causes.push_back({.kind = "rows_differ",
+                        .text = fmt::format("{} of {} differ{} from {}'s although both have the same writes",
+                                            amount(rows, "row", "rows"), fmt::join(tables, ", "), rows == 1 ? "s" : "",
+                                            name_of(note.peer)),
+                        .next = fmt::format("'mbsync verify {}' shows which, and with --repair gives them to the rules",
+                                            name_of(note.peer)),
+                        .peer = name_of(note.peer),
+                        .count = rows});
+    }
+  }
   for (const auto& peer : store.peers.peers) {
     const auto ahead = peer.clock_ahead.value_or(std::chrono::milliseconds{0});
     if (std::chrono::abs(ahead) > kSkewTolerated) {

@@ -30,6 +30,8 @@ Reloaded take_live(Config& now, const Config& wanted) {
   now.conflict_retention_days = wanted.conflict_retention_days;
   now.allowed_nodes = wanted.allowed_nodes;
   now.away_after_days = wanted.away_after_days;
+  now.verify_interval_hours = wanted.verify_interval_hours;
+  now.verify_rows_per_s = wanted.verify_rows_per_s;
   for (const ConfigKey key : reloaded.taken) {
     now.sources[static_cast<std::size_t>(key)] = wanted.source(key);
   }

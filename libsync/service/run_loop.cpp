@@ -34,6 +34,7 @@
 #include "stop_signal.h"
 #include "sync_round.h"
 #include "tuning.h"
+#include "verifier.h"
 
 namespace mbsync {
 namespace {
@@ -79,13 +80,14 @@ class Node {
  public:
   /// `config` changes when it is read again, in this thread alone.
   Node(Config& config, const std::stop_token& stop, std::function<void(Node&)> look_for_hangup, Supervisor& supervisor,
-       NodeActivity& activity, NodeControl& control)
+       NodeActivity& activity, NodeControl& control, VerifyBoard& board)
       : config_(config),
         look_for_hangup_(std::move(look_for_hangup)),
         stop_(stop),
         supervisor_(supervisor),
         pause_(stop),
         control_(control),
+        board_(board),
         store_(config.database_url, config.node_name, config.tables, config.local_port()),
         shared_(store_, activity),
         teller_(config_.database_url, activity) {}
@@ -134,6 +136,7 @@ class Node {
     options.on_warning = [](std::string_view line) { log_warning(kPeerDomain, "{}", line); };
     options.process_tag = make_process_tag();
     options.fleet_tags = &tags.tags();
+    options.digests = &answers;
     auto server = std::make_unique<HttpServer>(options, *keys, answers);
     auto started = server->start();
     if (!started && config_.source(ConfigKey::kBindAddress) == "default") {
@@ -162,11 +165,13 @@ class Node {
           interrupter.call();
         }};
     Peers peers(context, store_.self().id, config_.live_peers);
+    Verifier verifier(context, board_, verify_settings());
     peers_ = &peers;
     tags_ = &tags;
     auto named = std::make_unique<StaticSource>(named_peers());
-    adopt_ = [this, &allowed, &context, source = named.get()](const Reloaded& reloaded) {
+    adopt_ = [this, &allowed, &context, &verifier, source = named.get()](const Reloaded& reloaded) {
       context.interval = config_.interval;
+      verifier.adopt(verify_settings());
       if (reloaded.has(ConfigKey::kAllowedNodes)) {
         allowed.replace(config_.allowed_nodes);
       }
@@ -206,6 +211,7 @@ class Node {
     }
     control_.set_round({});
     peers.ask_to_stop();
+    verifier.ask_to_stop();
     server->stop();
     peers.stop();
     peers_ = nullptr;
@@ -215,6 +221,10 @@ class Node {
   }
 
  private:
+  [[nodiscard]] VerifySettings verify_settings() const {
+    return {std::chrono::hours{config_.verify_interval_hours}, config_.verify_rows_per_s};
+  }
+
   [[nodiscard]] std::vector<PeerAddress> named_peers() const {
     std::vector<PeerAddress> named;
     for (const auto& text : config_.peers) {
@@ -464,6 +474,7 @@ class Node {
   Supervisor& supervisor_;
   Pause pause_;
   NodeControl& control_;
+  VerifyBoard& board_;
   PgStore store_;
   SharedState shared_;
   PrepareTeller teller_;
@@ -497,16 +508,17 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
   try {
     NodeActivity activity(MBSYNC_VERSION, std::chrono::system_clock::now());
     NodeControl control;
+    VerifyBoard board;
     Config begun_with = config;  // the local port holds on to it
     Config live = config;
-    std::optional<LocalPort> local(std::in_place, begun_with, MBSYNC_VERSION, activity, control);
+    std::optional<LocalPort> local(std::in_place, begun_with, MBSYNC_VERSION, activity, control, board);
     // Whoever has a node start anew has changed its files, as likely as not.
     const auto read_all_again = [&] {
       if (auto wanted = load_again ? read_for_restart(live, load_again) : std::nullopt) {
         local.reset();
         begun_with = *wanted;
         live = std::move(*wanted);
-        local.emplace(begun_with, MBSYNC_VERSION, activity, control);
+        local.emplace(begun_with, MBSYNC_VERSION, activity, control, board);
       }
     };
     ActivityToo told(supervisor, activity);
@@ -534,7 +546,7 @@ Result<void> run_node(const Config& config, const std::stop_token& stop, const L
       std::stop_source run;
       const std::stop_callback on_stop(stop, [&run] { run.request_stop(); });
       control.begin_run(run);
-      Node node(live, run.get_token(), look_for_hangup, told, activity, control);
+      Node node(live, run.get_token(), look_for_hangup, told, activity, control, board);
       auto ended = node.run();
       const bool again = control.take_restart();
       if (!ended || stop.stop_requested() || (!again && !node.is_another())) {

@@ -22,6 +22,8 @@ constexpr std::int64_t kLivePeersMin = 2;
 constexpr std::int64_t kLivePeersMax = 64;
 constexpr std::int64_t kLogMegabytesMax = 1024;
 constexpr std::int64_t kLogFilesMax = 100;
+constexpr std::int64_t kVerifyHoursMax = 8760;
+constexpr std::int64_t kVerifyRateMax = 10'000'000;
 
 template <typename T>
 Result<void> put(Result<T> value, T& place) {
@@ -215,6 +217,21 @@ constexpr std::array<Setting, kConfigKeys> kSettings{{
      "names by which the local port may be asked, beside localhost", false, Reload::kRestart,
      [](const SettingValues& values, Config& config) { return put(host_names_of(values), config.status_hosts); },
      [](const Config& config) { return joined(config.status_hosts); }},
+    {ConfigKey::kVerifyInterval, "verify_interval_hours", "SYNC_VERIFY_INTERVAL_HOURS", "", "", Type::kInteger,
+     "a whole number of hours from 0 (never) to 8760", "24", "",
+     "how often rows are compared with another machine's by themselves, in hours; 0: never", false, Reload::kLive,
+     [](const SettingValues& values, Config& config) {
+       return put_number(values, 0, kVerifyHoursMax, " of hours", config.verify_interval_hours);
+     },
+     [](const Config& config) { return std::to_string(config.verify_interval_hours); }},
+    {ConfigKey::kVerifyRate, "verify_rows_per_s", "SYNC_VERIFY_ROWS_PER_S", "", "", Type::kInteger,
+     "a whole number of rows from 0 (no limit) to 10000000", "5000", "",
+     "how many rows a second are read for that at most, on each of the two machines; 0: as fast as it goes", false,
+     Reload::kLive,
+     [](const SettingValues& values, Config& config) {
+       return put_number(values, 0, kVerifyRateMax, " of rows", config.verify_rows_per_s);
+     },
+     [](const Config& config) { return std::to_string(config.verify_rows_per_s); }},
 }};
 
 }  // namespace

@@ -126,4 +126,13 @@ inline constexpr milliseconds kSyncReportPatience{5'000};
 /// Peers that are asked at a time in such a round.
 inline constexpr std::size_t kRoundPeersAtOnce = 8;
 
+/// Comparisons of rows that nobody asks for: the first look at whether one is due after the start, when peers have been
+/// found and have caught up a little; how often it is looked again; and how often an order is looked for (who gives one
+/// wakes the verifier, this is for stops).
+inline constexpr milliseconds kVerifyFirst{10'000};
+/// The same for a node that has never been compared: it may have joined a moment ago, and has other things to do.
+inline constexpr milliseconds kVerifyNew{600'000};
+inline constexpr milliseconds kVerifyAgain{600'000};
+inline constexpr milliseconds kVerifyLook{1'000};
+
 }  // namespace mbsync

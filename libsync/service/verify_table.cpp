@@ -19,6 +19,7 @@ constexpr std::size_t kKeysBytes = 256 << 10;
 constexpr std::int64_t kFirstBlock = 200;
 /// Where no index helps, each block costs a look at all keys.
 constexpr std::int64_t kUnorderedBlock = kDigestRowsMax / 2;
+constexpr std::int64_t kUnorderedBlockMin = 500;
 constexpr std::chrono::milliseconds kTryAgain{500};
 
 bool covers_all(const VersionVector& seen, const std::vector<Dot>& writes) {
@@ -150,10 +151,10 @@ Result<void> TableComparison::find_shape() {
 }
 
 std::int64_t TableComparison::first_block() const {
-  const auto usual = about_.order.empty() ? kUnorderedBlock
-                     : row_bytes_ == 0    ? std::min(kFirstBlock, limits_.block_rows)
-                                          : std::min(kUnorderedBlock, limits_.block_rows);
-  return row_bytes_ == 0 ? usual : std::clamp<std::int64_t>(limits_.block_bytes / row_bytes_, 1, usual);
+  // Of a table that nobody has analyzed the rows look large, and blocks are small at first.
+  const auto fitting = row_bytes_ == 0 ? kFirstBlock : limits_.block_bytes / row_bytes_;
+  return about_.order.empty() ? std::clamp(fitting, kUnorderedBlockMin, kUnorderedBlock)
+                              : std::clamp<std::int64_t>(fitting, 1, std::min(kUnorderedBlock, limits_.block_rows));
 }
 
 // Borders are keys of this side. The last block has none above, the first none below: so every row of either side is in

@@ -38,6 +38,7 @@ struct TableVerdict {
   std::string why{};                         ///< it was not compared, or not to its end; with what to do
   std::int64_t rows = 0;                     ///< that were compared: known to be the same, or to differ
   std::vector<RowDifference> differences{};  ///< in no order
+  std::vector<RowDifference> repaired{};     ///< that differed before, and were given to the rules
   std::int64_t changing = 0;                 ///< rows of which one side had news that the other had not, every time
   std::int64_t waiting = 0;  ///< rows that wait on one side: its application holds them, or its database refuses them
 };
@@ -81,6 +82,9 @@ class TableComparison {
  public:
   TableComparison(DigestSource& mine, DigestSource& theirs, Member self, VerifyPace& pace, VerifyLimits limits = {})
       : mine_(mine), theirs_(theirs), self_(std::move(self)), pace_(pace), limits_(limits) {}
+
+  /// The table as it was seen here, for further questions; after compare().
+  [[nodiscard]] const DigestRequest& about() const { return about_; }
 
   /// Fails with `cancelled` when `pace` says so. What else fails, on either side, is in the verdict.
   Result<TableVerdict> compare(const std::string& schema, const std::string& table);

@@ -307,7 +307,7 @@ Result<DigestAnswer> PeerClient::Impl::digest(const DigestRequest& request) {
   to_itself = outcome.own_process;
   if (!outcome.result) {
     const auto& error = outcome.result.error();
-    if (error.kind == ErrorKind::kNotFound) {
+    if (outcome.not_there) {
       return about_peer(Error{ErrorKind::kNotFound, "its version of mbsync cannot compare rows",
                               "install the same version there as here"});
     }

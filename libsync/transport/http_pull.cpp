@@ -21,6 +21,7 @@ constexpr const char* kRequestType = "application/json";
 constexpr const char* kHostName = "mbsync";
 constexpr int kPort = 1;  // nobody connects to it
 constexpr int kStatusOk = 200;
+constexpr int kStatusNotFound = 404;
 
 Error refusal_in(int status, const std::string& text) {
   const auto parsed = parse_refusal(text);
@@ -199,6 +200,7 @@ HttpPull::Outcome HttpPull::ask(const std::string& path, const std::string& body
   request.response_handler = [&](const httplib::Response& head) {
     status = head.status;
     outcome.own_process = status == kStatusOwnProcess;
+    outcome.not_there = status == kStatusNotFound;
     return !stopped();
   };
   request.content_receiver = [&](const char* bytes, std::size_t size, std::uint64_t /*offset*/,

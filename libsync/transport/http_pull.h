@@ -24,12 +24,12 @@ class HttpPull : public httplib::ClientImpl {
     bool of_sink = false;       ///< the error is the sink's own, not the peer's
     bool own_process = false;   ///< the server of this very process answered
     bool base_unknown = false;  ///< the peer does not know what the request built upon
+    bool not_there = false;     ///< there is nothing at this path, as in an older version
     bool again = false;         ///< the connection had been closed while it was idle, and nothing was lost
     std::string fleet_tag;      ///< what the peer has said in its header
   };
   /// `body`: what is sent; `asked`: what it says in full.
-  /// A question that is answered by a document of at most `bytes_max`, which goes to `text`. `not_found`: there is
-  /// nothing at this path, as in an older version.
+  /// A question that is answered by a document of at most `bytes_max`, which goes to `text`.
   Outcome ask(const std::string& path, const std::string& body, const OwnProcess& own, std::size_t bytes_max,
               std::string& text, const StopCheck& stopped);
   Outcome pull(const std::string& body, const PullRequest& asked, const OwnProcess& own, PullSink& sink,

@@ -71,7 +71,9 @@ TEST_CASE("cli: config shows each value and where it comes from, and no secret")
             "status_port              9002                            default                restart\n"
             "status_bind              127.0.0.1, ::1                  default                restart\n"
             "status_token             (none)                          default                restart\n"
-            "status_hosts             (none)                          default                restart\n");
+            "status_hosts             (none)                          default                restart\n"
+            "verify_interval_hours    24                              default                SIGHUP\n"
+            "verify_rows_per_s        5000                            default                SIGHUP\n");
 }
 
 TEST_CASE("cli: config as JSON") {

@@ -1,4 +1,5 @@
-// The JSON that nodes exchange: request, header, table, footer, refusal (PROTOCOL.md).
+// The JSON that nodes exchange: request, header, table, footer, refusal, digests (PROTOCOL.md).
+#include "digest_message.h"
 #include "fuzz.h"
 #include "message.h"
 #include "protocol_limits.h"
@@ -90,6 +91,25 @@ void run(std::string_view input) {
   }
   taken += round_trip(input, parse_pull_footer) ? 1 : 0;
   taken += round_trip(input, parse_refusal) ? 1 : 0;
+  if (round_trip(input, parse_digest_request)) {
+    const auto request = parse_digest_request(input);
+    FUZZ_EXPECT(request->limit >= 0 && request->limit <= kDigestRowsMax && request->keys.size() <= kDigestKeysMax,
+                "a digest out of bounds was taken");
+    FUZZ_EXPECT(request->kind == DigestKind::kTables || (!request->key.empty() && !request->columns.empty()),
+                "a digest of no table was taken");
+    ++taken;
+  }
+  if (round_trip(input, parse_digest_answer)) {
+    const auto answer = parse_digest_answer(input);
+    FUZZ_EXPECT(answer->list.size() <= std::size_t{kDigestRowsMax} && answer->looks.size() <= kDigestKeysMax,
+                "more rows than may be were taken");
+    for (const auto& look : answer->looks) {
+      FUZZ_EXPECT(look.present == !look.hash.empty() && (look.present || look.columns.empty()),
+                  "a row that is not there has values");
+      FUZZ_EXPECT(std::is_sorted(look.writes.begin(), look.writes.end()), "writes out of order were taken");
+    }
+    ++taken;
+  }
   FUZZ_EXPECT(taken <= 1, "one text is two messages");
   // Any text at all may be a reason; what is sent of it can be read.
   const auto half = input.size() / 2;

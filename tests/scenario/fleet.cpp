@@ -135,7 +135,9 @@ ChildOptions clean_options(std::vector<std::string> arguments,
                    "SYNC_STATUS_PORT",
                    "SYNC_STATUS_BIND",
                    "SYNC_STATUS_TOKEN",
-                   "SYNC_STATUS_HOSTS"};
+                   "SYNC_STATUS_HOSTS",
+                   "SYNC_VERIFY_INTERVAL_HOURS",
+                   "SYNC_VERIFY_ROWS_PER_S"};
   return options;
 }
 

@@ -167,8 +167,39 @@ std::string data_text(const StoreStatus& store) {
   return text;
 }
 
+// When rows were compared, and what came of it; what differs is among the causes above.
+std::string verified_as_text(const std::vector<VerifyNote>& notes) {
+  if (notes.empty()) {
+    return "";
+  }
+  std::string text = "\n\nRows compared ('mbsync verify'):";
+  for (const auto& note : notes) {
+    std::int64_t rows = 0;
+    std::int64_t different = 0;
+    std::int64_t left = 0;
+    std::int64_t tables_left = 0;
+    for (const auto& table : note.tables) {
+      rows += table.rows;
+      different += table.differing;
+      left += table.changing + table.waiting;
+      tables_left += table.why.empty() ? 0 : 1;
+    }
+    text += fmt::format(
+        "\n  with {}{}: {} rows, {}", note.peer.name,
+        note.finished_at.empty() ? ", some tables" : fmt::format(", all tables {} ago", duration_text(note.age_s)),
+        rows, different == 0 ? "none differs" : fmt::format("{} differ", different));
+    if (left > 0) {
+      text += fmt::format("; {} could not be compared", left);
+    }
+    if (tables_left > 0) {
+      text += fmt::format("; tables not compared, or not to the end: {}", tables_left);
+    }
+  }
+  return text;
+}
+
 std::string rest_text(const StoreStatus& store) {
-  std::string text = standings_as_text(store) + peers_as_text(store.peers);
+  std::string text = verified_as_text(store.verified) + standings_as_text(store) + peers_as_text(store.peers);
   for (const auto& address : store.peers.without_owner) {
     text +=
         fmt::format("\n  nobody has answered yet at {}: {} ({})", address.address, address.failure, address.failed_at);

@@ -5,8 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "commands/version.h"
-#include "local_status.h"
+#include "commands/ask_node.h"
 
 namespace mbsync {
 namespace {
@@ -15,12 +14,6 @@ using Json = nlohmann::ordered_json;
 
 /// A round gives each peer a minute, and several are asked at a time.
 constexpr std::chrono::minutes kPatience{10};
-constexpr int kOkStatus = 200;
-
-std::string text_at(const Json& object, const char* name) {
-  const auto place = object.find(name);
-  return place != object.end() && place->is_string() ? place->get<std::string>() : "";
-}
 
 std::string round_text(const Json& document) {
   const auto& peers = document["peers"];
@@ -40,11 +33,6 @@ std::string round_text(const Json& document) {
                                                    : text_at(peer, "failure")});
   }
   return format_table({"Peer", "Rows that came", "Now"}, rows);
-}
-
-Error wrong_answer() {
-  return Error{ErrorKind::kInternal, "the node's answer cannot be understood",
-               "are the node and this program of the same version? 'mbsync status' says which the node has"};
 }
 
 }  // namespace
@@ -77,39 +65,13 @@ void add_sync(CLI::App& app, Invocation& invocation) {
 Result<void> run_sync(const ConfigOptions& options, Output& output, bool& in_step) {
   const auto config = load_config(options, ConfigNeeds::kDatabase);
   MBSYNC_TRY(config);
-  // Only the node of this database is asked.
-  const auto status = find_status(*config, program_version());
-  auto target = local_target(*config);
-  target.port = status.settings.local_port;
-  if (target.port == 0) {
-    return Error{ErrorKind::kConfig, "this node has no local port, by which it could be asked",
-                 "set SYNC_STATUS_PORT to a free port and restart the node"};
-  }
-  if (!status.process) {
-    return Error{status.runs() ? ErrorKind::kConfig : ErrorKind::kNotFound,
-                 status.runs() || !status.local_trouble.empty()
-                     ? status.local_trouble
-                     : fmt::format("no node answers on local port {}", target.port),
-                 "'mbsync status' says whether a node runs, and where it can be asked"};
-  }
-  const auto reply = ask_local(target, "/api/sync/service", R"({"action": "sync"})", kPatience);
-  if (!reply) {
-    return Error{ErrorKind::kNotFound, fmt::format("the node on local port {} did not answer", target.port),
-                 "'mbsync status' says whether it still runs"};
-  }
-  const auto document = Json::parse(reply->body, nullptr, false);
-  if (!document.is_object()) {
-    return wrong_answer();
-  }
-  if (reply->status != kOkStatus) {
-    const auto error = document.find("error");
-    return error == document.end() || !error->is_object()
-               ? wrong_answer()
-               : Error{ErrorKind::kNotFound, text_at(*error, "message"), text_at(*error, "hint")};
-  }
+  const auto node = running_node(*config);
+  MBSYNC_TRY(node);
+  const auto document = ask_node(*node, "/api/sync/service", R"({"action": "sync"})", kPatience);
+  MBSYNC_TRY(document);
   try {
-    in_step = document.at("in_step").get<bool>();
-    return output.result(round_text(document), document);
+    in_step = document->at("in_step").get<bool>();
+    return output.result(round_text(*document), *document);
   } catch (const nlohmann::json::exception&) {
     return wrong_answer();
   }

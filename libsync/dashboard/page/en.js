@@ -65,6 +65,11 @@ export default {
     one: "{count} change has been waiting here for {duration}.",
     other: "{count} changes have been waiting here for {duration}.",
   },
+  "cause.rows_differ": {
+    one: "{count} row differs from {peer}'s, and no change is on its way.",
+    other: "{count} rows differ from {peer}'s, and no change is on its way.",
+  },
+  "cause.rows_differ.next": "'mbsync verify' shows which; with --repair it gives them to the rules.",
   "cause.clock_off": "The clock of {peer} differs from this machine's by {duration}.",
   "cause.clock_off.next": "Let both machines set their clocks by the network.",
   "cause.self_banned": "This machine has been banned from the fleet.",
@@ -247,5 +252,18 @@ export default {
     other: "{count} conflicts are on record since changes of {peer} arrived",
   },
   "event.conflict_resolved": "A person has decided a conflict",
+  "event.rows_compared": {
+    one: "{count} row was compared with {peer}'s: it is the same",
+    other: "{count} rows were compared with {peer}'s: all are the same",
+  },
+  "event.rows_differ": {
+    one: "{count} row differs from {peer}'s, and no change is on its way",
+    other: "{count} rows differ from {peer}'s, and no change is on its way",
+  },
+  "event.rows_repaired": {
+    one: "{count} row that differed from {peer}'s was given to the rules",
+    other: "{count} rows that differed from {peer}'s were given to the rules",
+  },
+  "event.verify_asked": "Somebody has asked to compare rows",
   "event.row_parked": "A row of {peer} cannot be written here",
 };

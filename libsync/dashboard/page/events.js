@@ -13,6 +13,7 @@ const signs = {
   peer_unreachable: "bad",
   database_lost: "bad",
   row_parked: "bad",
+  rows_differ: "bad",
   conflict: "attention",
   rows_arrived: "in",
   rows_sent: "out",

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -30,7 +31,9 @@ class MadeUpRows : public DigestSource {
   VersionVector forgotten;
   std::vector<std::string> columns{"id", "note", "price"};
   std::string order = "text";
-  std::function<void(const DigestRequest&)> before;  ///< each question
+  std::function<void(const DigestRequest&)> before;                   ///< each question
+  std::function<Result<std::int64_t>(const DigestRequest&)> on_take;  ///< kArm and kTouch
+  bool backwards = false;  ///< the index here sorts the other way round, whatever `order` says
   std::optional<Error> failure;
   int asked = 0;
 
@@ -53,6 +56,10 @@ class MadeUpRows : public DigestSource {
         answer.state = DigestState::kDiffers;
         answer.why = "column \"colour\" is missing there";
       }
+    } else if (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch) {
+      const auto taken = on_take(request);
+      MBSYNC_TRY(taken);
+      answer.rows = *taken;
     } else if (request.kind == DigestKind::kLook) {
       look(request, answer);
     } else {
@@ -65,8 +72,21 @@ class MadeUpRows : public DigestSource {
   static std::string hash(const MadeUpRow& row) { return fmt::format("{}", fmt::join(row.values, "|")); }
 
   void range(const DigestRequest& request, DigestAnswer& answer) const {
+    std::vector<std::pair<std::string, const MadeUpRow*>> sorted;
     for (const auto& [key, row] : rows) {
-      if (!row.present || (request.above && key <= *request.above) || (request.upto && key > *request.upto)) {
+      sorted.emplace_back(key, &row);
+    }
+    if (backwards) {
+      std::reverse(sorted.begin(), sorted.end());
+    }
+    const auto is_above = [&](const std::string& key, const std::string& bound) {
+      return backwards ? key < bound : key > bound;
+    };
+    std::map<std::string, std::string> hashes;  // a checksum goes by the keys' text
+    for (const auto& [key, place] : sorted) {
+      const auto& row = *place;
+      if (!row.present || (request.above && !is_above(key, *request.above)) ||
+          (request.upto && is_above(key, *request.upto))) {
         continue;
       }
       if (answer.rows == request.limit) {
@@ -76,9 +96,12 @@ class MadeUpRows : public DigestSource {
       if (request.kind == DigestKind::kRows) {
         answer.list.push_back({key, hash(row)});
       } else {
-        answer.checksum += hash(row) + "\n";
+        hashes[key] = hash(row);
       }
       answer.last = key;
+    }
+    for (const auto& [key, text] : hashes) {
+      answer.checksum += text + "\n";
     }
     if (answer.rows < request.limit) {
       answer.last.reset();

@@ -419,7 +419,7 @@ TEST_CASE("config: effective settings show every value and source, and no secret
         "away_after_days|180|default\ntables|*|default\ntables_except||default\n"
         "log_size_mb|10|default\nlog_files|5|default\nskip_db_precheck|false|default\n"
         "status_port|8766|default\nstatus_bind|127.0.0.1, ::1|default\nstatus_token||default\n"
-        "status_hosts||default\n");
+        "status_hosts||default\nverify_interval_hours|24|default\nverify_rows_per_s|5000|default\n");
 }
 
 TEST_CASE("config: the local port is the one after the port, and beyond the loopback it needs a token") {

@@ -16,8 +16,9 @@ namespace {
 struct Desk {
   NodeActivity activity{"1.2.3", std::chrono::system_clock::now()};
   NodeControl control;
+  VerifyBoard verify;
   std::function<NodeStatus(std::chrono::steady_clock::time_point)> status = [](auto) { return NodeStatus(); };
-  LocalApi api{{[this](auto since) { return status(since); }, activity, control, {}}};
+  LocalApi api{{[this](auto since) { return status(since); }, activity, control, {}, verify}};
 
   LocalAnswer ask(const std::string& method, const std::string& path, const std::string& body = "",
                   std::map<std::string, std::string> query = {}) {

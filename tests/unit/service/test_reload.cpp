@@ -43,7 +43,9 @@ TEST_CASE("reload: a running node takes each setting that is said to be live, an
                               {"SYNC_STATUS_PORT", "1"},
                               {"SYNC_STATUS_BIND", "::1"},
                               {"SYNC_STATUS_TOKEN", "0123456789abcdef"},
-                              {"SYNC_STATUS_HOSTS", "x"}});
+                              {"SYNC_STATUS_HOSTS", "x"},
+                              {"SYNC_VERIFY_INTERVAL_HOURS", "1"},
+                              {"SYNC_VERIFY_ROWS_PER_S", "1"}});
   REQUIRE(changed_settings(before, wanted).size() == kConfigKeys);  // a new setting belongs in the list above
   Config now = before;
   const auto reloaded = take_live(now, wanted);
