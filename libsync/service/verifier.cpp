@@ -442,7 +442,7 @@ void Verifier::tell(const PeerVerdict& verdict, bool scheduled) {
 
 void Verifier::report_failure(const Error& error, std::string_view what) {
   if (failures_.is_news(error.text())) {
-    log_info(kDomain, "{} failed, it is tried again reason={}", what, log_value(error.text()));
+    log_info(kDomain, "{} failed, it is tried again reason={}", what, log_value(error.log_text()));
   }
 }
 
