@@ -341,10 +341,15 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
-  MBSYNC_TRY(capture_armed(db_, order));
   // A write that was made here while the answer was on its way takes part as the concurrent write that it is.
   const auto sealed = seal(db_, schema_, self_.id);
   MBSYNC_TRY(sealed);
+  // And so do rows that differ. Sealed by themselves: the application's write of the row keeps its own time.
+  const auto armed = capture_armed(db_, order);
+  MBSYNC_TRY(armed);
+  if (*armed) {
+    MBSYNC_TRY(seal(db_, schema_, self_.id));
+  }
   MBSYNC_TRY(note_kept_whole());
   MBSYNC_TRY(plan_for(db_, most));
   auto versions = read_versions(db_);

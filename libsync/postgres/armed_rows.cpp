@@ -3,23 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "change_sql.h"
 #include "digest_reader.h"
-#include "rule_book.h"
 #include "table_sql.h"
 
 namespace mbsync {
 namespace {
 
-// By then whoever has armed them has long touched his own, or never will.
-constexpr const char* kArmedFor = "1 day";
+// Who has not got the awaited write by then is no member any more, or it was never made.
+constexpr const char* kArmedFor = "400 days";
 
 std::string time_of(std::int64_t micros) {
   return fmt::format("'epoch'::timestamptz + {} * interval '1 microsecond'", micros);
 }
 
-// "t" for each column number that is named.
+// "t" for each column number that is named; for all, where none is.
 Result<std::string> columns_of(const Table& table, const std::vector<std::string>& names) {
   std::string bits(table.width - 1, 'f');
   for (const auto& name : names) {
@@ -29,18 +29,21 @@ Result<std::string> columns_of(const Table& table, const std::vector<std::string
     }
     bits[column->number - 1] = 't';
   }
+  for (const auto& column : table.columns) {
+    if (names.empty()) {
+      bits[column.number - 1] = 't';
+    }
+  }
   return bits;
 }
 
-Result<void> check_counters(PgConnection& db, const Schema& schema, const Table& table,
-                            const std::vector<std::string>& names) {
-  const auto version = policy_in_force(db);
-  MBSYNC_TRY(version);
-  MBSYNC_TRY(schema.rules->read(db));
-  const auto* rules = schema.rules->find(*version, table);
+Result<void> check_counters(const Table& table, const ColumnSet& sums, std::vector<std::string> names) {
+  if (names.empty()) {
+    std::transform(table.columns.begin(), table.columns.end(), std::back_inserter(names),
+                   [](const Column& column) { return column.name; });
+  }
   for (const auto& name : names) {
-    if (const auto* column = table.find(name);
-        rules != nullptr && column != nullptr && rules->sums().contains(column->number)) {
+    if (const auto* column = table.find(name); column != nullptr && sums.contains(column->number)) {
       return Error{
           ErrorKind::kConflict,
           fmt::format("column \"{}\" of {} adds up what all machines have written, so no rule can tell which of "
@@ -52,53 +55,99 @@ Result<void> check_counters(PgConnection& db, const Schema& schema, const Table&
   return {};
 }
 
+// The armed rows `taken` (key, cols, at) are captured, if they are still there. It is no insertion: with a deletion
+// that is sealed along with it, it would look like a row that came and went, and nobody would hear of that.
+std::string capture_sql(const Table& table, std::string_view taken) {
+  const auto own = "rpad('0' || translate(k.cols, 'tf', '10'), length(c.cols), '0')::varbit";
+  return fmt::format(
+      "WITH taken AS ({1} RETURNING a.key, a.cols, a.at) INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT "
+      "DISTINCT {0}, 'U'::\"char\", k.key, k.cols, greatest(k.at, (SELECT max(c.at) FROM mbsync.change c WHERE c.tab = "
+      "{0} AND {4} AND position(B'1' IN c.cols & {5}) > 0)) FROM taken k WHERE EXISTS (SELECT FROM {2} t WHERE {3})",
+      table.id, taken, table.quoted(), TableSql(table).key_match("t", "k.key"), has_key("c", "k.key"), own);
+}
+
+// What is armed is known by who has asked for it, and by what it waits for.
+std::string is_armed(PgConnection& db, const Table& table, const DigestRequest& request) {
+  return fmt::format("a.tab = {} AND {} AND a.asker = {} AND a.awaits = {} AND a.awaited_at = {}", table.id,
+                     has_key("a", db.quote(request.keys.front())), request.sender.id.value, request.awaits.value,
+                     time_of(request.awaited_us));
+}
+
+// Its hash, if nobody holds the row.
+Result<bool> is_still(PgConnection& db, const Table& table, const ColumnSet& sums, const DigestRequest& request) {
+  const auto now = db.exec(fmt::format("SELECT encode({}, 'hex') FROM {} t WHERE {}{}", row_hash_sql(table, sums),
+                                       table.quoted(), TableSql(table).key_match("t", db.quote(request.keys.front())),
+                                       request.kind == DigestKind::kTouch ? " FOR NO KEY UPDATE SKIP LOCKED" : ""));
+  MBSYNC_TRY(now);
+  return !now->empty() && request.hash == (*now)[0][0].c_str();
+}
+
+Result<std::int64_t> count_of(const Result<pqxx::result>& done) {
+  MBSYNC_TRY(done);
+  return static_cast<std::int64_t>(done->affected_rows());
+}
+
 }  // namespace
 
 Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table,
                               const DigestRequest& request) {
-  const TableSql sql(table);
-  const auto& key = request.keys.front();
-  const bool whole = request.touched.empty();
-  MBSYNC_TRY(check_counters(db, schema, table, request.touched));
+  if (request.kind == DigestKind::kFire) {
+    return count_of(
+        db.exec(capture_sql(table, fmt::format("DELETE FROM mbsync.armed a WHERE {}", is_armed(db, table, request)))));
+  }
+  if (request.kind == DigestKind::kDisarm) {
+    return count_of(db.exec(fmt::format("DELETE FROM mbsync.armed a WHERE {}", is_armed(db, table, request))));
+  }
+  const auto sums = sums_of(db, schema, table);
+  MBSYNC_TRY(sums);
+  // A row that comes back as a whole brings its counters along.
+  if (request.kind == DigestKind::kArm || !request.touched.empty()) {
+    MBSYNC_TRY(check_counters(table, *sums, request.touched));
+  }
   const auto columns = columns_of(table, request.touched);
   MBSYNC_TRY(columns);
-  const auto now = db.exec(fmt::format("SELECT encode({}, 'hex') FROM {} t WHERE {} FOR UPDATE", row_hash_sql(table),
-                                       table.quoted(), sql.key_match("t", db.quote(key))));
-  MBSYNC_TRY(now);
-  if (now->empty() || request.hash != (*now)[0][0].c_str()) {
+  const auto still = is_still(db, table, *sums, request);
+  MBSYNC_TRY(still);
+  if (!*still) {
     return 0;
   }
-  MBSYNC_TRY(
-      db.exec(fmt::format("DELETE FROM mbsync.armed a WHERE a.armed_at < now() - interval '{}' OR (a.tab = {} AND {})",
-                          kArmedFor, table.id, has_key("a", db.quote(key)))));
-  const auto values = fmt::format("{}, {}, {}", db.quote(key), whole ? std::string("NULL") : db.quote(*columns),
-                                  time_of(request.at_us));
+  const auto values =
+      fmt::format("{}, {}, {}", db.quote(request.keys.front()), db.quote(*columns), time_of(request.at_us));
   if (request.kind == DigestKind::kTouch) {
-    MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at) VALUES ({}, '{}', {})",
-                                   table.id, whole ? "I" : "U", values)));
-  } else {
-    MBSYNC_TRY(db.exec(fmt::format("INSERT INTO mbsync.armed (tab, key, cols, at) VALUES ({}, {})", table.id, values)));
+    MBSYNC_TRY(db.exec(
+        fmt::format("INSERT INTO mbsync.capture (tab, op, key, cols, at) VALUES ({}, 'U', {})", table.id, values)));
+    return 1;
   }
+  MBSYNC_TRY(db.exec(fmt::format("DELETE FROM mbsync.armed WHERE armed_at < now() - interval '{}'", kArmedFor)));
+  MBSYNC_TRY(db.exec(fmt::format(
+      "INSERT INTO mbsync.armed (tab, key, cols, at, asker, awaits, awaited_at) VALUES ({}, {}, {}, {}, {})", table.id,
+      values, request.sender.id.value, request.awaits.value, time_of(request.awaited_us))));
   return 1;
 }
 
-Result<void> capture_armed(PgConnection& db, const std::vector<StagedTable*>& staged) {
+Result<bool> capture_armed(PgConnection& db, const std::vector<StagedTable*>& staged) {
   // The usual case by far.
   const auto any = db.exec_cached("SELECT EXISTS (SELECT FROM mbsync.armed)");
   MBSYNC_TRY(any);
   if (!(*any)[0][0].as<bool>()) {
-    return {};
+    return false;
   }
+  std::int64_t rows = 0;
   for (const auto* entry : staged) {
-    const auto& table = *entry->table;
-    const TableSql sql(table);
-    MBSYNC_TRY(db.exec(fmt::format(
-        "WITH taken AS (DELETE FROM mbsync.armed a USING {0} s WHERE a.tab = {1} AND a.key = s.m_key RETURNING a.key, "
-        "a.cols, a.at) INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT DISTINCT {1}, 'U'::\"char\", k.key, "
-        "k.cols, k.at FROM taken k WHERE EXISTS (SELECT FROM {2} t WHERE {3})",
-        entry->name, table.id, table.quoted(), sql.key_match("t", "k.key"))));
+    // One write stands in the line itself, several as JSON (PROTOCOL.md).
+    const auto captured = count_of(db.exec(capture_sql(
+        *entry->table,
+        fmt::format(
+            "DELETE FROM mbsync.armed a USING {0} s WHERE a.tab = {1} AND a.key = s.m_key AND CASE WHEN "
+            "s.m_writes IS NULL THEN s.m_origin = a.awaits AND s.m_at = a.awaited_at ELSE EXISTS (SELECT FROM "
+            "jsonb_array_elements(CASE jsonb_typeof(s.m_writes::jsonb) WHEN 'array' THEN s.m_writes::jsonb "
+            "ELSE s.m_writes::jsonb -> 'writes' END) w WHERE w ->> 0 = a.awaits::text AND w ->> 2 = ({2})::text) "
+            "END",
+            entry->name, entry->table->id, micros_of("a.awaited_at")))));
+    MBSYNC_TRY(captured);
+    rows += *captured;
   }
-  return {};
+  return rows > 0;
 }
 
 }  // namespace mbsync

@@ -1,11 +1,14 @@
-// Rows that differ between two nodes although both have the same writes of them (`mbsync verify`), given to the rules:
-// what a node shows becomes a write of its own, as if the application had just made it.
+// Rows that differ between nodes although all have the same writes of them (`mbsync verify`), given to the rules: what
+// a node shows becomes a write of its own, as if the application had just made it.
 //
-// On one of the two that is done at once (touch_row). The other must not take that write for one that has seen its own
-// row, or what stands there would vanish without a word. So both rows are armed first: when a write of the row arrives,
-// and before it is looked at, the armed row becomes a write as well (capture_armed). The two are concurrent then, and
-// the rules decide, with the loser on record. A row that is armed and of which nothing comes is as any other. Where the
-// application writes the row in the same moment, its write and the armed one are sealed as one, with the later time.
+// On one node that is done at once (kTouch), and its write travels. No other may take that write for one that has seen
+// its own row, or what stands there would vanish without a word. So the row is armed first, on every node on which it
+// shows something else (kArm): when that one write arrives, and before it is looked at, the armed row becomes a write
+// as well (capture_armed). The two are concurrent then, and the rules decide, with the loser on record. Once the first
+// is touched the others are told to become writes at once (kFire), so that a row is armed for moments; who cannot be
+// told goes by what arrives. An armed row goes by nothing else than by that node's write of that very time: where it is
+// never made, the row is as any other, whatever else is written there. Where the application has written the same
+// columns meanwhile, the armed write has the time of that.
 #pragma once
 
 #include <vector>
@@ -16,12 +19,14 @@
 
 namespace mbsync {
 
-/// In the open transaction, with the engine's lock: arms the row, or captures it (kTouch), if it is as the request says
-/// it is. How many rows that was, 0 or 1. `conflict` where a column adds up: of two totals no rule knows which is
-/// right.
+/// What kArm, kFire, kDisarm and kTouch ask for, in the open READ COMMITTED transaction, with the engine's lock. How
+/// many rows that was, 0 or 1: of kArm and kTouch 0 where the row is not as the request says it is, of kTouch also
+/// where somebody holds it, for nobody is waited for; of the others 0 where it is not armed. `conflict` where a column
+/// adds up: of two totals no rule knows which is right.
 Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table, const DigestRequest& request);
 
-/// Captures those armed rows that an answer has writes of. To be called before the seal that precedes a merge.
-Result<void> capture_armed(PgConnection& db, const std::vector<StagedTable*>& staged);
+/// Captures those armed rows whose awaited write an answer has. Whether there were any: then they are to be sealed
+/// before the merge.
+Result<bool> capture_armed(PgConnection& db, const std::vector<StagedTable*>& staged);
 
 }  // namespace mbsync

@@ -4,12 +4,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
+#include <set>
 #include <sstream>
 #include <utility>
 
 #include "change_sql.h"
 #include "protocol_limits.h"
 #include "record_text.h"
+#include "rule_book.h"
 #include "seal.h"
 #include "table_sql.h"
 #include "version_store.h"
@@ -21,6 +24,9 @@ namespace {
 constexpr std::int64_t kHashedApartBytes = 1 << 20;
 // Half of what may be sent: what surrounds it, and the quoting of JSON, take room as well.
 constexpr std::size_t kAnswerBytes = kDigestBytesMax / 2;
+constexpr const char* kNotYet = "its rows have not been taken in yet on one side: they are compared once they are";
+constexpr const char* kNotCaptured =
+    "mbsync's triggers are not in place on one side: it puts them there by itself; 'mbsync status' says if it cannot";
 
 std::string hash_of(std::string_view text) {
   return fmt::format("sha256(convert_to({}, 'UTF8'))", text);
@@ -28,20 +34,33 @@ std::string hash_of(std::string_view text) {
 
 // Whether its size can be asked for without reading it.
 bool is_sized(const Column& column) {
-  return !column.user_type &&
+  return !column.user_type && !column.type.ends_with("[]") &&
          (column.type == "text" || column.type == "bytea" || column.type.starts_with("character varying"));
 }
 
 // What stands for a column's value in the text of its row: the same on every node for the same value.
-std::string value_of(const Table& table, const Column& column) {
+std::string value_of(const Table& table, const ColumnSet& sums, const Column& column) {
   auto name = "t." + PgConnection::quote_name(column.name);
+  if (sums.contains(column.number) && column.type == "numeric") {
+    // The node whose application has written 7 shows 7, and another, which has added 2.00 to 5.00, 7.00.
+    return fmt::format("CASE WHEN strpos({0}::text, '.') > 0 THEN rtrim(rtrim({0}::text, '0'), '.') ELSE {0}::text END",
+                       name);
+  }
   if (!table.has_toast || !is_sized(column)) {
     return name;
   }
-  return fmt::format(
-      "CASE WHEN octet_length({0}) > {1} THEN concat(encode({2}, 'hex'), ':', octet_length({0})) ELSE "
-      "{0}::text END",
-      name, kHashedApartBytes, column.type == "bytea" ? fmt::format("sha256({})", name) : hash_of(name));
+  if (column.type == "bytea") {
+    return fmt::format(
+        "CASE WHEN octet_length({0}) > {1} THEN concat(encode(sha256({0}), 'hex'), ':', octet_length({0})) ELSE "
+        "{0}::text END",
+        name, kHashedApartBytes);
+  }
+  // Bytes as they travel; where the database's are the same, the size is known without reading the value.
+  const auto size = fmt::format(
+      "CASE getdatabaseencoding() WHEN 'UTF8' THEN octet_length({0}) ELSE octet_length(convert_to({0}, 'UTF8')) END",
+      name);
+  return fmt::format("CASE WHEN {3} > {1} THEN concat(encode({2}, 'hex'), ':', {3}) ELSE {0}::text END", name,
+                     kHashedApartBytes, hash_of(name), size);
 }
 
 std::vector<const Column*> by_name(const Table& table) {
@@ -54,10 +73,10 @@ std::vector<const Column*> by_name(const Table& table) {
 }
 
 // One text of kColumnHashDigits for each column.
-std::string column_hashes(const Table& table) {
+std::string column_hashes(const Table& table, const ColumnSet& sums) {
   std::vector<std::string> hashes;
   for (const auto* column : by_name(table)) {
-    const auto value = value_of(table, *column);
+    const auto value = value_of(table, sums, *column);
     hashes.push_back(
         fmt::format("left(encode({}, 'hex'), {})",
                     hash_of(fmt::format("CASE WHEN num_nulls({0}) = 1 THEN '0' ELSE concat('1', {0}) END", value)),
@@ -139,8 +158,21 @@ std::string difference(const Table& table, const DigestRequest& request) {
 
 class DigestReader {
  public:
-  DigestReader(PgConnection& db, const Table& table, const DigestRequest& request)
-      : db_(db), table_(table), sql_(table), request_(request) {}
+  DigestReader(PgConnection& db, const Table& table, ColumnSet sums, const DigestRequest& request)
+      : db_(db), table_(table), sums_(std::move(sums)), sql_(table), request_(request) {}
+
+  // Whether all that is written to the table is seen. Looked at in the snapshot of the rows: the application may have
+  // made it anew a moment ago.
+  Result<bool> is_captured() {
+    constexpr int kTriggersMin = 3;  // for INSERT, UPDATE, DELETE; of TRUNCATE the partitions have their own
+    const auto found = db_.exec(fmt::format(
+        "SELECT coalesce(to_regclass({})::oid = {}, false) AND (SELECT count(DISTINCT g.tgname) FROM pg_trigger g JOIN "
+        "pg_proc p ON p.oid = g.tgfoid WHERE g.tgrelid = {} AND p.pronamespace = 'mbsync'::regnamespace AND NOT "
+        "g.tgisinternal AND g.tgenabled IN ('O', 'A')) >= {}",
+        db_.quote(table_.quoted()), table_.oid, table_.oid, kTriggersMin));
+    MBSYNC_TRY(found);
+    return (*found)[0][0].as<bool>();
+  }
 
   Result<void> shape(DigestAnswer& answer) {
     auto order = index_order(db_, table_);
@@ -216,7 +248,7 @@ class DigestReader {
     return fmt::format(
         "SELECT r.key, r.hash, row_number() OVER () AS place FROM (SELECT {} AS key, {} AS hash FROM {} t{}{} ORDER BY "
         "{} LIMIT {}) r",
-        sql_.key_text("t"), row_hash_sql(table_), table_.quoted(), conditions.empty() ? "" : " WHERE ",
+        sql_.key_text("t"), row_hash_sql(table_, sums_), table_.quoted(), conditions.empty() ? "" : " WHERE ",
         fmt::join(conditions, " AND "), sorted, request_.limit);
   }
 
@@ -307,7 +339,7 @@ class DigestReader {
         "EXISTS (SELECT FROM mbsync.parked p WHERE p.tab = {tab} AND {parked}) "
         "FROM k LEFT JOIN {table} t ON {match} ORDER BY k.n",
         fmt::arg("keys", db_.quote(format_array(keys))), fmt::arg("tab", table_.id), fmt::arg("present", present),
-        fmt::arg("hash", row_hash_sql(table_)), fmt::arg("columns", column_hashes(table_)),
+        fmt::arg("hash", row_hash_sql(table_, sums_)), fmt::arg("columns", column_hashes(table_, sums_)),
         fmt::arg("change", has_key("c", "k.key")), fmt::arg("counter", has_key("s", "k.key")),
         fmt::arg("parked", has_key("p", "k.key")), fmt::arg("table", table_.quoted()),
         fmt::arg("match", sql_.key_match("t", "k.key")));
@@ -339,16 +371,26 @@ class DigestReader {
 
   PgConnection& db_;
   const Table& table_;
+  const ColumnSet sums_;
   const TableSql sql_;
   const DigestRequest& request_;
 };
 
+// Parents before children: in this order rows that are missing can come back. Those in a circle as they come.
 void list_tables(const Schema& schema, DigestAnswer& answer) {
-  for (const auto& table : schema.tables) {
-    if (!table.internal) {
-      answer.tables.push_back({table.schema, table.name, ""});
+  std::set<const Table*> listed;
+  const std::function<void(const Table&)> list = [&](const Table& table) {
+    if (table.internal || !listed.insert(&table).second) {
+      return;
     }
-  }
+    for (const auto& reference : table.foreign_keys) {
+      if (const auto* parent = schema.find(reference.schema, reference.table)) {
+        list(*parent);
+      }
+    }
+    answer.tables.push_back({table.schema, table.name, ""});
+  };
+  std::for_each(schema.tables.begin(), schema.tables.end(), list);
   for (const auto& refused : schema.refused) {
     answer.tables.push_back({refused.schema, refused.name, refused.reason});
   }
@@ -357,12 +399,23 @@ void list_tables(const Schema& schema, DigestAnswer& answer) {
 }  // namespace
 
 // Record text: every type's own output function makes the values, and NULL is no empty text.
-std::string row_hash_sql(const Table& table) {
+std::string row_hash_sql(const Table& table, const ColumnSet& sums) {
   std::vector<std::string> values;
   for (const auto* column : by_name(table)) {
-    values.push_back(value_of(table, *column));
+    values.push_back(value_of(table, sums, *column));
   }
   return hash_of(fmt::format("ROW({})::text", fmt::join(values, ", ")));
+}
+
+Result<ColumnSet> sums_of(PgConnection& db, const Schema& schema, const Table& table) {
+  const auto version = policy_in_force(db);
+  MBSYNC_TRY(version);
+  if (*version == kBuiltInPolicy) {
+    return ColumnSet();
+  }
+  MBSYNC_TRY(schema.rules->read(db));
+  const auto* rules = schema.rules->find(*version, table);
+  return rules == nullptr ? ColumnSet() : rules->sums();
 }
 
 Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const Member& self,
@@ -390,8 +443,22 @@ Result<DigestAnswer> read_digest(PgConnection& db, const Schema& schema, const M
       return answer;
     }
   }
-  DigestReader reader(db, *table, request);
-  if (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch) {
+  if (!table->adopted || table->fingerprint.empty()) {
+    answer.state = DigestState::kNoTable;
+    answer.why = kNotYet;
+    return answer;
+  }
+  auto sums = sums_of(db, schema, *table);
+  MBSYNC_TRY(sums);
+  DigestReader reader(db, *table, std::move(*sums), request);
+  const auto captured = reader.is_captured();
+  MBSYNC_TRY(captured);
+  if (!*captured) {
+    answer.state = DigestState::kNoTable;
+    answer.why = kNotCaptured;
+    return answer;
+  }
+  if (is_of_repair(request.kind)) {
     return answer;  // is for others to do
   }
   auto read = request.kind == DigestKind::kShape  ? reader.shape(answer)

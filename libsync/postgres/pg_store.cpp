@@ -46,6 +46,9 @@ constexpr std::chrono::milliseconds kCutAfter{1500};
 
 // A table that is locked as a whole is waited for no longer than this, since all else waits meanwhile.
 constexpr const char* kTableLockTimeout = "SET LOCAL lock_timeout = '1s'";
+// No comparison of rows keeps a snapshot, and a lock that a migration has to wait for, for longer.
+constexpr std::chrono::seconds kRepairPatience{20};
+constexpr const char* kDigestTimeout = "SET LOCAL statement_timeout = '1min'";
 
 std::int64_t now_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -319,9 +322,18 @@ struct PgStore::Impl {
 
   // A row of this node becomes a write, now or when it has to: armed_rows.h.
   Result<std::int64_t> take_row(PgConnection& db, const DigestRequest& request) {
+    const bool writes = request.kind == DigestKind::kTouch || request.kind == DigestKind::kFire;
     std::int64_t taken = 0;
-    MBSYNC_TRY(with_engine(db, [&]() -> Result<void> {
+    const auto work = [&]() -> Result<void> {
       const auto now = current_schema();
+      if (writes) {
+        // What waits may be much, and is not to be waited for with the row in hand.
+        MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
+        MBSYNC_TRY(db.exec(kTableLockTimeout));
+        MBSYNC_TRY(seal(db, *now, current_self().id));
+        MBSYNC_TRY(db.commit());
+        publish_sealed();
+      }
       const auto* table = now->find(request.schema, request.table);
       if (table == nullptr) {
         return Error{ErrorKind::kTransient, "the table has just changed", "compare it again"};
@@ -331,15 +343,20 @@ struct PgStore::Impl {
       const auto done = mbsync::take_row(db, *now, *table, request);
       MBSYNC_TRY(done);
       taken = *done;
-      if (request.kind == DigestKind::kTouch && taken > 0) {
+      if (writes && taken > 0) {
         MBSYNC_TRY(seal(db, *now, current_self().id));
       }
       MBSYNC_TRY(db.commit());
-      if (request.kind == DigestKind::kTouch) {
+      if (writes) {
         publish_sealed();
       }
       return read_seen(db);
-    }));
+    };
+    if (auto done = with_engine(db, work, kRepairPatience); !done) {
+      return done.error().kind == ErrorKind::kCancelled && !stopping()()
+                 ? Error{ErrorKind::kTransient, "the node is at work on other rows", "say 'mbsync verify' again"}
+                 : done.error();
+    }
     return taken;
   }
 
@@ -691,6 +708,11 @@ Result<DigestAnswer> PgStore::digest(const DigestRequest& request) {
   MBSYNC_TRY(db);
   MBSYNC_TRY((*db)->begin(PgConnection::Isolation::kRepeatableRead));
   MBSYNC_TRY((*db)->exec(kTableLockTimeout));
+  MBSYNC_TRY((*db)->exec(kDigestTimeout));
+  if (const auto* table = schema->find(request.schema, request.table); table != nullptr && !table->internal) {
+    // Before anything else, so that the snapshot is later than the lock: read_digest().
+    MBSYNC_TRY((*db)->exec(fmt::format("LOCK TABLE {} IN ACCESS SHARE MODE", table->quoted())));
+  }
   if (request.sender.id != self.id) {
     const auto member = (*db)->exec(fmt::format(
         "SELECT coalesce(m.banned, false) FROM mbsync.node n LEFT JOIN mbsync.membership m ON m.node = n.id WHERE "
@@ -698,17 +720,20 @@ Result<DigestAnswer> PgStore::digest(const DigestRequest& request) {
         request.sender.id.value));
     MBSYNC_TRY(member);
     if (member->empty() || (*member)[0][0].as<bool>()) {
-      return Error{ErrorKind::kRejected,
+      return Error{ErrorKind::kNotFound,
                    fmt::format("{} is {} here, so its rows are not compared", request.sender.name,
                                member->empty() ? "no member" : "banned"),
                    "the two have to exchange rows first: 'mbsync peers' shows whether they do"};
     }
   }
   auto answer = read_digest(**db, *schema, self, request);
+  if (!answer && answer.error().kind == ErrorKind::kCancelled && !impl_->stopping()()) {
+    return Error{ErrorKind::kConflict, "a look at the table's rows takes more than a minute",
+                 "is the server busy, or the table large and sorted otherwise on the other machine?"};
+  }
   MBSYNC_TRY(answer);
   MBSYNC_TRY((*db)->commit());
-  if (answer->state == DigestState::kCompared &&
-      (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch)) {
+  if (answer->state == DigestState::kCompared && is_of_repair(request.kind)) {
     const auto taken = impl_->take_row(**db, request);
     MBSYNC_TRY(taken);
     answer->rows = *taken;

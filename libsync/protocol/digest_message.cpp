@@ -19,8 +19,9 @@ using detail::ObjectReader;
 using nlohmann::json;
 
 constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
-constexpr std::array kKinds{DigestKind::kTables, DigestKind::kShape, DigestKind::kBlock, DigestKind::kRows,
-                            DigestKind::kLook,   DigestKind::kArm,   DigestKind::kTouch};
+constexpr std::array kKinds{DigestKind::kTables, DigestKind::kShape,  DigestKind::kBlock,
+                            DigestKind::kRows,   DigestKind::kLook,   DigestKind::kArm,
+                            DigestKind::kFire,   DigestKind::kDisarm, DigestKind::kTouch};
 constexpr std::array kStates{DigestState::kCompared, DigestState::kNoTable, DigestState::kDiffers};
 
 json json_of(const std::optional<std::string>& text) {
@@ -171,10 +172,19 @@ std::string_view to_string(DigestKind kind) {
       return "look";
     case DigestKind::kArm:
       return "arm";
+    case DigestKind::kFire:
+      return "fire";
+    case DigestKind::kDisarm:
+      return "disarm";
     case DigestKind::kTouch:
       break;
   }
   return "touch";
+}
+
+bool is_of_repair(DigestKind kind) {
+  return kind == DigestKind::kArm || kind == DigestKind::kFire || kind == DigestKind::kDisarm ||
+         kind == DigestKind::kTouch;
 }
 
 std::string_view to_string(DigestState state) {
@@ -203,7 +213,9 @@ std::string to_json(const DigestRequest& message) {
                        {"keys", message.keys},
                        {"hash", message.hash.empty() ? json() : json(message.hash)},
                        {"touched", message.touched},
-                       {"at_us", message.at_us}});
+                       {"at_us", message.at_us},
+                       {"awaits", message.awaits.valid() ? json(to_string(message.awaits)) : json()},
+                       {"awaited_us", message.awaited_us}});
 }
 
 Result<DigestRequest> parse_digest_request(std::string_view text) {
@@ -232,6 +244,10 @@ Result<DigestRequest> parse_digest_request(std::string_view text) {
   }
   message.touched = detail::read_names(reader.array("touched", kColumnsMax), "touched", fault);
   message.at_us = reader.integer("at_us", kWriteTimeMin, kWriteTimeMax);
+  if (const json& awaits = reader.member("awaits"); !awaits.is_null()) {
+    message.awaits = detail::read_node_id(detail::read_text(awaits, 1, 16, "awaits", fault), "awaits", fault);
+  }
+  message.awaited_us = reader.integer("awaited_us", kWriteTimeMin, kWriteTimeMax);
   reader.done();
   const bool of_table = message.kind != DigestKind::kTables;
   if (of_table && (message.schema.empty() || message.table.empty() || message.key.empty() || message.columns.empty())) {
@@ -243,9 +259,12 @@ Result<DigestRequest> parse_digest_request(std::string_view text) {
   if (message.kind == DigestKind::kLook && message.keys.empty()) {
     fault.set("keys", "empty");
   }
-  const bool of_row = message.kind == DigestKind::kArm || message.kind == DigestKind::kTouch;
-  if (of_row && (message.keys.size() != 1 || message.hash.empty())) {
+  const bool as_it_is = message.kind == DigestKind::kArm || message.kind == DigestKind::kTouch;
+  if (is_of_repair(message.kind) && (message.keys.size() != 1 || (as_it_is && message.hash.empty()))) {
     fault.set("keys", "not one row as it is");
+  }
+  if (is_of_repair(message.kind) && message.kind != DigestKind::kTouch && !message.awaits.valid()) {
+    fault.set("awaits", "nobody");
   }
   return result_of(std::move(message), fault);
 }

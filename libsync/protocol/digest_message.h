@@ -1,6 +1,6 @@
 // What two nodes say to each other to find out whether their rows are the same (POST /sync/v1/digest), and its JSON.
-// Nothing is changed by it on either side, but by kArm and kTouch, and by these no value. Bytes on the wire:
-// PROTOCOL.md. Pure; strict as in message.h.
+// No value is changed by it on either side; kArm, kFire, kDisarm and kTouch make writes of values that are there, or
+// prepare that. Bytes on the wire: PROTOCOL.md. Pure; strict as in message.h.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,13 @@ enum class DigestKind {
   kBlock,   ///< one checksum over a range of rows
   kRows,    ///< key and hash of each row in a range
   kLook,    ///< of single rows: hashes of their values, and the writes that are live of them
-  kArm,     ///< what one row shows becomes a write, concurrent to the next one that comes of it
+  kArm,     ///< what one row shows becomes a write, concurrent to a certain one, as soon as that one comes
+  kFire,    ///< what was armed becomes that write now
+  kDisarm,  ///< what was armed is armed no more
   kTouch,   ///< what one row shows becomes a write now
 };
+/// Of a single row that is to become a write.
+bool is_of_repair(DigestKind kind);
 std::string_view to_string(DigestKind kind);
 
 /// One question. It says how it sees the table, so that both sides hash the same columns.
@@ -38,12 +42,16 @@ struct DigestRequest {
   std::optional<std::string> above{};  ///< the key's text; nothing: from the first row on
   std::optional<std::string> upto{};   ///< itself included; nothing: to the last row
   std::int64_t limit = 0;              ///< rows, at least 1
-  std::vector<std::string> keys{};     ///< of kLook; one, of kArm and kTouch
+  std::vector<std::string> keys{};     ///< of kLook; one, of kArm to kTouch
   /// Of kArm and kTouch: as the row is taken to be (RowLook::hash); else nothing is done, and `rows` of the answer is
   /// 0.
   std::string hash{};
-  std::vector<std::string> touched{};  ///< columns that the write is of; none: of all, as one that inserts the row
+  std::vector<std::string> touched{};  ///< of kArm and kTouch: columns that the write is of; none: of all
   std::int64_t at_us = 0;              ///< the time that the write is to have, microseconds since 1970 UTC
+  /// Of kArm, kFire and kDisarm: the node that is to be touched, whose write has the time awaited_us. These two, the
+  /// sender and the key say what is armed.
+  NodeId awaits{};
+  std::int64_t awaited_us = 0;
   bool operator==(const DigestRequest&) const = default;
 };
 

@@ -76,20 +76,22 @@ Result<DigestAnswer> Answers::digest(const DigestRequest& request, const Caller&
       return Error{ErrorKind::kRejected, fmt::format("both nodes have the identity {}", to_string(self.id)),
                    "one of the two databases is a copy of the other and must get an identity of its own"};
     }
-    return shared_.store.digest(request);
+    auto digest = shared_.store.digest(request);
+    // Of a member; what a stranger is told has nothing to do with tables.
+    if (!digest && digest.error().kind == ErrorKind::kRejected) {
+      shared_.schema_suspect = true;
+    }
+    return digest;
   }();
   const std::string sender = fmt::format("digest {} {}", caller.address, to_string(request.sender.id));
   if (answer) {
     refused_.forget(sender);
     return answer;
   }
-  if (answer.error().kind == ErrorKind::kRejected) {
-    shared_.schema_suspect = true;
-  }
   if (answer.error().kind != ErrorKind::kTransient && answer.error().kind != ErrorKind::kCancelled &&
-      refused_.is_news(sender, answer.error().text())) {
+      refused_.is_news(sender, answer.error().log_text())) {
     log_warning(kDomain, "could not compare rows from={} peer={} reason={}", caller.address,
-                log_value(request.sender.name), log_value(answer.error().text()));
+                log_value(request.sender.name), log_value(answer.error().log_text()));
   }
   return answer;
 }

@@ -134,5 +134,11 @@ inline constexpr milliseconds kVerifyFirst{10'000};
 inline constexpr milliseconds kVerifyNew{600'000};
 inline constexpr milliseconds kVerifyAgain{600'000};
 inline constexpr milliseconds kVerifyLook{1'000};
+/// Before rows that differ are looked at a second time: longer than whatever is in the way for a moment only, such as
+/// tables that a migration has just made, which are found within kRefreshEvery.
+inline constexpr milliseconds kVerifyConfirm{12'000};
+/// Where no index of the key helps, comparing n rows costs n * n / 5,000 looks at keys. By itself no node does that
+/// with more rows than this: half a minute of a core or so.
+inline constexpr std::int64_t kVerifyUnorderedRows = 200'000;
 
 }  // namespace mbsync

@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
+#include <memory>
 #include <utility>
 
-#include "glob.h"
 #include "log.h"
 #include "tuning.h"
-#include "verify_repair.h"
+#include "verify_peer.h"
 
 namespace mbsync {
 namespace {
@@ -18,11 +17,6 @@ namespace {
 constexpr LogDomain kDomain{"verify"};
 
 using Clock = std::chrono::steady_clock;
-
-std::int64_t now_micros() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 std::string rows_of(std::int64_t rows) {
   return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
@@ -32,54 +26,8 @@ std::string now_iso() {
   return iso_of(std::chrono::system_clock::now());
 }
 
-/// The database of this node.
-class OwnRows : public DigestSource {
- public:
-  explicit OwnRows(PgStore& store) : store_(store) {}
-  Result<DigestAnswer> ask(const DigestRequest& request) override { return store_.digest(request); }
-
- private:
-  PgStore& store_;
-};
-
-/// A member's, which has to be who it is taken for.
-class PeerRows : public DigestSource {
- public:
-  PeerRows(PeerClient& client, Member peer) : client_(client), peer_(std::move(peer)) {}
-  Result<DigestAnswer> ask(const DigestRequest& request) override {
-    auto answer = client_.digest(request);
-    if (answer && answer->sender.id != peer_.id) {
-      return Error{ErrorKind::kRejected,
-                   fmt::format("where {} is looked for, {} ({}) answers", peer_.name, answer->sender.name,
-                               to_string(answer->sender.id)),
-                   "'mbsync peers' shows which addresses are known"};
-    }
-    return answer;
-  }
-
- private:
-  PeerClient& client_;
-  const Member peer_;
-};
-
-bool is_chosen(const std::vector<std::string>& globs, const std::string& schema, const std::string& table) {
-  return globs.empty() || std::any_of(globs.begin(), globs.end(),
-                                      [&](const std::string& glob) { return table_glob_matches(glob, schema, table); });
-}
-
-/// Why the table cannot be compared; nothing: both have it.
-std::string why_not(const DigestTable* here, const DigestTable* there, const std::string& peer) {
-  if (here == nullptr) {
-    return fmt::format("there is no such table here, but on {}: run the application's migrations on this machine",
-                       peer);
-  }
-  if (!here->why.empty()) {
-    return fmt::format("it takes no part here: {}", here->why);
-  }
-  if (there == nullptr) {
-    return fmt::format("there is no such table on {}: run the application's migrations there", peer);
-  }
-  return there->why.empty() ? std::string() : fmt::format("it takes no part on {}: {}", peer, there->why);
+Error cancelled() {
+  return Error{ErrorKind::kCancelled, "the comparison was ended before it was done", ""};
 }
 
 }  // namespace
@@ -126,8 +74,8 @@ Verifier::Verifier(PeerContext& context, VerifyBoard& board, VerifySettings sett
       interval_(settings.interval),
       rows_per_s_(settings.rows_per_s),
       next_try_(Clock::now() + kVerifyFirst) {
-  board_.open(true);
-  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  board_.open(true, [this] { give_up_asking(); });
+  thread_ = std::jthread([this] { run(ending_.get_token()); });
 }
 
 Verifier::~Verifier() {
@@ -141,25 +89,33 @@ void Verifier::adopt(VerifySettings settings) {
 
 void Verifier::ask_to_stop() {
   board_.open(false);
-  thread_.request_stop();
+  ending_.request_stop();
+  give_up_asking();
+}
+
+/// What is asked of others, which may take them a minute.
+void Verifier::give_up_asking() {
   const std::lock_guard lock(mutex_);
-  if (asking_ != nullptr) {
-    asking_->stop();
+  if (ending_.stop_requested() || board_.given_up()) {
+    std::for_each(asking_.begin(), asking_.end(), [](PeerClient* client) { client->stop(); });
   }
 }
 
 void Verifier::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
+    VerifyReport report;
     try {
       if (const auto order = board_.take(kVerifyLook, stop)) {
+        report.id = order->id;
         run_order(*order, stop);
       } else if (!stop.stop_requested() && is_due()) {
         if (const auto id = board_.begin_scheduled()) {
+          report.id = *id;
+          report.scheduled = true;
           run_scheduled(*id, stop);
         }
       }
     } catch (const std::exception& thrown) {
-      VerifyReport report;
       report.failure = Error{ErrorKind::kInternal, fmt::format("the comparison has failed: {}", thrown.what()),
                              "look at the memory and at the limits of this machine"};
       finish(std::move(report));
@@ -222,7 +178,7 @@ void Verifier::run_order(const VerifyBoard::Order& order, const std::stop_token&
     for (const auto& peer : *members) {
       report.peers.push_back(compare_with(peer, order.what, false, stop));
       if (stop.stop_requested() || board_.given_up()) {
-        report.failure = Error{ErrorKind::kCancelled, "the comparison was ended before it was done", ""};
+        report.failure = cancelled();
         break;
       }
     }
@@ -282,118 +238,78 @@ std::vector<PeerAddress> Verifier::addresses_of(NodeId node) {
   return addresses;
 }
 
+/// A way to a member's rows, for as long as it lives; given up with all that the verifier does.
+class Verifier::Way : public DigestSource {
+ public:
+  Way(Verifier& verifier, Member peer) : verifier_(verifier), peer_(std::move(peer)) {
+    auto addresses = verifier.addresses_of(peer_.id);
+    if (const auto allowed = verifier.context_.allowed.check(peer_, verifier.context_.shared.store.self()); !allowed) {
+      trouble_ = allowed.error();
+    } else if (addresses.empty()) {
+      trouble_ = Error{ErrorKind::kTransient, fmt::format("no address of {} is known", peer_.name),
+                       "it has to be seen on the local network, or be named with --peer"};
+    } else {
+      client_.emplace(std::move(addresses), verifier.context_.keys, PeerPatience{}, verifier.context_.own);
+      const std::lock_guard lock(verifier.mutex_);
+      verifier.asking_.push_back(&*client_);
+      if (verifier.ending_.stop_requested() || verifier.board_.given_up()) {
+        client_->stop();
+      }
+    }
+  }
+  ~Way() override {
+    const std::lock_guard lock(verifier_.mutex_);
+    std::erase(verifier_.asking_, client_ ? &*client_ : nullptr);
+  }
+  Way(const Way&) = delete;
+  Way& operator=(const Way&) = delete;
+
+  [[nodiscard]] const std::optional<Error>& trouble() const { return trouble_; }
+  [[nodiscard]] std::string reached() const {
+    return client_ && client_->reached() ? to_string(*client_->reached()) : std::string();
+  }
+  Result<DigestAnswer> ask(const DigestRequest& request) override {
+    if (trouble_) {
+      return *trouble_;
+    }
+    auto answer = client_->digest(request);
+    // It has to be who it is taken for.
+    if (answer && answer->sender.id != peer_.id) {
+      return Error{ErrorKind::kRejected,
+                   fmt::format("where {} is looked for, {} ({}) answers", peer_.name, answer->sender.name,
+                               to_string(answer->sender.id)),
+                   "'mbsync peers' shows which addresses are known"};
+    }
+    return answer;
+  }
+
+ private:
+  Verifier& verifier_;
+  const Member peer_;
+  std::optional<PeerClient> client_;
+  std::optional<Error> trouble_;
+};
+
 PeerVerdict Verifier::compare_with(const Member& peer, const VerifyOrder& order, bool scheduled,
                                    const std::stop_token& stop) {
   PeerVerdict verdict;
   verdict.peer = peer;
   board_.at_peer(peer.name, 0);
-  auto addresses = addresses_of(peer.id);
-  if (const auto allowed = context_.allowed.check(peer, context_.shared.store.self()); !allowed) {
-    verdict.failure = allowed.error();
-  } else if (addresses.empty()) {
-    verdict.failure = Error{ErrorKind::kTransient, fmt::format("no address of {} is known", peer.name),
-                            "it has to be seen on the local network, or be named with --peer"};
+  Way theirs(*this, peer);
+  if (theirs.trouble()) {
+    verdict.failure = theirs.trouble();
   } else {
-    PeerClient client(std::move(addresses), context_.keys, {}, context_.own);
-    struct Asking {
-      Verifier& verifier;
-      ~Asking() {
-        const std::lock_guard lock(verifier.mutex_);
-        verifier.asking_ = nullptr;
-      }
-    };
-    const Asking asking{*this};
-    {
-      const std::lock_guard lock(mutex_);
-      asking_ = &client;
-    }
-    if (stop.stop_requested()) {
-      client.stop();
-    }
-    PeerRows theirs(client, peer);
     Pace pace(board_, rows_per_s_, order.rows_per_s, stop);
-    const auto done = compare_tables(verdict, theirs, order, pace);
-    if (const auto& reached = client.reached()) {
-      verdict.address = to_string(*reached);
-    }
+    const PeerComparison::Basis basis{context_.shared.store, board_, pace,
+                                      [this](const Member& member) { return std::make_unique<Way>(*this, member); }};
+    const auto done = PeerComparison(basis, verdict, theirs, order, scheduled).run();
+    verdict.address = theirs.reached();
     if (!done) {
       verdict.failure = done.error();
     }
   }
   tell(verdict, scheduled);
   return verdict;
-}
-
-Result<void> Verifier::compare_tables(PeerVerdict& verdict, DigestSource& theirs, const VerifyOrder& order,
-                                      Pace& pace) {
-  auto& store = context_.shared.store;
-  OwnRows mine(store);
-  DigestRequest which;
-  which.sender = store.self();
-  const auto there = theirs.ask(which);
-  MBSYNC_TRY(there);
-  const auto here = mine.ask(which);
-  MBSYNC_TRY(here);
-  using Name = std::pair<std::string, std::string>;
-  std::map<Name, std::pair<const DigestTable*, const DigestTable*>> tables;
-  for (const auto& table : here->tables) {
-    tables[{table.schema, table.name}].first = &table;
-  }
-  for (const auto& table : there->tables) {
-    tables[{table.schema, table.name}].second = &table;
-  }
-  std::erase_if(tables,
-                [&](const auto& entry) { return !is_chosen(order.tables, entry.first.first, entry.first.second); });
-  if (tables.empty() && !order.tables.empty()) {
-    return Error{ErrorKind::kNotFound, "no table fits what was asked for", "'mbsync status --json' lists the tables"};
-  }
-  board_.at_peer(verdict.peer.name, tables.size());
-  TableComparison comparison(mine, theirs, store.self(), pace);
-  for (const auto& [name, sides] : tables) {
-    const auto display = fmt::format("{}.{}", name.first, name.second);
-    board_.at_table(display, verdict.tables.size());
-    TableVerdict table;
-    table.table = display;
-    table.why = why_not(sides.first, sides.second, verdict.peer.name);
-    if (table.why.empty()) {
-      auto compared = comparison.compare(name.first, name.second);
-      MBSYNC_TRY(compared);
-      table = std::move(*compared);
-      if (order.repair && !table.differences.empty()) {
-        auto repaired = repair_rows(mine, theirs, comparison.about(), table.differences, now_micros(), pace);
-        MBSYNC_TRY(repaired);
-        for (const auto& [why, rows] : repaired->trouble) {
-          verdict.repair_trouble.push_back(fmt::format("{}: {} of {}", why, rows_of(rows), display));
-        }
-        if (!repaired->repaired.empty()) {
-          // What is so from now on is what counts.
-          compared = comparison.compare(name.first, name.second);
-          MBSYNC_TRY(compared);
-          table = std::move(*compared);
-          table.repaired = std::move(repaired->repaired);
-          verdict.repaired += static_cast<std::int64_t>(table.repaired.size());
-        }
-      }
-    }
-    const bool broken_off = table.state == TableVerdict::State::kNotCompared || !table.why.empty();
-    verdict.tables.push_back(table);
-    if (auto stored = store.store_verdicts({verdict.peer, false, "", 0, {note_of(table)}}); !stored) {
-      return stored.error();
-    }
-    // It may be the table, and it may be that nobody is there any more.
-    if (broken_off) {
-      MBSYNC_TRY(theirs.ask(which));
-      MBSYNC_TRY(mine.ask(which));
-    }
-  }
-  if (order.tables.empty()) {
-    VerifyNote note{verdict.peer, true};
-    for (const auto& table : verdict.tables) {
-      note.tables.push_back(note_of(table));
-    }
-    return store.store_verdicts(note);
-  }
-  return {};
 }
 
 void Verifier::tell(const PeerVerdict& verdict, bool scheduled) {
@@ -403,7 +319,7 @@ void Verifier::tell(const PeerVerdict& verdict, bool scheduled) {
   if (verdict.failure) {
     if (verdict.failure->kind != ErrorKind::kCancelled && !scheduled) {
       log_warning(kDomain, "rows could not be compared to the end peer={} reason={}", name,
-                  log_value(verdict.failure->text()));
+                  log_value(verdict.failure->log_text()));
     } else if (verdict.failure->kind != ErrorKind::kCancelled) {
       report_failure(*verdict.failure, fmt::format("comparing rows with {}", name));
     }

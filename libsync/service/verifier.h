@@ -36,14 +36,15 @@ class Verifier {
 
  private:
   class Pace;
+  class Way;
   void run(const std::stop_token& stop);
   void run_scheduled(std::uint64_t id, const std::stop_token& stop);
   void run_order(const VerifyBoard::Order& order, const std::stop_token& stop);
   Result<std::vector<Member>> members_in(const std::vector<std::string>& names);
   PeerVerdict compare_with(const Member& peer, const VerifyOrder& order, bool scheduled, const std::stop_token& stop);
-  Result<void> compare_tables(PeerVerdict& verdict, DigestSource& theirs, const VerifyOrder& order, Pace& pace);
   [[nodiscard]] std::vector<PeerAddress> addresses_of(NodeId node);
   void finish(VerifyReport report);
+  void give_up_asking();
   void tell(const PeerVerdict& verdict, bool scheduled);
   bool is_due();
   void report_failure(const Error& error, std::string_view what);
@@ -56,7 +57,8 @@ class Verifier {
   std::chrono::steady_clock::time_point next_try_;  // when it is looked again whether it is time
   Announcer failures_;
   std::mutex mutex_;
-  PeerClient* asking_ = nullptr;  // guarded by mutex_; to be stopped with the rest
+  std::vector<PeerClient*> asking_;  // guarded by mutex_; to be stopped with the rest
+  std::stop_source ending_;
   std::jthread thread_;
 };
 

@@ -4,41 +4,63 @@
 
 namespace mbsync {
 
+void VerifyBoard::give_up_now() {
+  const std::lock_guard lock(giving_up_);
+  if (give_up_asking_) {
+    give_up_asking_();
+  }
+}
+
+// Under the mutex.
+void VerifyBoard::end_unbegun(const char* why) {
+  VerifyReport report;
+  report.id = next_->id;
+  report.failure = Error{ErrorKind::kCancelled, why, ""};
+  last_ = last_asked_ = std::move(report);
+  next_.reset();
+}
+
 Result<std::uint64_t> VerifyBoard::order(VerifyOrder what) {
-  const std::lock_guard lock(mutex_);
-  if (!open_) {
-    return Error{ErrorKind::kTransient, "the node cannot compare rows now: it starts, or waits for its database",
-                 "GET /health says what it is waiting for"};
+  std::uint64_t id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!open_) {
+      return Error{ErrorKind::kTransient, "the node cannot compare rows now: it starts, or waits for its database",
+                   "GET /health says what it is waiting for"};
+    }
+    if (next_ || (running_ && !running_->scheduled)) {
+      return Error{ErrorKind::kTransient, "a comparison that somebody has asked for is under way",
+                   "wait for it, or end it with 'mbsync verify --stop'"};
+    }
+    give_up_ = running_.has_value();  // a scheduled one gives way
+    id = ++last_id_;
+    next_ = Order{id, std::move(what)};
+    changed_.notify_all();
   }
-  if (next_ || (running_ && !running_->scheduled)) {
-    return Error{ErrorKind::kTransient, "a comparison that somebody has asked for is under way",
-                 "wait for it, or end it with 'mbsync verify --stop'"};
-  }
-  give_up_ = running_.has_value();  // a scheduled one gives way
-  next_ = Order{++last_id_, std::move(what)};
-  changed_.notify_all();
-  return last_id_;
+  give_up_now();
+  return id;
 }
 
 bool VerifyBoard::cancel() {
-  const std::lock_guard lock(mutex_);
-  const bool any = next_ || running_;
-  if (next_) {
-    VerifyReport report;
-    report.id = next_->id;
-    report.failure = Error{ErrorKind::kCancelled, "it was ended before it began", ""};
-    last_ = std::move(report);
-    next_.reset();
+  bool any = false;
+  {
+    const std::lock_guard lock(mutex_);
+    any = next_ || running_;
+    if (next_) {
+      end_unbegun("it was ended before it began");
+    }
+    give_up_ = running_.has_value();
+    changed_.notify_all();
   }
-  give_up_ = running_.has_value();
-  changed_.notify_all();
+  give_up_now();
   return any;
 }
 
 nlohmann::ordered_json VerifyBoard::document() const {
   using Json = nlohmann::ordered_json;
   const std::lock_guard lock(mutex_);
-  Json document{{"running", Json()}, {"waiting", next_ ? Json(next_->id) : Json()}, {"last", Json()}};
+  Json document{
+      {"running", Json()}, {"waiting", next_ ? Json(next_->id) : Json()}, {"last", Json()}, {"last_asked", Json()}};
   if (running_) {
     document["running"] = {{"id", running_->id},         {"scheduled", running_->scheduled},
                            {"peer", running_->peer},     {"table", running_->table},
@@ -48,18 +70,19 @@ nlohmann::ordered_json VerifyBoard::document() const {
   if (last_) {
     document["last"] = to_json(*last_);
   }
+  if (last_asked_) {
+    document["last_asked"] = to_json(*last_asked_);
+  }
   return document;
 }
 
-void VerifyBoard::open(bool is_open) {
+void VerifyBoard::open(bool is_open, std::function<void()> give_up) {
+  const std::lock_guard giving_up(giving_up_);
+  give_up_asking_ = std::move(give_up);
   const std::lock_guard lock(mutex_);
   open_ = is_open;
   if (!is_open && next_) {
-    VerifyReport report;
-    report.id = next_->id;
-    report.failure = Error{ErrorKind::kCancelled, "the node has stopped before it began", ""};
-    last_ = std::move(report);
-    next_.reset();
+    end_unbegun("the node has stopped before it began");
   }
   changed_.notify_all();
 }
@@ -127,6 +150,9 @@ void VerifyBoard::finished(VerifyReport report) {
   running_.reset();
   give_up_ = false;
   last_ = std::move(report);
+  if (!last_->scheduled) {
+    last_asked_ = last_;
+  }
   changed_.notify_all();
 }
 

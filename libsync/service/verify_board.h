@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -27,12 +28,14 @@ class VerifyBoard {
   Result<std::uint64_t> order(VerifyOrder what);
   /// Ends the one that was asked for last, or is under way. Whether there is one.
   bool cancel();
-  /// What runs, what came of the last one; `id`: of that run, if it is known.
+  /// What runs; what came of the last one, and of the last one that somebody has asked for.
   [[nodiscard]] nlohmann::ordered_json document() const;
 
   // Of the verifier.
 
-  void open(bool is_open);  ///< whether there is one
+  /// Whether there is one, and what ends its questions that are under way, from other threads. The latter is not called
+  /// any more once this has returned.
+  void open(bool is_open, std::function<void()> give_up = {});
   /// The next order, waited for up to `patience`.
   std::optional<Order> take(std::chrono::milliseconds patience, const std::stop_token& stop);
   /// One that is due begins, if nobody has asked for another.
@@ -46,6 +49,8 @@ class VerifyBoard {
   void finished(VerifyReport report);
 
  private:
+  void give_up_now();
+  void end_unbegun(const char* why);
   struct Running {
     std::uint64_t id = 0;
     bool scheduled = false;
@@ -57,6 +62,8 @@ class VerifyBoard {
     std::int64_t estimate = 0;
   };
 
+  std::mutex giving_up_;  // guards give_up_asking_; before mutex_
+  std::function<void()> give_up_asking_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
   bool open_ = false;
@@ -64,7 +71,8 @@ class VerifyBoard {
   std::optional<Order> next_;
   std::optional<Running> running_;
   bool give_up_ = false;
-  std::optional<VerifyReport> last_;  ///< that somebody asked for, else that was due
+  std::optional<VerifyReport> last_;
+  std::optional<VerifyReport> last_asked_;  ///< that somebody has asked for
 };
 
 }  // namespace mbsync

@@ -108,6 +108,28 @@ Result<TableVerdict> TableComparison::compare(const std::string& schema, const s
   if (done) {
     done = look_again();
   }
+  return conclude(done);
+}
+
+Result<TableVerdict> TableComparison::confirm(TableVerdict verdict, const DigestRequest& about) {
+  verdict_ = std::move(verdict);
+  about_ = about;
+  undecided_.clear();
+  on_their_way_ = 0;
+  not_in_step_ = false;
+  std::vector<std::string> keys;
+  for (const auto& difference : std::exchange(verdict_.differences, {})) {
+    keys.push_back(difference.key);
+  }
+  verdict_.rows -= static_cast<std::int64_t>(keys.size());  // they are counted again
+  auto done = look(std::move(keys));
+  if (done) {
+    done = look_again();
+  }
+  return conclude(done);
+}
+
+Result<TableVerdict> TableComparison::conclude(const Result<void>& done) {
   if (!done) {
     if (done.error().kind == ErrorKind::kCancelled) {
       return done.error();
@@ -147,6 +169,14 @@ Result<void> TableComparison::find_shape() {
   about_.order = mine->order == theirs->order ? mine->order : "";
   estimate_ = std::max(estimate_, theirs->estimate);
   row_bytes_ = std::max(row_bytes_, theirs->row_bytes);
+  if (about_.order.empty() && estimate_ > limits_.unordered_rows) {
+    return Error{
+        ErrorKind::kConflict,
+        fmt::format("the indexes of its key sort otherwise on the two machines, or cannot be used, which takes "
+                    "long with about {} rows",
+                    estimate_),
+        "'mbsync verify --tables' compares it when you have the time"};
+  }
   return {};
 }
 
@@ -238,6 +268,7 @@ Result<void> TableComparison::compare_rows(const DigestRequest& range) {
       }
     }
     MBSYNC_TRY(look_if_many(limits_.looked_at));
+    pace_.progress(verdict_.table, verdict_.rows, estimate_);
     if (!theirs->last || full()) {
       break;
     }

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -58,9 +59,11 @@ struct VerifyLimits {
   std::int64_t block_rows = 2'000;     ///< at most; half of kDigestRowsMax, as the other side may have more of them
   std::int64_t block_bytes = 4 << 20;  ///< of a block on the disk, about
   std::size_t differences = 1'000;     ///< then a table is given up
-  std::size_t looked_at = 200;         ///< rows in one go
-  std::size_t undecided = 5'000;       ///< rows that are kept in mind before they are looked at again
-  int rounds = 12;                     ///< how often
+  /// Where the two sides' indexes sort otherwise each block costs a look at all keys: larger tables are left out.
+  std::int64_t unordered_rows = std::numeric_limits<std::int64_t>::max();
+  std::size_t looked_at = 200;                 ///< rows in one go
+  std::size_t undecided = 5'000;               ///< rows that are kept in mind before they are looked at again
+  int rounds = 12;                             ///< how often
   std::chrono::milliseconds first_pause{250};  ///< before the first of them; doubling up to
   std::chrono::milliseconds longest_pause{5'000};
   std::chrono::milliseconds slow_block{1'000};  ///< a block that takes longer is followed by smaller ones
@@ -88,10 +91,14 @@ class TableComparison {
 
   /// Fails with `cancelled` when `pace` says so. What else fails, on either side, is in the verdict.
   Result<TableVerdict> compare(const std::string& schema, const std::string& table);
+  /// Looks at the rows that differ in what compare() has returned once more, a while later: those that still do are
+  /// left. `about`: what about() was then. Fails as compare() does.
+  Result<TableVerdict> confirm(TableVerdict verdict, const DigestRequest& about);
 
  private:
   enum class Side { kMine, kTheirs };
   Result<DigestAnswer> ask(Side side, const DigestRequest& request);
+  Result<TableVerdict> conclude(const Result<void>& done);
   Result<void> find_shape();
   Result<void> compare_blocks();
   Result<void> compare_rows(const DigestRequest& range);

@@ -76,7 +76,7 @@ Result<Json> wait_for(const LocalTarget& node, std::uint64_t id, bool show) {
       continue;
     }
     missed = 0;
-    const auto& last = answer->at("last");
+    const auto& last = answer->at("last_asked");
     if (last.is_object() && last.at("id") == id) {
       return last;
     }

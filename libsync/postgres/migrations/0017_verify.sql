@@ -25,14 +25,18 @@ CREATE TABLE mbsync.verified_table (
 );
 
 -- Rows of this node that differ from another member's although both have the same writes, and that are to take part as
--- if the application had just written them, once a write of theirs comes from there: 'mbsync verify --repair' there has
--- asked for it. They are few, and each goes when it has done so, or after a day.
---   cols: as in mbsync.capture; at: the time that the write is to have
+-- if the application had just written them, as soon as one certain write of theirs comes: 'mbsync verify --repair' of
+-- `asker` makes it on `awaits`. Nothing else sets them off. They are few, and go within moments, unless the way between
+-- the two is cut just then: then they wait for that write for as long as it may take.
+--   cols: as in mbsync.capture; at: the time that the write of this row is to have; awaited_at: that of the other one
 CREATE TABLE mbsync.armed (
-  tab      int NOT NULL REFERENCES mbsync.synced_table ON DELETE CASCADE,
-  key      text COLLATE "C" NOT NULL,
-  cols     text COLLATE "C",
-  at       timestamptz NOT NULL,
-  armed_at timestamptz NOT NULL DEFAULT now()
+  tab        int NOT NULL REFERENCES mbsync.synced_table ON DELETE CASCADE,
+  key        text COLLATE "C" NOT NULL,
+  cols       text COLLATE "C" NOT NULL,
+  at         timestamptz NOT NULL,
+  asker      bigint NOT NULL CHECK (asker > 0),
+  awaits     bigint NOT NULL CHECK (awaits > 0),
+  awaited_at timestamptz NOT NULL,
+  armed_at   timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX armed_row ON mbsync.armed (tab, hashtextextended(key, 0));

@@ -65,7 +65,13 @@ TEST_CASE("digest: questions of every kind come back as they were sent") {
   request.hash = kHash;
   request.touched = {"note"};
   request.at_us = 1'700'000'000'000'000;
+  request.awaits = {NodeId{0x2b}};
+  request.awaited_us = 1'700'000'000'000'001;
   CHECK(parse_digest_request(to_json(request)).value() == request);
+  for (const auto kind : {DigestKind::kTouch, DigestKind::kFire, DigestKind::kDisarm}) {
+    request.kind = kind;
+    CHECK(parse_digest_request(to_json(request)).value() == request);
+  }
   DigestRequest tables;
   tables.sender = request.sender;
   CHECK(parse_digest_request(to_json(tables)).value() == tables);
@@ -124,6 +130,9 @@ TEST_CASE("digest: each member that is missing, superfluous or out of range is a
       [](json& d) {
         d["kind"] = "touch", d["keys"] = {"a", "b"}, d["hash"] = kHash;
       },
+      [](json& d) { d["kind"] = "arm", d["keys"] = {"a"}, d["hash"] = kHash; },
+      [](json& d) { d["kind"] = "fire", d["keys"] = {"a"}; },
+      [](json& d) { d["awaits"] = 7; },
       [](json& d) { d["hash"] = std::string(kRowHashDigits, 'A'); },
       [](json& d) { d["at_us"] = kWriteTimeMax + 1; },
       [](json& d) { d["sender"]["id"] = "0"; },

@@ -32,7 +32,7 @@ class MadeUpRows : public DigestSource {
   std::vector<std::string> columns{"id", "note", "price"};
   std::string order = "text";
   std::function<void(const DigestRequest&)> before;                   ///< each question
-  std::function<Result<std::int64_t>(const DigestRequest&)> on_take;  ///< kArm and kTouch
+  std::function<Result<std::int64_t>(const DigestRequest&)> on_take;  ///< of is_of_repair()
   bool backwards = false;  ///< the index here sorts the other way round, whatever `order` says
   std::optional<Error> failure;
   int asked = 0;
@@ -56,7 +56,7 @@ class MadeUpRows : public DigestSource {
         answer.state = DigestState::kDiffers;
         answer.why = "column \"colour\" is missing there";
       }
-    } else if (request.kind == DigestKind::kArm || request.kind == DigestKind::kTouch) {
+    } else if (is_of_repair(request.kind)) {
       const auto taken = on_take(request);
       MBSYNC_TRY(taken);
       answer.rows = *taken;
