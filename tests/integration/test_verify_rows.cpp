@@ -173,16 +173,20 @@ TEST_CASE("verify rows: who cannot be told to follow does so when the write arri
   // and b's application writes a row too.
   fleet.a.execute("UPDATE item SET amount = 100 WHERE id = 'k2'");
   fleet.b.execute("UPDATE item SET amount = 200 WHERE id = 'k3'");
+  fleet.b.execute("UPDATE item SET note = 'newer' WHERE id = 'k4'");
   fleet.c.pull(fleet.a);  // c's own join in
   fleet.b.pull(fleet.c);  // by way of c, with two writes a row
   fleet.exchange();
   fleet.check_disarmed();
-  for (const char* key : {"k1", "k2", "k3", "k4"}) {
+  for (const char* key : {"k1", "k2", "k3"}) {
     fleet.check_kept(key, "note", {"note", "of b", "of c"});
   }
+  // What b's application has written since then is later than all of it.
+  fleet.check_kept("k4", "note", {"note", "newer", "of c"});
+  CHECK(fleet.a.scalar("SELECT note FROM item WHERE id = 'k4'") == "newer");
   CHECK(fleet.c.scalar("SELECT amount FROM item WHERE id = 'k2'") == "100");
   CHECK(fleet.c.scalar("SELECT amount FROM item WHERE id = 'k3'") == "200");
-  CHECK(fleet.a.scalar("SELECT string_agg(DISTINCT note, ' ') FROM item") == "note");
+  CHECK(fleet.a.scalar("SELECT string_agg(DISTINCT note, ' ') FROM item WHERE id <> 'k4'") == "note");
   fleet.check_equal();
 }
 
@@ -274,12 +278,12 @@ TEST_CASE("verify rows: two repairs of one row at once, and one that is broken o
 
 TEST_CASE("verify rows: a row that is missing comes back, where a third has another value as well") {
   Drifted fleet(
-      "CREATE TABLE item (id text PRIMARY KEY, note text, amount int); CREATE TABLE part (id int PRIMARY KEY, "
+      "CREATE TABLE item (id text PRIMARY KEY, note text, amount int); CREATE TABLE a_part (id int PRIMARY KEY, "
       "item text REFERENCES item)");
   fleet.fill();
-  fleet.a.execute("INSERT INTO part VALUES (1, 'k1')");
+  fleet.a.execute("INSERT INTO a_part VALUES (1, 'k1')");
   fleet.settle();
-  fleet.b.execute(std::string(kBehind) + "DELETE FROM part; DELETE FROM item WHERE id IN ('k1', 'k2')");
+  fleet.b.execute(std::string(kBehind) + "DELETE FROM a_part; DELETE FROM item WHERE id IN ('k1', 'k2')");
   fleet.c.execute(std::string(kBehind) + "UPDATE item SET note = 'of c' WHERE id = 'k1'");
   fleet.a.execute(std::string(kBehind) + "DELETE FROM item WHERE id = 'k3'");
   DigestRequest tables;
@@ -289,37 +293,42 @@ TEST_CASE("verify rows: a row that is missing comes back, where a third has anot
   REQUIRE(listed->tables.size() == 2);
   CHECK(listed->tables[0].name == "item");  // parents first
   CHECK(fleet.repair(fleet.a, fleet.b).repaired.size() == 3);
-  CHECK(fleet.repair(fleet.a, fleet.b, "part").repaired.size() == 1);
+  CHECK(fleet.repair(fleet.a, fleet.b, "a_part").repaired.size() == 1);
   fleet.exchange();
   fleet.check_kept("k1", "note", {"note", "of c"});
   CHECK(fleet.b.scalar("SELECT count(*) FROM item") == "20");
   fleet.check_equal();
-  fleet.check_equal("part");
+  fleet.check_equal("a_part");
   for (PgNode* node : {&fleet.a, &fleet.b, &fleet.c}) {
     CHECK(node->scalar("SELECT count(*) FROM mbsync.parked") == "0");
   }
 }
 
-TEST_CASE("verify rows: of a row that the application deletes in the very moment, the deletion is told") {
+TEST_CASE("verify rows: rows that an application deletes in the very moment are the same everywhere afterwards") {
   Drifted fleet;
   fleet.fill();
-  fleet.b.execute(std::string(kBehind) + "DELETE FROM item WHERE id = 'k1'");
-  // Sealed together with the touch.
-  fleet.at_a.before = [&](const DigestRequest& request) -> Result<void> {
-    if (request.kind == DigestKind::kTouch) {
-      fleet.a.execute(
-          "INSERT INTO mbsync.capture (tab, op, key, at) SELECT id, 'D', 'k5', now() FROM "
-          "mbsync.synced_table WHERE table_name = 'item'; " +
-          std::string(kBehind) + "DELETE FROM item WHERE id = 'k5'");
+  fleet.b.execute(std::string(kBehind) + "UPDATE item SET note = 'of b' WHERE id IN ('k1', 'k2', 'k3')");
+  // On the side that is armed, before and after it is told; and on the one that was touched.
+  fleet.at_b.before = [&](const DigestRequest& request) -> Result<void> {
+    if (request.kind == DigestKind::kFire && request.keys.front() != "k3") {
+      (request.keys.front() == "k1" ? fleet.b : fleet.a)
+          .execute(fmt::format("DELETE FROM item WHERE id = '{}'", request.keys.front()));
     }
     return {};
   };
-  CHECK(fleet.repair(fleet.a, fleet.b).repaired.size() == 1);
-  fleet.a.execute("DELETE FROM item WHERE id = 'k1'");
+  fleet.at_b.after = [&](const DigestRequest& request) {
+    if (request.kind == DigestKind::kFire && request.keys.front() == "k3") {
+      fleet.b.execute("DELETE FROM item WHERE id = 'k3'");
+    }
+  };
+  CHECK(fleet.repair(fleet.a, fleet.b).repaired.size() == 3);
+  fleet.check_disarmed();
   fleet.exchange();
-  for (PgNode* node : {&fleet.a, &fleet.b, &fleet.c}) {
-    CHECK(node->scalar("SELECT count(*) FROM item WHERE id IN ('k1', 'k5')") == "0");
-  }
+  fleet.check_equal();
+  // A deletion yields to a write that it has not seen, and that is on record too (CONFLICTS.md).
+  CHECK(fleet.a.scalar("SELECT string_agg(id || ' ' || note, ', ' ORDER BY id) FROM item WHERE id IN ('k1', 'k2', "
+                       "'k3')") == "k1 note, k2 of b, k3 note");
+  CHECK(fleet.a.scalar("SELECT count(DISTINCT key) FROM mbsync.conflict WHERE table_name = 'item'") == "3");
 }
 
 TEST_CASE(
@@ -379,6 +388,39 @@ TEST_CASE("verify rows: a table that is emptied, or made anew, while it is looke
   auto verdict = compare(fleet.a, fleet.b);
   CHECK(verdict.state == TableVerdict::State::kNotCompared);
   CHECK(verdict.why.find("triggers are not in place") != std::string::npos);
+  CHECK(verdict.differences.empty());
+}
+
+TEST_CASE("verify rows: a table whose triggers wait for an application, or were switched off, is not compared yet") {
+  Drifted fleet;
+  fleet.fill();
+  const std::string made = "CREATE TABLE fresh (id int PRIMARY KEY, v int)";
+  for (PgNode* node : {&fleet.a, &fleet.b, &fleet.c}) {
+    node->execute(made);
+  }
+  fleet.a.prepare();
+  SqlSession holder{fleet.b.url()};
+  holder.execute("BEGIN");
+  holder.execute("INSERT INTO fresh VALUES (1, 1)");
+  CHECK(fleet.b.prepare().waiting == std::vector<std::string>{"public.fresh"});
+  holder.execute("COMMIT");
+  fleet.b.execute("INSERT INTO fresh VALUES (2, 2)");  // which nobody sees
+  auto verdict = compare(fleet.a, fleet.b, "fresh");
+  CHECK(verdict.state == TableVerdict::State::kNotCompared);
+  CHECK(verdict.differences.empty());
+  for (PgNode* node : {&fleet.b, &fleet.c}) {
+    node->prepare();
+  }
+  // Now they are taken in, and on their way.
+  verdict = compare(fleet.a, fleet.b, "fresh");
+  CHECK(verdict.differences.empty());
+  CHECK(verdict.changing == 2);
+  fleet.settle();
+  fleet.check_equal("fresh");
+
+  fleet.b.execute("ALTER TABLE item DISABLE TRIGGER ALL; UPDATE item SET note = 'unseen'");
+  verdict = compare(fleet.a, fleet.b);
+  CHECK(verdict.state == TableVerdict::State::kNotCompared);
   CHECK(verdict.differences.empty());
 }
 

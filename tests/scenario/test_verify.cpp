@@ -4,64 +4,15 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
 #include "fleet.h"
-#include "http_say.h"
 #include "rng.h"
+#include "say_verify.h"
 #include "wait_until.h"
 
 using namespace mbsync::test;
-using nlohmann::json;
-
-namespace {
-
-/// As an application never writes: no trigger sees it.
-constexpr const char* kBehind = "SET session_replication_role = replica; ";
-
-Finished say_verify(Node& node, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "verify");
-  return run_program(mbsync_program(),
-                     clean_options(std::move(arguments),
-                                   {{"DATABASE_URL", node.url()},
-                                    {"SYNC_REGISTRATION_KEY", kFleetKey},
-                                    {"SYNC_PORT", std::to_string(node.port())},
-                                    {"SYNC_STATUS_PORT", std::to_string(node.local_port())}},
-                                   std::filesystem::temp_directory_path()),
-                     seconds{180});
-}
-
-json verify(Node& node, int exit_code, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments{"--json", "--rows-per-s", "0"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  const auto said = say_verify(node, arguments);
-  INFO(said.out << said.err);
-  CHECK(said.exit_code == exit_code);
-  return json::parse(said.out);
-}
-
-const json& table_of(const json& report, const std::string& name) {
-  for (const auto& table : report["peers"][0]["tables"]) {
-    if (table["table"] == name) {
-      return table;
-    }
-  }
-  FAIL("no table " + name + " in " + report.dump(2));
-  return report;
-}
-
-json row(const std::string& key, const std::string& what, std::vector<std::string> columns = {}) {
-  return {{"key", key}, {"what", what}, {"columns", columns}};
-}
-
-json health(Node& node) {
-  return json::parse(ask(node.local_port(), "/health").body);
-}
-
-}  // namespace
 
 TEST_CASE("verify: equal tables are equal, and one byte, a row too few and one too many are named on both sides") {
   Pair pair;
@@ -345,123 +296,6 @@ TEST_CASE("verify: once a day a node compares by itself, and what it finds is in
   CHECK(document["verified"][0]["finished_at"].is_string());
   CHECK(json::parse(ask(pair.a.local_port(), "/api/sync/verify").body)["last"]["scheduled"] == true);
   CHECK(health(pair.b)["verified"].empty());
-}
-
-TEST_CASE("verify: --repair lets the rules decide, keeps what has lost, and brings missing rows back") {
-  Pair pair;
-  pair.a.execute("INSERT INTO item SELECT 'k' || i, 'note ' || i, i FROM generate_series(1, 1000) i");
-  pair.start();
-  pair.fleet.await_quiet({&pair.a, &pair.b});
-  pair.b.execute(std::string(kBehind) +
-                 "UPDATE item SET note = 'drifted' WHERE id IN ('k1', 'k500', 'k1000'); DELETE FROM item WHERE id = "
-                 "'k2'; INSERT INTO item VALUES ('only b', 'x', 1)");
-  const auto report = verify(pair.a, 0, {"--repair"});
-  CHECK(report["result"] == "equal");
-  CHECK(report["peers"][0]["rows_repaired"] == 5);
-  CHECK(report["peers"][0]["repair_trouble"].empty());
-  CHECK(table_of(report, "public.item")["repaired"].size() == 5);
-  pair.fleet.await_quiet({&pair.a, &pair.b});
-  pair.fleet.await_converged({&pair.a, &pair.b});
-  for (Node* node : {&pair.a, &pair.b}) {
-    INFO(node->name());
-    // The later write wins, and the one of the node that was asked is later by a microsecond.
-    CHECK(node->scalar("SELECT count(*) FROM item WHERE note LIKE 'note %'") == "1000");
-    CHECK(node->scalar("SELECT note FROM item WHERE id = 'only b'") == "x");
-    CHECK(node->scalar("SELECT count(*) FROM item") == "1001");
-    // What has lost is on record, and can be brought back.
-    CHECK(node->scalar("SELECT count(*) FROM mbsync.conflict_value WHERE column_name = 'note' AND losers @> "
-                       "'[{\"value\": \"drifted\"}]'") == "3");
-    CHECK(node->scalar("SELECT count(*) FROM mbsync.armed") == "0");
-  }
-  CHECK(verify(pair.b, 0)["result"] == "equal");
-}
-
-TEST_CASE("verify: --repair while both applications write the rows concerned keeps what has lost and ends equal") {
-  Pair pair;
-  pair.a.execute("INSERT INTO item SELECT 'k' || i, 'note ' || i, 0 FROM generate_series(1, 60) i");
-  pair.start();
-  pair.fleet.await_quiet({&pair.a, &pair.b});
-  pair.b.execute(std::string(kBehind) + "UPDATE item SET note = 'drifted ' || id");
-  std::atomic<bool> over = false;
-  std::set<std::string> repaired;
-  {
-    const auto write = [&](Node& node) {
-      auto session = node.connect();
-      for (int i = 0; !over; ++i) {
-        session.execute(fmt::format("UPDATE item SET amount = amount + 1 WHERE id = 'k{}'", i % 20 + 1));
-        std::this_thread::sleep_for(milliseconds{20});
-      }
-    };
-    std::jthread one([&] { write(pair.a); });
-    std::jthread two([&] { write(pair.b); });
-    struct Over {
-      std::atomic<bool>& flag;
-      ~Over() { flag = true; }
-    };
-    const Over end{over};
-    // A row that changes in the very moment is left for the next time.
-    REQUIRE(wait_until(seconds{120}, [&] {
-      const auto said = json::parse(say_verify(pair.a, {"--json", "--rows-per-s", "0", "--repair"}).out);
-      for (const auto& entry : table_of(said, "public.item")["repaired"]) {
-        repaired.insert(entry["key"].get<std::string>());
-      }
-      return said["peers"][0]["rows_different"] == 0 && said["peers"][0]["repair_trouble"].empty();
-    }));
-  }
-  pair.fleet.await_quiet({&pair.a, &pair.b});
-  pair.fleet.await_converged({&pair.a, &pair.b});
-  // Some rows have become equal with the application's own writes: an answer brings all of a row. Of all others one
-  // value stands, and the other is on record. Which one: the application may have written the row in that very moment.
-  CHECK(repaired.size() >= 40);  // that nobody writes
-  for (const auto& key : repaired) {
-    INFO(key);
-    const auto stands = pair.a.scalar(fmt::format("SELECT note FROM item WHERE id = '{}'", key));
-    const auto mine = "note " + key.substr(1);
-    const auto drifted = "drifted " + key;
-    CHECK((stands == mine || stands == drifted));
-    CHECK(pair.a.scalar(fmt::format("SELECT count(*) > 0 FROM mbsync.conflict_value WHERE column_name = 'note' AND key "
-                                    "= '{}' AND losers @> '[{{\"value\": \"{}\"}}]'",
-                                    key, stands == mine ? drifted : mine)) == "t");
-  }
-  CHECK(verify(pair.b, 0)["result"] == "equal");
-}
-
-TEST_CASE("verify: of a counter no rule knows which total is right, and the other rows are repaired all the same") {
-  Pair pair;
-  pair.a.execute("INSERT INTO item SELECT 'k' || i, 'note', 10 FROM generate_series(1, 10) i");
-  for (Node* node : {&pair.a, &pair.b}) {
-    node->execute("ALTER TABLE item ALTER COLUMN amount SET DEFAULT 0, ALTER COLUMN amount SET NOT NULL");
-  }
-  pair.start();
-  const auto rules = pair.fleet.directory() / "rules.toml";
-  std::ofstream(rules) << "[[table]]\nname = \"item\"\n[table.columns]\namount = \"sum\"\n";
-  const auto applied = run_program(
-      mbsync_program(), clean_options({"rules", "apply", rules.string(), "--yes"}, {{"DATABASE_URL", pair.a.url()}},
-                                      std::filesystem::temp_directory_path()));
-  INFO(applied.out << applied.err);
-  REQUIRE(applied.exit_code == 0);
-  REQUIRE(wait_until(seconds{20}, [&] {
-    return pair.b.scalar("SELECT count(*) FROM mbsync.policy") == "1" &&
-           pair.b.scalar(
-               "SELECT count(*) FROM pg_proc "
-               "WHERE pronamespace = 'mbsync'::regnamespace AND prosrc LIKE '%sums%'") != "0";
-  }));
-  // Both sell: the shares add up on both sides, and are compared as they show.
-  pair.a.execute("UPDATE item SET amount = amount - 2 WHERE id = 'k1'");
-  pair.b.execute("UPDATE item SET amount = amount - 3 WHERE id = 'k1'");
-  pair.fleet.await_quiet({&pair.a, &pair.b});
-  pair.fleet.await_converged({&pair.a, &pair.b});
-  CHECK(pair.a.scalar("SELECT amount FROM item WHERE id = 'k1'") == "5");
-  CHECK(verify(pair.a, 0)["result"] == "equal");
-  pair.b.execute(std::string(kBehind) +
-                 "UPDATE item SET amount = 77 WHERE id = 'k1'; UPDATE item SET note = 'drifted' WHERE id = 'k2'");
-  const auto report = verify(pair.a, 1, {"--repair"});
-  INFO(report.dump(2));
-  CHECK(report["peers"][0]["rows_repaired"] == 1);
-  CHECK(report["peers"][0]["rows_different"] == 1);
-  REQUIRE(report["peers"][0]["repair_trouble"].size() == 1);
-  CHECK(report["peers"][0]["repair_trouble"][0].get<std::string>().find("adds up") != std::string::npos);
-  CHECK(table_of(report, "public.item")["differences"][0]["columns"] == json{"amount"});
 }
 
 TEST_CASE("verify: how fast it goes without a limit, and that it keeps to one") {

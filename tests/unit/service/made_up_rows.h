@@ -52,6 +52,7 @@ class MadeUpRows : public DigestSource {
         answer.columns.push_back({name, "text"});
       }
       answer.order = order;
+      answer.estimate = static_cast<std::int64_t>(rows.size());
       if (!request.columns.empty() && request.columns != answer.columns) {
         answer.state = DigestState::kDiffers;
         answer.why = "column \"colour\" is missing there";

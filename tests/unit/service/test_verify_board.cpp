@@ -51,6 +51,41 @@ TEST_CASE("verify board: an order is taken once, one at a time, and a scheduled 
   CHECK(board.document()["last"]["id"] == *id);
 }
 
+TEST_CASE("verify board: what somebody has asked for is not replaced by what was due") {
+  VerifyBoard board;
+  const std::stop_source stop;
+  board.open(true);
+  const auto id = board.order({});
+  REQUIRE(board.take(milliseconds{0}, stop.get_token()));
+  VerifyReport report;
+  report.id = *id;
+  board.finished(report);
+  report.id = *board.begin_scheduled();
+  report.scheduled = true;
+  board.finished(report);
+  CHECK(board.document()["last"]["id"] == report.id);
+  CHECK(board.document()["last_asked"]["id"] == *id);
+}
+
+TEST_CASE(
+    "verify board: whoever ends a comparison ends its questions as well, and a new one those of one that is due") {
+  VerifyBoard board;
+  const std::stop_source stop;
+  int ended = 0;
+  board.open(true, [&] { ended += board.given_up() ? 1 : 0; });
+  REQUIRE(board.begin_scheduled());
+  REQUIRE(board.order({}));
+  CHECK(ended == 1);
+  board.finished({});
+  REQUIRE(board.take(milliseconds{0}, stop.get_token()));
+  CHECK(ended == 1);
+  CHECK(board.cancel());
+  CHECK(ended == 2);
+  board.open(false);
+  CHECK(board.cancel());
+  CHECK(ended == 2);  // nobody is there any more
+}
+
 TEST_CASE("verify board: what waits when the node stops is answered, and a stop ends a pause") {
   VerifyBoard board;
   board.open(true);

@@ -326,6 +326,55 @@ TEST_CASE("verify: what passes is tried again, and only for so long") {
   CHECK(1000 - left == tables.limits.tries);
 }
 
+TEST_CASE("verify: what differed at the first look counts only if it still does at the second") {
+  TwoTables tables(30);
+  const auto drift = [&](int i) { tables.theirs.rows[key_of(2 * i + 1)].values[1] = "drifted"; };
+  for (const int i : {3, 9, 12, 20}) {
+    drift(i);
+  }
+  TableComparison comparison(tables.mine, tables.theirs, Member{kHere, "here"}, tables.pace, tables.limits);
+  const auto first = comparison.compare("public", "item");
+  REQUIRE(first);
+  CHECK(first->differences.size() == 4);
+  const auto about = comparison.about();
+  // Meanwhile one is the same, of one a write is on its way, and one waits.
+  tables.theirs.rows[key_of(7)] = tables.mine.rows[key_of(7)];
+  tables.mine.rows[key_of(19)].captured = true;
+  tables.theirs.rows[key_of(25)].waits = true;
+  const auto second = comparison.confirm(*first, about);
+  REQUIRE(second);
+  CHECK(second->state == State::kDifferent);
+  CHECK(second->differences == std::vector<RowDifference>{{key_of(41), What::kValues, {"note"}}});
+  CHECK(second->changing == 1);
+  CHECK(second->waiting == 1);
+  CHECK(second->rows == 28);
+  tables.theirs.rows = tables.mine.rows;
+  tables.mine.rows[key_of(19)].captured = false;
+  const auto third = comparison.confirm(*first, about);
+  REQUIRE(third);
+  CHECK(third->state == State::kEqual);
+  CHECK(third->rows == 30);
+  // Nobody there for a second look: nothing is said to differ.
+  tables.theirs.failure = Error{ErrorKind::kRejected, "gone", ""};
+  const auto fourth = comparison.confirm(*first, about);
+  REQUIRE(fourth);
+  CHECK(fourth->state == State::kNotCompared);
+  CHECK(fourth->differences.empty());
+  CHECK(fourth->why.find("gone") != std::string::npos);
+}
+
+TEST_CASE("verify: a large table that is sorted otherwise over there is left out where that is wanted") {
+  TwoTables tables(30);
+  tables.limits.unordered_rows = 29;
+  CHECK(tables.compare().state == State::kEqual);
+  tables.theirs.order = "another library";
+  const auto verdict = tables.compare();
+  CHECK(verdict.state == State::kNotCompared);
+  CHECK(verdict.why.find("sort otherwise") != std::string::npos);
+  tables.limits.unordered_rows = 30;
+  CHECK(tables.compare().state == State::kEqual);
+}
+
 TEST_CASE("verify: a table that differs everywhere is given up, and says so") {
   TwoTables tables(60);
   tables.limits.differences = 10;
