@@ -55,15 +55,23 @@ Result<void> check_counters(const Table& table, const ColumnSet& sums, std::vect
   return {};
 }
 
-// The armed rows `taken` (key, cols, at) are captured, if they are still there. It is no insertion: with a deletion
-// that is sealed along with it, it would look like a row that came and went, and nobody would hear of that.
+// The armed rows `taken` are captured, if they are still there, but for columns of which somebody has made a write
+// since: that one is live, and stands for what is shown. It is no insertion: with a deletion that is sealed along with
+// it, it would look like a row that came and went, and nobody would hear of that.
 std::string capture_sql(const Table& table, std::string_view taken) {
-  const auto own = "rpad('0' || translate(k.cols, 'tf', '10'), length(c.cols), '0')::varbit";
+  const auto since = fmt::format(
+      "SELECT bit_or(rpad(substr(c.cols::text, 2), length(k.cols), '0')::varbit) FROM mbsync.change c WHERE c.tab = {} "
+      "AND {} AND c.counter > coalesce((k.seen ->> c.origin::text)::bigint, 0)",
+      table.id, has_key("c", "k.key"));
   return fmt::format(
-      "WITH taken AS ({1} RETURNING a.key, a.cols, a.at) INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT "
-      "DISTINCT {0}, 'U'::\"char\", k.key, k.cols, greatest(k.at, (SELECT max(c.at) FROM mbsync.change c WHERE c.tab = "
-      "{0} AND {4} AND position(B'1' IN c.cols & {5}) > 0)) FROM taken k WHERE EXISTS (SELECT FROM {2} t WHERE {3})",
-      table.id, taken, table.quoted(), TableSql(table).key_match("t", "k.key"), has_key("c", "k.key"), own);
+      "WITH taken AS ({1} RETURNING a.key, a.cols, a.at, a.seen), "
+      "written AS (SELECT k.*, coalesce(({4}), repeat('0', length(k.cols))::varbit) AS since FROM taken k), "
+      "left_over AS (SELECT w.key, w.at, translate((translate(w.cols, 'tf', '10')::varbit & ~w.since)::text, '10', "
+      "'tf') AS cols FROM written w) "
+      "INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT DISTINCT {0}, 'U'::\"char\", k.key, k.cols, k.at "
+      "FROM "
+      "left_over k WHERE position('t' IN k.cols) > 0 AND EXISTS (SELECT FROM {2} t WHERE {3})",
+      table.id, taken, table.quoted(), TableSql(table).key_match("t", "k.key"), since);
 }
 
 // What is armed is known by who has asked for it, and by what it waits for.
@@ -120,8 +128,9 @@ Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Tabl
   }
   MBSYNC_TRY(db.exec(fmt::format("DELETE FROM mbsync.armed WHERE armed_at < now() - interval '{}'", kArmedFor)));
   MBSYNC_TRY(db.exec(fmt::format(
-      "INSERT INTO mbsync.armed (tab, key, cols, at, asker, awaits, awaited_at) VALUES ({}, {}, {}, {}, {})", table.id,
-      values, request.sender.id.value, request.awaits.value, time_of(request.awaited_us))));
+      "INSERT INTO mbsync.armed (tab, key, cols, at, asker, awaits, awaited_at, seen) SELECT {}, {}, {}, {}, {}, "
+      "coalesce(jsonb_object_agg(v.origin, v.counter), '{{}}') FROM mbsync.version_vector v",
+      table.id, values, request.sender.id.value, request.awaits.value, time_of(request.awaited_us))));
   return 1;
 }
 
@@ -138,12 +147,12 @@ Result<bool> capture_armed(PgConnection& db, const std::vector<StagedTable*>& st
     const auto captured = count_of(db.exec(capture_sql(
         *entry->table,
         fmt::format(
-            "DELETE FROM mbsync.armed a USING {0} s WHERE a.tab = {1} AND a.key = s.m_key AND CASE WHEN "
-            "s.m_writes IS NULL THEN s.m_origin = a.awaits AND s.m_at = a.awaited_at ELSE EXISTS (SELECT FROM "
-            "jsonb_array_elements(CASE jsonb_typeof(s.m_writes::jsonb) WHEN 'array' THEN s.m_writes::jsonb "
-            "ELSE s.m_writes::jsonb -> 'writes' END) w WHERE w ->> 0 = a.awaits::text AND w ->> 2 = ({2})::text) "
-            "END",
-            entry->name, entry->table->id, micros_of("a.awaited_at")))));
+            "DELETE FROM mbsync.armed a USING {0} s WHERE a.tab = {1} AND a.key = s.m_key AND CASE WHEN s.m_writes IS "
+            "NULL THEN s.m_at = a.at OR s.m_origin = a.awaits AND s.m_at = a.awaited_at ELSE EXISTS (SELECT FROM "
+            "jsonb_array_elements(CASE jsonb_typeof(s.m_writes::jsonb) WHEN 'array' THEN s.m_writes::jsonb ELSE "
+            "s.m_writes::jsonb -> 'writes' END) w WHERE w ->> 2 = ({2})::text OR w ->> 0 = a.awaits::text AND w ->> 2 "
+            "= ({3})::text) END",
+            entry->name, entry->table->id, micros_of("a.at"), micros_of("a.awaited_at")))));
     MBSYNC_TRY(captured);
     rows += *captured;
   }

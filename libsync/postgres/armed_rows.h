@@ -6,9 +6,10 @@
 // shows something else (kArm): when that one write arrives, and before it is looked at, the armed row becomes a write
 // as well (capture_armed). The two are concurrent then, and the rules decide, with the loser on record. Once the first
 // is touched the others are told to become writes at once (kFire), so that a row is armed for moments; who cannot be
-// told goes by what arrives. An armed row goes by nothing else than by that node's write of that very time: where it is
-// never made, the row is as any other, whatever else is written there. Where the application has written the same
-// columns meanwhile, the armed write has the time of that.
+// told goes by what arrives. An armed row goes by nothing else than by that node's write of that very time, or by those
+// of others that have followed it: these may come first, and have one time of their own. Where it is never made, the
+// row is as any other, whatever else is written there. Columns that somebody has written meanwhile are left out: that
+// write is concurrent to the touch as it is.
 #pragma once
 
 #include <vector>

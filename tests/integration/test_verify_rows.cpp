@@ -4,11 +4,13 @@
 
 #include <catch2/catch.hpp>
 #include <functional>
+#include <map>
 #include <set>
 #include <thread>
 
 #include "node_pair.h"
 #include "policies.h"
+#include "rng.h"
 #include "verify_repair.h"
 #include "verify_table.h"
 
@@ -32,9 +34,13 @@ class Rows : public DigestSource {
     if (after) {
       after(request);
     }
+    if (doubt && doubt(request)) {
+      return Error{ErrorKind::kInDoubt, "the line broke before the answer came", ""};
+    }
     return answer;
   }
   std::function<Result<void>(const DigestRequest&)> before;
+  std::function<bool(const DigestRequest&)> doubt;  ///< it was done, and nobody hears of that
   std::function<void(const DigestRequest&)> after;
 
  private:
@@ -187,6 +193,34 @@ TEST_CASE("verify rows: who cannot be told to follow does so when the write arri
   CHECK(fleet.c.scalar("SELECT amount FROM item WHERE id = 'k2'") == "100");
   CHECK(fleet.c.scalar("SELECT amount FROM item WHERE id = 'k3'") == "200");
   CHECK(fleet.a.scalar("SELECT string_agg(DISTINCT note, ' ') FROM item WHERE id <> 'k4'") == "note");
+  fleet.check_equal();
+}
+
+TEST_CASE("verify rows: what has followed a touch on one machine may come to a third before the touch itself") {
+  Drifted fleet;
+  fleet.fill();
+  fleet.b.execute(std::string(kBehind) + "UPDATE item SET note = 'of b', amount = 70 WHERE id = 'k1'");
+  fleet.c.execute(std::string(kBehind) + "UPDATE item SET note = 'of c', amount = 80 WHERE id = 'k1'");
+  fleet.at_c.before = [](const DigestRequest& request) -> Result<void> {
+    if (request.kind == DigestKind::kFire) {
+      return Error{ErrorKind::kTransient, "cut", ""};
+    }
+    return {};
+  };
+  // What b's application writes while the row is armed is later than all of it.
+  fleet.at_b.before = [&](const DigestRequest& request) -> Result<void> {
+    if (request.kind == DigestKind::kFire) {
+      fleet.b.execute("UPDATE item SET amount = 71 WHERE id = 'k1'");
+    }
+    return {};
+  };
+  CHECK(fleet.repair(fleet.a, fleet.b).repaired.size() == 1);
+  fleet.c.pull(fleet.b);
+  fleet.check_disarmed();
+  fleet.exchange();
+  fleet.check_kept("k1", "note", {"note", "of b", "of c"});
+  fleet.check_kept("k1", "amount", {"1", "71", "80"});
+  CHECK(fleet.a.scalar("SELECT note || ' ' || amount FROM item WHERE id = 'k1'") == "note 71");
   fleet.check_equal();
 }
 
@@ -398,18 +432,20 @@ TEST_CASE("verify rows: a table whose triggers wait for an application, or were 
   for (PgNode* node : {&fleet.a, &fleet.b, &fleet.c}) {
     node->execute(made);
   }
-  fleet.a.prepare();
+  REQUIRE(fleet.a.store().refresh());
   SqlSession holder{fleet.b.url()};
   holder.execute("BEGIN");
   holder.execute("INSERT INTO fresh VALUES (1, 1)");
-  CHECK(fleet.b.prepare().waiting == std::vector<std::string>{"public.fresh"});
+  const auto waiting = fleet.b.store().refresh();
+  REQUIRE(waiting);
+  CHECK(waiting->waiting == std::vector<std::string>{"public.fresh"});
   holder.execute("COMMIT");
   fleet.b.execute("INSERT INTO fresh VALUES (2, 2)");  // which nobody sees
   auto verdict = compare(fleet.a, fleet.b, "fresh");
   CHECK(verdict.state == TableVerdict::State::kNotCompared);
   CHECK(verdict.differences.empty());
   for (PgNode* node : {&fleet.b, &fleet.c}) {
-    node->prepare();
+    REQUIRE(node->store().refresh());
   }
   // Now they are taken in, and on their way.
   verdict = compare(fleet.a, fleet.b, "fresh");
@@ -453,4 +489,111 @@ TEST_CASE("verify rows: a counter is the same whatever zeros its machine shows, 
   for (PgNode* node : {&fleet.a, &fleet.b, &fleet.c}) {
     CHECK(node->scalar("SELECT amount FROM item WHERE id = 'k2'") == "7");
   }
+}
+
+TEST_CASE("verify rows: whoever repairs what, and whatever fails in between, each value stands or is on record") {
+  constexpr int kRows = 6;
+  constexpr int kHistories = 12;
+  const auto seed = seed_from_environment();
+  INFO("MBSYNC_SEED=" << seed);
+  Rng rng(seed);
+  Drifted fleet;
+  fleet.a.execute(fmt::format("INSERT INTO item SELECT 'k' || i, 'note', 0 FROM generate_series(1, {}) i", kRows));
+  fleet.settle();
+  const std::vector<std::pair<PgNode*, Rows*>> all{
+      {&fleet.a, &fleet.at_a}, {&fleet.b, &fleet.at_b}, {&fleet.c, &fleet.at_c}};
+  const auto any = [&]() -> PgNode& { return *all[rng.below(3)].first; };
+  const auto pull = [&] {
+    auto& from = any();
+    auto& to = any();
+    if (&from != &to) {
+      to.pull(from);
+    }
+  };
+  for (int history = 0; history < kHistories; ++history) {
+    INFO("history " << history);
+    std::map<std::pair<PgNode*, std::string>, std::string> shown;
+    std::set<std::string> gone;  // on one of the three
+    for (const auto& [node, rows] : all) {
+      for (int i = 1; i <= kRows; ++i) {
+        const auto key = fmt::format("k{}", i);
+        const auto dice = rng.below(8);
+        if (dice == 0 && gone.insert(key).second) {
+          node->execute(fmt::format("{}DELETE FROM item WHERE id = '{}'", kBehind, key));
+        } else if (dice > 3) {
+          const auto value = fmt::format("{} of {} in {}", key, node->database(), history);
+          node->execute(fmt::format("{}UPDATE item SET note = '{}' WHERE id = '{}'", kBehind, value, key));
+          shown[{node, key}] = value;
+        }
+      }
+      rows->before = [&](const DigestRequest& request) -> Result<void> {
+        if (is_of_repair(request.kind) && rng.below(6) == 0) {
+          return Error{rng.below(2) == 0 ? ErrorKind::kTransient : ErrorKind::kConflict, "refused", ""};
+        }
+        if (is_of_repair(request.kind) && rng.below(2) == 0) {
+          pull();
+        }
+        return {};
+      };
+      rows->doubt = [&](const DigestRequest& request) {
+        if (is_of_repair(request.kind) && rng.below(3) == 0) {
+          pull();
+        }
+        return is_of_repair(request.kind) && rng.below(6) == 0;
+      };
+    }
+    for (int i = 0; i < 4; ++i) {
+      auto& here = any();
+      auto& there = any();
+      if (&here != &there) {
+        fleet.repair(here, there);
+      }
+      pull();
+    }
+    for (const auto& [node, rows] : all) {
+      rows->before = {};
+      rows->doubt = {};
+    }
+    fleet.exchange();
+    for (const auto& [place, value] : shown) {
+      const auto& [node, key] = place;
+      INFO(node->database() << " " << value);
+      CHECK((node->scalar(fmt::format("SELECT note FROM item WHERE id = '{}'", key)) == value ||
+             node->scalar(fmt::format("SELECT count(*) > 0 FROM mbsync.conflict_value WHERE key = '{}' AND "
+                                      "(losers::text LIKE '%\"{}\"%' OR winner::text LIKE '%\"{}\"%')",
+                                      key, value, value)) == "t"));
+    }
+    // Without failures all becomes the same in the end.
+    for (PgNode* other : {&fleet.b, &fleet.c, &fleet.b}) {
+      fleet.repair(fleet.a, *other);
+      fleet.exchange();
+    }
+    fleet.check_equal();
+    fleet.forget();
+  }
+}
+
+TEST_CASE("verify rows: a role that owns its tables and may do no more compares and repairs") {
+  shared_cluster().execute("postgres",
+                           "DO $$ BEGIN CREATE ROLE ordinary LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+  PgNode a(shared_cluster(), fresh_database_name(), kItem, "ordinary");
+  PgNode b(shared_cluster(), fresh_database_name(), kItem, "ordinary");
+  a.prepare();
+  b.prepare();
+  exchange({&a, &b});
+  a.execute("INSERT INTO item SELECT 'k' || i, 'note', i FROM generate_series(1, 5) i");
+  exchange({&a, &b});
+  CHECK(compare(a, b).state == TableVerdict::State::kEqual);
+  shared_cluster().execute(b.database(), std::string(kBehind) + "UPDATE item SET note = 'of b' WHERE id = 'k1'");
+  DigestRequest about;
+  const auto verdict = compare(a, b, "item", &about);
+  Rows mine(a);
+  Rows theirs(b);
+  NoPace pace;
+  CHECK(repair_rows({{a.store().self(), &mine}, {b.store().self(), &theirs}}, about, verdict.differences,
+                    1'700'000'000'000'000, pace)
+            .repaired.size() == 1);
+  exchange({&a, &b});
+  CHECK(compare(a, b).state == TableVerdict::State::kEqual);
+  CHECK(b.scalar("SELECT count(*) FROM mbsync.conflict_value WHERE losers::text LIKE '%of b%'") == "1");
 }

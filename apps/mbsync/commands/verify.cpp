@@ -242,6 +242,8 @@ void add_verify(CLI::App& app, Invocation& invocation) {
   command.footer(
       "\nThe running node compares; this command waits for it, and may be left with Ctrl-C. A row counts as different\n"
       "only if both sides have the same writes of it: what is on its way is looked at again, and never counts.\n"
+      "With --repair every other machine of the fleet is asked too, as it may show a third value: while one of them\n"
+      "cannot be asked, nothing is repaired.\n"
       "\nExit codes:\n"
       "  0  all rows were compared, and are the same\n"
       "  1  rows differ, or not all could be compared, or no node answers on the local port\n"

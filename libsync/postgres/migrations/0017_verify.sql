@@ -26,9 +26,11 @@ CREATE TABLE mbsync.verified_table (
 
 -- Rows of this node that differ from another member's although both have the same writes, and that are to take part as
 -- if the application had just written them, as soon as one certain write of theirs comes: 'mbsync verify --repair' of
--- `asker` makes it on `awaits`. Nothing else sets them off. They are few, and go within moments, unless the way between
--- the two is cut just then: then they wait for that write for as long as it may take.
+-- `asker` makes it on `awaits`. Those that follow it on other members, with the same time as here, set them off as well,
+-- and nothing else does. They are few, and go within moments, unless the way between the two is cut just then: then they
+-- wait for that write for as long as it may take.
 --   cols: as in mbsync.capture; at: the time that the write of this row is to have; awaited_at: that of the other one
+--   seen: what this node had of each origin; later writes of the row stand for what it shows in their columns
 CREATE TABLE mbsync.armed (
   tab        int NOT NULL REFERENCES mbsync.synced_table ON DELETE CASCADE,
   key        text COLLATE "C" NOT NULL,
@@ -37,6 +39,7 @@ CREATE TABLE mbsync.armed (
   asker      bigint NOT NULL CHECK (asker > 0),
   awaits     bigint NOT NULL CHECK (awaits > 0),
   awaited_at timestamptz NOT NULL,
+  seen       jsonb NOT NULL,
   armed_at   timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX armed_row ON mbsync.armed (tab, hashtextextended(key, 0));
