@@ -341,6 +341,7 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
       return report;
     }
   }
+  MBSYNC_TRY(note_kept_whole());
   // A write that was made here while the answer was on its way takes part as the concurrent write that it is.
   const auto sealed = seal(db_, schema_, self_.id);
   MBSYNC_TRY(sealed);
@@ -350,7 +351,6 @@ Result<ApplyReport> Applier::run(const Task& task, Blocked& blocked) {
   if (*armed) {
     MBSYNC_TRY(seal(db_, schema_, self_.id));
   }
-  MBSYNC_TRY(note_kept_whole());
   MBSYNC_TRY(plan_for(db_, most));
   auto versions = read_versions(db_);
   MBSYNC_TRY(versions);
@@ -641,25 +641,20 @@ bool Applier::is_referenced(const Table& table) const {
   });
 }
 
-// Rows that were not there to be locked may have been inserted, and committed, since the seal. Such a write has not
-// taken part, and may have been overwritten just now; its capture tells.
-// Rows kept whole that the seal could do nothing with; they do not say whose they are, so any more of them may be of a
-// row that is about to be written.
+// Those of the rows kept whole that the seal may leave, since it can do nothing with them. They do not say whose they
+// are, so any other may be of a row that is about to be written. Of very many the seal leaves none, as a rule.
 Result<void> Applier::note_kept_whole() {
-  kept_whole_.clear();
-  const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.capture)");
-  MBSYNC_TRY(any);
-  if (!(*any)[0][0].as<bool>()) {
-    return {};
-  }
-  const auto left = db_.exec_cached("SELECT tab, count(*) FROM mbsync.capture WHERE op = 'R' GROUP BY tab");
-  MBSYNC_TRY(left);
-  for (const auto& row : *left) {
-    kept_whole_[row[0].as<int>()] = row[1].as<std::int64_t>();
-  }
+  constexpr int kNotedMax = 1'000;
+  const auto kept = db_.exec_cached(fmt::format(
+      "SELECT coalesce(array_agg(k.ctid), '{{}}') FROM (SELECT ctid FROM mbsync.capture WHERE op = 'R' LIMIT {}) k",
+      kNotedMax));
+  MBSYNC_TRY(kept);
+  kept_whole_ = (*kept)[0][0].c_str();
   return {};
 }
 
+// Rows that were not there to be locked may have been inserted, and committed, since the seal. Such a write has not
+// taken part, and may have been overwritten just now; its capture tells.
 Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& order) {
   const auto any = db_.exec_cached("SELECT EXISTS (SELECT FROM mbsync.capture)");
   MBSYNC_TRY(any);
@@ -672,8 +667,8 @@ Result<void> Applier::check_nobody_was_faster(const std::vector<StagedTable*>& o
     }
     const auto faster = db_.exec(
         fmt::format("SELECT EXISTS (SELECT FROM mbsync.capture c JOIN {0} s ON s.m_key = c.key WHERE c.tab = {1}) OR "
-                    "(SELECT count(*) FROM mbsync.capture WHERE tab = {1} AND op = 'R') > {2}",
-                    entry->name, entry->table->id, kept_whole_[entry->table->id]));
+                    "EXISTS (SELECT FROM mbsync.capture WHERE tab = {1} AND op = 'R' AND ctid <> ALL ({2}::tid[]))",
+                    entry->name, entry->table->id, db_.quote(kept_whole_)));
     MBSYNC_TRY(faster);
     if ((*faster)[0][0].as<bool>()) {
       return Error{ErrorKind::kTransient,

@@ -140,7 +140,7 @@ class Applier {
   const Schema& schema_;
   Member self_;
   ApplyRole role_;
-  std::map<int, std::int64_t> kept_whole_;  ///< by table: captures that this attempt's seal could do nothing with
+  std::string kept_whole_ = "{}";  ///< where captures lie (tid[]) that this attempt's seal may have left
 };
 
 /// Makes the session's temporary tables that applying works with. Once a session, outside a transaction.

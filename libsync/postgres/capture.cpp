@@ -86,7 +86,7 @@ std::string came_by_cascade(const Table& table) {
 // there than before: the number of columns tells nothing. Where there is any, they are counted, in some twenty
 // microseconds.
 std::string watching_generated(const Table& table, const std::string& statement) {
-  const auto generated = table.columns_in_all - table.columns.size();
+  const auto generated = table.columns_generated;
   return generated == 0
              ? statement
              : fmt::format(
@@ -105,11 +105,14 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
         table.id, rows);
   };
   std::string all;
-  all += function_sql(fmt::format("capture_{}_insert", table.id), sql.key_settings(),
-                      fmt::format("INSERT INTO mbsync.capture (tab, op, key, at) "
-                                  "SELECT {}, 'I', {}, clock_timestamp() FROM {} n",
-                                  table.id, sql.key_text("n"), sql.rows_of("new_rows")),
-                      raw("new_rows"));
+  // It needs no more than the key, and names all columns: one that has come in place of another is to be noticed as
+  // well.
+  all += function_sql(
+      fmt::format("capture_{}_insert", table.id), sql.key_settings(),
+      watching_generated(table, fmt::format("INSERT INTO mbsync.capture (tab, op, key, at) "
+                                            "SELECT {}, 'I', {}, clock_timestamp() FROM (SELECT {} FROM {} r) n",
+                                            table.id, sql.key_text("n"), sql.columns("r"), sql.rows_of("new_rows"))),
+      raw("new_rows"));
   // FULL JOIN: an update of the key is a delete and an insert; and it can only be planned as a hash or merge join, so a
   // plan that was made for one row does not turn quadratic for a hundred thousand. An update that changes nothing is no
   // write. A key that came or went takes every column along, those that are NULL too (cols NULL).
@@ -134,11 +137,12 @@ std::string functions_sql(const Table& table, const ColumnSet& sums) {
                   "(SELECT clock_timestamp() AS at OFFSET 0) c, (SELECT 'o' AS side, row_to_json(o.*)::text AS image "
                   "FROM old_rows o UNION ALL SELECT 'n', row_to_json(n.*)::text FROM new_rows n) r",
                   table.id));
-  all += function_sql(fmt::format("capture_{}_delete", table.id), sql.row_settings(),
-                      fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
-                                  "SELECT {}, 'D', {}, clock_timestamp(), {} FROM {} o",
-                                  table.id, sql.key_text("o"), sql.record("o"), sql.rows_of("old_rows")),
-                      raw("old_rows"));
+  all += function_sql(
+      fmt::format("capture_{}_delete", table.id), sql.row_settings(),
+      watching_generated(table, fmt::format("INSERT INTO mbsync.capture (tab, op, key, at, image) "
+                                            "SELECT {}, 'D', {}, clock_timestamp(), {} FROM {} o",
+                                            table.id, sql.key_text("o"), sql.record("o"), sql.rows_of("old_rows"))),
+      raw("old_rows"));
   // Fires before the rows go. The statement names the relation at run time, since each partition is truncated by
   // itself.
   const auto truncate = [&](const std::string& insert) {

@@ -103,8 +103,9 @@ struct PgStore::Impl {
   std::map<NodeId, std::chrono::steady_clock::time_point> last_reports;
   std::mt19937_64 random{std::random_device{}()};
 
-  EngineTurn engine_turn;  // one seal, read, apply or forget at a time
-  std::mutex guard_mutex;  // guards `guard`
+  EngineTurn engine_turn;        // one seal, read, apply or forget at a time
+  std::timed_mutex schema_turn;  // one look at the tables at a time; taken before the engine's turn, never within it
+  std::mutex guard_mutex;        // guards `guard`
   std::unique_ptr<PgConnection> guard;
 
   // For a connection that is being made.
@@ -228,7 +229,15 @@ struct PgStore::Impl {
     return {};
   }
 
+  // One at a time: whoever has read the tables before another did, and registers them after it, would take back what
+  // has come in between, and give it other numbers the next time.
   Result<void> load_schema(PgConnection& db, PrepareReport& report, Patience patience = {}) {
+    std::unique_lock turn(schema_turn, std::defer_lock);
+    if (!patience) {
+      turn.lock();
+    } else if (!turn.try_lock_for(*patience)) {
+      return Error{ErrorKind::kCancelled, "the tables are being looked at for longer than that", ""};
+    }
     MBSYNC_TRY(with_engine(
         db,
         [&]() -> Result<void> {

@@ -369,6 +369,7 @@ Result<Schema> read_schema(PgConnection& db) {
     column.settings = type.kind == 'e' ? 0 : settings_of(base);
     entry.names[std::stoi(row["attnum"].c_str())] = column.name;
     ++entry.table.columns_in_all;
+    entry.table.columns_generated += column.generated ? 1 : 0;
     entry.table.columns.push_back(std::move(column));
   }
   for (const auto& row : *partitions) {

@@ -89,6 +89,7 @@ struct Table {
   std::string name;
   std::vector<Column> columns;     ///< what travels, in the order of their numbers; no generated ones
   std::size_t columns_in_all = 0;  ///< generated ones too
+  std::size_t columns_generated = 0;
   std::vector<std::size_t> key;    ///< indexes into `columns`, in index order
   bool key_is_deferrable = false;  ///< then it is no arbiter for ON CONFLICT
   bool has_toast = false;          ///< may hold values too large for one piece

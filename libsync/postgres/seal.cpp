@@ -6,6 +6,7 @@
 #include <set>
 
 #include "change_sql.h"
+#include "record_text.h"
 #include "table_sql.h"
 #include "version_store.h"
 
@@ -15,23 +16,30 @@ namespace {
 constexpr std::int64_t kFewRows = 500;
 constexpr std::string_view kOtherColumns = "has other columns than a moment ago";
 
-/// An error if a table has not the very columns that are known of it.
-Result<void> check_columns(PgConnection& db, const Table& table) {
+/// The names of all columns, generated ones too; an error if they are not the very ones that are known of the table.
+Result<std::vector<std::string>> live_columns(PgConnection& db, const Table& table) {
   const auto columns = db.exec(
       "SELECT attname, attnum, attgenerated <> '' FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT "
       "attisdropped",
       {std::to_string(table.oid)});
   MBSYNC_TRY(columns);
-  const auto count = static_cast<std::size_t>(columns->size());
+  std::vector<std::string> names;
+  for (const auto& row : *columns) {
+    names.emplace_back(row[0].c_str());
+  }
+  // Of mbsync's own tables, what belongs to one machine does not travel; they change with mbsync alone.
   const bool as_known =
-      count == table.columns_in_all && std::all_of(columns->begin(), columns->end(), [&](const auto& row) {
-        const auto* known = table.find(row[0].c_str());
-        return row[2].template as<bool>() ? known == nullptr
-                                          : known != nullptr && known->attnum == row[1].template as<int>();
-      });
-  return as_known ? Result<void>{}
-                  : Error{ErrorKind::kTransient, fmt::format("table {} {}", table.display(), kOtherColumns),
-                          "it is looked at anew by itself"};
+      table.internal ||
+      (names.size() == table.columns_in_all && std::all_of(columns->begin(), columns->end(), [&](const auto& row) {
+         const auto* known = table.find(row[0].c_str());
+         return row[2].template as<bool>() ? known == nullptr
+                                           : known != nullptr && known->attnum == row[1].template as<int>();
+       }));
+  if (!as_known) {
+    return Error{ErrorKind::kTransient, fmt::format("table {} {}", table.display(), kOtherColumns),
+                 "it is looked at anew by itself"};
+  }
+  return names;
 }
 
 // Captures whose trigger met a table that had changed under it (op R) hold whole rows as JSON. Of an update both sides
@@ -50,9 +58,14 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
     if (table == schema.tables.end()) {
       continue;  // stays until the table is back, or is dropped with it
     }
-    MBSYNC_TRY(check_columns(db, *table));
+    const auto live = live_columns(db, *table);
+    MBSYNC_TRY(live);
     const TableSql sql(*table);
     std::string columns;
+    // A column that came and got another name before anybody looked at the table is in the lines under the first one.
+    const auto renamed = fmt::format(
+        "EXISTS (SELECT FROM json_object_keys(n.line::json) m WHERE m <> ALL ({}::text[])) AND NOT n.line::jsonb ? ",
+        db.quote(format_array(*live)));
     std::vector<std::string> changed(table->width - 1, "'f'");
     for (const auto& column : table->columns) {
       const auto member = db.quote(column.name);
@@ -60,8 +73,10 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
       columns += fmt::format(", (mbsync.populate_or_null(NULL::{0}, json_build_object({1}, c.image::json -> {1}))).{2}",
                              table->quoted(), member, name);
       changed[column.number - 1] = fmt::format(
-          "CASE WHEN (o.line::json -> {0})::text IS DISTINCT FROM (n.line::json -> {0})::text THEN 't' ELSE 'f' END",
-          member);
+          "CASE WHEN (o.line::json -> {0})::text IS DISTINCT FROM (n.line::json -> {0})::text OR ({1}{0}) THEN 't' "
+          "ELSE "
+          "'f' END",
+          member, renamed);
     }
     std::string key;
     for (const auto index : table->key) {
@@ -87,7 +102,7 @@ Result<void> take_apart_raw(PgConnection& db, const Schema& schema) {
       return done.error().in(fmt::format("table {} has changed", table->display()));
     }
     // Lines that the statement saw and the look before it did not may be of a table that has changed in between.
-    MBSYNC_TRY(check_columns(db, *table));
+    MBSYNC_TRY(live_columns(db, *table));
   }
   return {};
 }

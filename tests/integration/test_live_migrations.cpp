@@ -84,6 +84,52 @@ TEST_CASE("migration: whoever seals first, what went into a column that it does 
   CHECK(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_value") == "0");
 }
 
+TEST_CASE("migration: rows that are only inserted show what has come in place of another column", "[migration]") {
+  const std::string change =
+      GENERATE("ALTER TABLE item ALTER g DROP EXPRESSION; INSERT INTO item (id, x, g) VALUES (3, 'x', 'by a')",
+               "ALTER TABLE item DROP g, ADD b text; INSERT INTO item (id, x, b) VALUES (3, 'x', 'by a')");
+  const auto ddl = change.substr(0, change.find(';'));
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text, g text GENERATED ALWAYS AS (x || '!') STORED)");
+  pair.a.execute("INSERT INTO item (id, x) VALUES (1, 'o')");
+  pair.exchange();
+  pair.a.execute(change);
+  REQUIRE(pair.a.store().seal_pending());
+  pair.b.execute(ddl);
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  for (auto* node : {&pair.a, &pair.b}) {
+    CHECK(node->scalar("SELECT item::text FROM item WHERE id = 3") == "(3,x,\"by a\")");
+  }
+}
+
+TEST_CASE("migration: a column that came and was renamed before anybody looked", "[migration]") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o')");
+  pair.exchange();
+  pair.a.execute(
+      "ALTER TABLE item ADD note text; UPDATE item SET note = 'by a'; ALTER TABLE item RENAME note TO remark");
+  pair.b.execute("ALTER TABLE item ADD remark text");
+  for (auto* node : {&pair.a, &pair.b}) {
+    REQUIRE(node->store().refresh());
+  }
+  pair.exchange();
+  check_both(pair, "(1,o,\"by a\")");
+}
+
+TEST_CASE("migration: mbsync's own tables are captured like others, although a column of them does not travel") {
+  Pair pair("CREATE TABLE item (id int PRIMARY KEY, x text)");
+  pair.a.execute("INSERT INTO item VALUES (1, 'o')");
+  pair.exchange();
+  pair.a.execute("UPDATE item SET x = 'by a'");
+  pair.b.execute("UPDATE item SET x = 'by b'");
+  pair.exchange();
+  REQUIRE(pair.a.scalar("SELECT count(*) FROM mbsync.conflict_record") == "1");
+  pair.a.execute("UPDATE mbsync.conflict_record SET is_open = NOT is_open");
+  CHECK(pair.a.scalar("SELECT string_agg(op::text, '') FROM mbsync.capture") == "U");
+}
+
 TEST_CASE("migration: a key that is renamed after rows were kept whole", "[migration]") {
   const bool composite = GENERATE(false, true);
   Pair pair(composite ? "CREATE TABLE item (id int, k int DEFAULT 1, gone text, x text, PRIMARY KEY (id, k))"
