@@ -49,17 +49,19 @@ bool is_port(const Json& match) {
 /// Whether all that comes to the port fits, wherever it comes from.
 bool fits(const Json& match, std::string_view protocol, std::uint16_t port) {
   const auto op = text(match, "op");
-  if ((op != "==" && op != "in") || !match.contains("left") || !match.contains("right")) {
+  const bool other = op == "!=";
+  if ((op != "==" && op != "in" && !other) || !match.contains("left") || !match.contains("right")) {
     return false;
   }
   const auto& left = match["left"];
   const auto& right = match["right"];
   if (left.is_object() && left.contains("meta")) {
-    return text(left["meta"], "key") == "l4proto" && right == protocol;
+    return text(left["meta"], "key") == "l4proto" && (right == protocol) != other;
   }
   if (left.is_object() && left.contains("payload")) {
     const auto of = text(left["payload"], "protocol");
-    return text(left["payload"], "field") == "dport" && (of == protocol || of == "th") && includes(right, port);
+    return text(left["payload"], "field") == "dport" && (of == protocol || of == "th") &&
+           includes(right, port) != other;
   }
   return false;
 }
@@ -84,11 +86,12 @@ std::optional<bool> verdict(const Json& rule, std::string_view protocol, std::ui
       names_port = names_port || is_port(part["match"]);
       conditions = conditions || !fitting;
     }
-    conditions = conditions || part.contains("limit");
     if (part.contains("accept")) {
       lets = true;
     } else if (part.contains("drop") || part.contains("reject")) {
       lets = false;
+    } else if (!part.contains("match") && !part.contains("counter") && !part.contains("log")) {
+      conditions = true;  // a limit, a count of connections, what iptables has put in
     }
   }
   return !conditions || (lets == true && names_port) ? lets : std::nullopt;
@@ -105,8 +108,10 @@ Result<std::vector<NftChain>> input_chains(std::string_view said) {
       continue;
     }
     const auto& chain = object["chain"];
-    if (text(chain, "hook") == "input" && text(chain, "type") == "filter") {
-      chains.push_back({text(chain, "family"), text(chain, "table"), text(chain, "name")});
+    const auto family = text(chain, "family");
+    const bool of_ip = family == "inet" || family == "ip" || family == "ip6";
+    if (of_ip && text(chain, "hook") == "input" && text(chain, "type") == "filter") {
+      chains.push_back({family, text(chain, "table"), text(chain, "name")});
     }
   }
   return chains;

@@ -64,9 +64,9 @@ std::string node_at_local_port(std::uint16_t port) {
                : "";
 }
 
-bool is_at_local_port(NodeId node, std::uint16_t port) {
-  const auto facts = facts_of(ask_for_process(port));
-  return facts && facts->node.id == node;
+bool is_at_local_port(NodeId node, const Config& config) {
+  const auto facts = facts_of(ask_for_process(config.local_port()));
+  return facts && facts->node.id == node && facts->port == config.port;
 }
 
 struct LocalPort::Impl {

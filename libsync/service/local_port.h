@@ -32,7 +32,8 @@ class LocalPort {
 /// Who answers at the local port of a node on this machine, as "node till (05f3...)"; empty: nobody, or no node. For
 /// messages about a port that is taken.
 std::string node_at_local_port(std::uint16_t port);
-/// Whether it is this node.
-bool is_at_local_port(NodeId node, std::uint16_t port);
+/// Whether it is this node, at work with this configuration's ports; false as well if it asks for a token, which is
+/// told to nobody before it is known who that is.
+bool is_at_local_port(NodeId node, const Config& config);
 
 }  // namespace mbsync

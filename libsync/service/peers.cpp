@@ -219,6 +219,7 @@ void Peers::ask_suspects(const std::stop_token& stop) {
                   "round; one of the two must join anew what={} address={}",
                   log_value(suspect.handle), to_string(suspect.addresses.front()));
     }
+    return;  // those that are visited have their turn as well: anybody may announce anything
   }
 }
 

@@ -68,7 +68,7 @@ std::optional<std::string> who_listens(const Config& config, const std::optional
     return "it is in use, and without a registration key nobody can be asked whether that is mbsync";
   }
   // Where the node itself can be asked, nobody is asked in its name: it would take that for a copy, and say so.
-  const bool at_work = self && config.local_port() != 0 && is_at_local_port(self->id, config.local_port());
+  const bool at_work = self && config.local_port() != 0 && is_at_local_port(self->id, config);
   std::optional<PullRequest> request;
   if (self && !at_work) {
     request.emplace().sender = *self;

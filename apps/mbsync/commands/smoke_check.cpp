@@ -57,11 +57,15 @@ nlohmann::ordered_json as_json(const std::vector<Check>& checks, ExitCode code) 
 std::optional<Check> ask_firewall(const Config& config) {
   const auto look = look_at_firewall(config.port);
   const auto name = to_string(look.firewall);
-  const bool off = look.state == FirewallLook::State::kOff && look.firewall != Firewall::kNftables;
-  if (!is_root() || look.firewall == Firewall::kNone || off) {
+  const bool off = look.state == FirewallLook::State::kOff;
+  if (!is_root() || look.firewall == Firewall::kNone || look.state == FirewallLook::State::kOpen ||
+      (off && look.firewall != Firewall::kNftables)) {
     return std::nullopt;
   }
   const auto rules = firewall_rules(name, config.port);
+  if (!rules && off) {
+    return std::nullopt;
+  }
   if (!rules) {
     return Check{"firewall", Verdict::kWarning, fmt::format("{} cannot be asked: {}", name, rules.error().message),
                  rules.error().hint};

@@ -57,10 +57,12 @@ std::string both(const std::string& a, const std::string& b) {
 }  // namespace
 
 TEST_CASE("nft: the chains that count are those that hang on input, whatever they are called") {
-  const auto chains =
-      input_chains("warning: somebody else's table\n" +
-                   said({chain("accept", "out", "output"), chain("drop", "in"), chain("accept", "f", "forward"),
-                         R"({"chain": {"family": "ip", "table": "fw", "name": "no hook"}})"}));
+  const auto chains = input_chains(
+      "warning: somebody else's table\n" +
+      said(
+          {chain("accept", "out", "output"), chain("drop", "in"), chain("accept", "f", "forward"),
+           R"({"chain": {"family": "ip", "table": "fw", "name": "no hook"}})",
+           R"({"chain": {"family": "arp", "table": "fw", "name": "in", "type": "filter", "hook": "input", "policy": "drop"}})"}));
   REQUIRE(chains);
   REQUIRE(chains->size() == 1);
   CHECK(chains->front().family == "inet");
@@ -94,6 +96,13 @@ TEST_CASE("nft: a rule with further conditions decides only if it accepts this p
   CHECK(lets({chain("accept"), rule(both(kInvalid, kDrop))}));
   CHECK(lets({chain("accept"), rule(both(kFromLan, both(port("8765"), kDrop)))}));
   CHECK_FALSE(lets({chain("drop"), rule(both(R"({"limit": {"rate": 5, "per": "second"}})", kAccept))}));
+  CHECK_FALSE(lets({chain("drop"), rule(both(R"({"xt": {"type": "match", "name": "conntrack"}})", kAccept))}));
+  CHECK(lets({chain("accept"), rule(both(R"({"xt": {"type": "match", "name": "conntrack"}})", kDrop))}));
+  CHECK(lets({chain("accept"), rule(both(port("8765"), both(R"({"ct count": {"val": 20}})", kDrop)))}));
+  const std::string not_web =
+      R"({"match": {"op": "!=", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": [80, 443]}}})";
+  CHECK_FALSE(lets({chain("accept"), rule(both(not_web, kDrop))}));
+  CHECK(lets({chain("accept"), rule(both(not_web, kDrop))}, "tcp", 443));
 }
 
 TEST_CASE("nft: what is not its JSON is an error") {
