@@ -7,6 +7,7 @@
 
 #include "change_sql.h"
 #include "digest_reader.h"
+#include "seal.h"
 #include "table_sql.h"
 
 namespace mbsync {
@@ -90,6 +91,14 @@ Result<bool> is_still(PgConnection& db, const Table& table, const ColumnSet& sum
   return !now->empty() && request.hash == (*now)[0][0].c_str();
 }
 
+// What a line of an answer writes of the columns of the armed row `a`, as its bits are written. It deletes the row:
+// all.
+std::string written_of_armed() {
+  return "CASE WHEN s.m_deleted THEN translate(a.cols, 'tf', '10')::varbit ELSE translate(a.cols, 'tf', '10')::varbit "
+         "& "
+         "rpad(substr(s.m_cols::text, 2), length(a.cols), '0')::varbit END";
+}
+
 Result<std::int64_t> count_of(const Result<pqxx::result>& done) {
   MBSYNC_TRY(done);
   return static_cast<std::int64_t>(done->affected_rows());
@@ -97,9 +106,39 @@ Result<std::int64_t> count_of(const Result<pqxx::result>& done) {
 
 }  // namespace
 
-Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table,
+namespace {
+
+// Nobody writes the row from here on, and what has been written is sealed with its own time: the capture that follows
+// is to have the time that the others wait for. False if the application holds the row.
+Result<bool> hold_row(PgConnection& db, const Schema& schema, const Table& table, NodeId self, const std::string& key) {
+  const auto match = TableSql(table).key_match("t", db.quote(key));
+  const auto held =
+      db.exec(fmt::format("SELECT FROM {} t WHERE {} FOR NO KEY UPDATE SKIP LOCKED", table.quoted(), match));
+  MBSYNC_TRY(held);
+  if (held->empty()) {
+    const auto there = db.exec(fmt::format("SELECT FROM {} t WHERE {}", table.quoted(), match));
+    MBSYNC_TRY(there);
+    if (!there->empty()) {
+      return false;
+    }
+  }
+  MBSYNC_TRY(seal(db, schema, self));
+  return true;
+}
+
+}  // namespace
+
+Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table, NodeId self,
                               const DigestRequest& request) {
+  // What was promised to another machine is still so after a power cut, whatever the server was set to.
+  MBSYNC_TRY(db.exec(
+      "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"));
   if (request.kind == DigestKind::kFire) {
+    const auto held = hold_row(db, schema, table, self, request.keys.front());
+    MBSYNC_TRY(held);
+    if (!*held) {
+      return 0;  // it goes by the write that arrives
+    }
     return count_of(
         db.exec(capture_sql(table, fmt::format("DELETE FROM mbsync.armed a WHERE {}", is_armed(db, table, request)))));
   }
@@ -114,6 +153,13 @@ Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Tabl
   }
   const auto columns = columns_of(table, request.touched);
   MBSYNC_TRY(columns);
+  if (request.kind == DigestKind::kTouch) {
+    const auto held = hold_row(db, schema, table, self, request.keys.front());
+    MBSYNC_TRY(held);
+    if (!*held) {
+      return 0;
+    }
+  }
   const auto still = is_still(db, table, *sums, request);
   MBSYNC_TRY(still);
   if (!*still) {
@@ -155,6 +201,25 @@ Result<bool> capture_armed(PgConnection& db, const std::vector<StagedTable*>& st
             entry->name, entry->table->id, micros_of("a.at"), micros_of("a.awaited_at")))));
     MBSYNC_TRY(captured);
     rows += *captured;
+    // Any other write that takes the place of what an armed row shows does so in the columns that it writes: the touch
+    // may be part of it by now, or lie behind it. Sealed with these columns alone, there is a sibling of that very
+    // write, and the rules decide. (Of several writes in one line the columns are in the sender's numbers, and the
+    // times tell.)
+    const auto overlapping = count_of(db.exec(fmt::format(
+        "WITH hit AS (SELECT a.ctid AS place, bit_or({2}) AS bits FROM mbsync.armed a JOIN {0} s ON {3} WHERE a.tab = "
+        "{1} "
+        "AND s.m_writes IS NULL AND s.m_counter > coalesce((a.seen ->> s.m_origin::text)::bigint, 0) GROUP BY a.ctid), "
+        "rest AS (UPDATE mbsync.armed a SET cols = translate((translate(a.cols, 'tf', '10')::varbit & ~h.bits)::text, "
+        "'10', 'tf') FROM hit h WHERE a.ctid = h.place AND position(B'1' IN h.bits) > 0 RETURNING a.key, a.at, h.bits) "
+        "INSERT INTO mbsync.capture (tab, op, key, cols, at) SELECT DISTINCT {1}, 'U'::\"char\", r.key, "
+        "translate(r.bits::text, '10', 'tf'), r.at FROM rest r WHERE EXISTS (SELECT FROM {4} t WHERE {5})",
+        entry->name, entry->table->id, written_of_armed(), has_key("a", "s.m_key"), entry->table->quoted(),
+        TableSql(*entry->table).key_match("t", "r.key"))));
+    MBSYNC_TRY(overlapping);
+    rows += *overlapping;
+  }
+  if (rows > 0) {
+    MBSYNC_TRY(db.exec("DELETE FROM mbsync.armed WHERE position('t' IN cols) = 0"));
   }
   return rows > 0;
 }

@@ -6,10 +6,11 @@
 // shows something else (kArm): when that one write arrives, and before it is looked at, the armed row becomes a write
 // as well (capture_armed). The two are concurrent then, and the rules decide, with the loser on record. Once the first
 // is touched the others are told to become writes at once (kFire), so that a row is armed for moments; who cannot be
-// told goes by what arrives. An armed row goes by nothing else than by that node's write of that very time, or by those
-// of others that have followed it: these may come first, and have one time of their own. Where it is never made, the
-// row is as any other, whatever else is written there. Columns that somebody has written meanwhile are left out: that
-// write is concurrent to the touch as it is.
+// told goes by what arrives. An armed row as a whole goes by nothing else than by that node's write of that very time,
+// or by those of others that have followed it: these may come first, and have one time of their own. Where it is never
+// made, the row is as any other but for this: a write from elsewhere that takes the place of what it shows makes those
+// columns a write, too, so that what they showed is on record. Columns that somebody has written here meanwhile are
+// left out: that write is concurrent to the touch as it is.
 #pragma once
 
 #include <vector>
@@ -24,10 +25,11 @@ namespace mbsync {
 /// many rows that was, 0 or 1: of kArm and kTouch 0 where the row is not as the request says it is, of kTouch also
 /// where somebody holds it, for nobody is waited for; of the others 0 where it is not armed. `conflict` where a column
 /// adds up: of two totals no rule knows which is right.
-Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table, const DigestRequest& request);
+Result<std::int64_t> take_row(PgConnection& db, const Schema& schema, const Table& table, NodeId self,
+                              const DigestRequest& request);
 
-/// Captures those armed rows whose awaited write an answer has. Whether there were any: then they are to be sealed
-/// before the merge.
+/// Captures those armed rows whose awaited write an answer has, and of others the columns that it writes. Whether there
+/// were any: then they are to be sealed before the merge.
 Result<bool> capture_armed(PgConnection& db, const std::vector<StagedTable*>& staged);
 
 }  // namespace mbsync

@@ -349,7 +349,7 @@ struct PgStore::Impl {
       }
       MBSYNC_TRY(db.begin(PgConnection::Isolation::kReadCommitted));
       MBSYNC_TRY(db.exec(kTableLockTimeout));
-      const auto done = mbsync::take_row(db, *now, *table, request);
+      const auto done = mbsync::take_row(db, *now, *table, current_self().id, request);
       MBSYNC_TRY(done);
       taken = *done;
       if (writes && taken > 0) {

@@ -8,7 +8,7 @@ namespace {
 // Members that are waited for, but this one.
 constexpr const char* kMembers =
     "mbsync.node n WHERE NOT n.is_self AND NOT n.former AND NOT EXISTS (SELECT FROM mbsync.membership m WHERE m.node = "
-    "n.id AND (m.away OR m.banned))";
+    "n.id AND (m.away AND n.agreed OR m.banned))";
 
 std::string iso(std::string_view column) {
   return fmt::format("to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')", column);
