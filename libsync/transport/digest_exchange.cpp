@@ -30,7 +30,8 @@ std::string DigestExchange::make_answer() const {
   try {
     const auto answer = service_->digest(request_, caller_);
     if (!answer) {
-      return refusal(stopped_() ? Error{ErrorKind::kTransient, "this node is stopping", ""} : answer.error());
+      return refusal(stopped_() ? Error{ErrorKind::kTransient, "this node is stopping", ""}
+                                : answer.error().without_row());
     }
     auto text = to_json(*answer);
     if (text.size() > kDigestBytesMax) {

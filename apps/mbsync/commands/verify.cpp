@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "commands/ask_node.h"
+#include "utf8.h"
 
 namespace mbsync {
 namespace {
@@ -117,8 +118,8 @@ std::string result_of_table(const Json& table) {
 std::string row_text(const Json& table, const Json& row) {
   const auto what = text_at(row, "what");
   const auto columns = row.at("columns").get<std::vector<std::string>>();
-  return fmt::format("  {} key {}: {}", text_at(table, "table"), text_at(row, "key"),
-                     what == "values" ? fmt::format("differs in {}", fmt::join(columns, ", ")) : what);
+  return printable(fmt::format("  {} key {}: {}", text_at(table, "table"), text_at(row, "key"),
+                               what == "values" ? fmt::format("differs in {}", fmt::join(columns, ", ")) : what));
 }
 
 std::string list_text(std::string_view title, const std::vector<std::string>& rows) {
@@ -163,7 +164,7 @@ std::string report_text(const Json& report) {
       }
     }
     for (const auto& trouble : peer.at("repair_trouble")) {
-      notes += "\nNot repaired: " + trouble.get<std::string>();
+      notes += "\nNot repaired: " + printable(trouble.get<std::string>());
     }
   }
   std::string text = lines.empty() ? "" : format_table({"Peer", "Table", "Rows compared", "Result"}, lines) + "\n";
