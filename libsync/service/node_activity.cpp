@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tuning.h"
+#include "words.h"
 
 namespace mbsync {
 namespace {
@@ -16,10 +17,6 @@ WallClockTime now_wall() {
 
 double seconds_of(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
-}
-
-std::string rows_of(std::int64_t rows) {
-  return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
 }
 
 std::string name_of(const Member& peer) {

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "peer_trouble.h"
 #include "tuning.h"
+#include "words.h"
 
 namespace mbsync {
 namespace {
@@ -27,10 +28,6 @@ std::optional<double> seconds_since(const std::string& iso) {
 
 std::string name_of(const Member& member) {
   return member.name.empty() ? to_string(member.id) : member.name;
-}
-
-std::string amount(std::int64_t count, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
 void say_of_peer(const PeerView& peer, std::uint16_t port, std::vector<Cause>& causes) {

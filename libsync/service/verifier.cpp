@@ -10,6 +10,7 @@
 #include "log.h"
 #include "tuning.h"
 #include "verify_peer.h"
+#include "words.h"
 
 namespace mbsync {
 namespace {
@@ -18,16 +19,8 @@ constexpr LogDomain kDomain{"verify"};
 
 using Clock = std::chrono::steady_clock;
 
-std::string rows_of(std::int64_t rows) {
-  return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
-}
-
 std::string now_iso() {
   return iso_of(std::chrono::system_clock::now());
-}
-
-Error cancelled() {
-  return Error{ErrorKind::kCancelled, "the comparison was ended before it was done", ""};
 }
 
 }  // namespace
@@ -49,9 +42,7 @@ class Verifier::Pace : public VerifyPace {
     return wait(std::chrono::ceil<std::chrono::milliseconds>(rest));
   }
   bool wait(std::chrono::milliseconds pause) override { return board_.wait(pause, stop_); }
-  void progress(const std::string& /*table*/, std::int64_t rows, std::int64_t estimate) override {
-    board_.progress(rows, estimate);
-  }
+  void progress(std::int64_t rows, std::int64_t estimate) override { board_.progress(rows, estimate); }
 
  private:
   VerifyBoard& board_;
@@ -178,7 +169,7 @@ void Verifier::run_order(const VerifyBoard::Order& order, const std::stop_token&
     for (const auto& peer : *members) {
       report.peers.push_back(compare_with(peer, order.what, false, stop));
       if (stop.stop_requested() || board_.given_up()) {
-        report.failure = cancelled();
+        report.failure = comparison_given_up();
         break;
       }
     }
@@ -275,7 +266,8 @@ class Verifier::Way : public DigestSource {
     auto answer = client_->digest(request);
     // It has to be who it is taken for.
     if (answer && answer->sender.id != peer_.id) {
-      return Error{ErrorKind::kRejected,
+      // In doubt, and not refused: whoever that is may have done what was asked.
+      return Error{ErrorKind::kInDoubt,
                    fmt::format("where {} is looked for, {} ({}) answers", peer_.name, answer->sender.name,
                                to_string(answer->sender.id)),
                    "'mbsync peers' shows which addresses are known"};

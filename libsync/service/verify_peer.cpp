@@ -10,6 +10,7 @@
 #include "glob.h"
 #include "tuning.h"
 #include "verify_repair.h"
+#include "words.h"
 
 namespace mbsync {
 namespace {
@@ -17,10 +18,6 @@ namespace {
 std::int64_t now_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
-}
-
-std::string rows_of(std::int64_t rows) {
-  return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
 }
 
 bool is_chosen(const std::vector<std::string>& globs, const std::string& schema, const std::string& table) {
@@ -41,10 +38,6 @@ std::string why_not(const DigestTable& here, const DigestTable& there, const std
     return fmt::format("there is no such table on {}: run the application's migrations there", peer);
   }
   return there.why.empty() ? std::string() : fmt::format("it takes no part on {}: {}", peer, there.why);
-}
-
-Error cancelled() {
-  return Error{ErrorKind::kCancelled, "the comparison was ended before it was done", ""};
 }
 
 VerifyLimits limits(bool scheduled) {
@@ -153,7 +146,7 @@ Result<void> PeerComparison::confirm() {
       open.insert(i);
     }
   }
-  auto done = open.empty() || basis_.pace.wait(kVerifyConfirm) ? Result<void>() : cancelled();
+  auto done = open.empty() || basis_.pace.wait(kVerifyConfirm) ? Result<void>() : comparison_given_up();
   while (done && !open.empty()) {
     const auto place = *open.begin();
     auto& table = verdict_.tables[place];
@@ -200,7 +193,7 @@ Result<void> PeerComparison::repair() {
     auto repaired = repair_rows(sides, abouts_[i], table.differences, now_micros(), basis_.pace);
     given_up = repaired.given_up;
     for (const auto& [why, rows] : repaired.trouble) {
-      verdict_.repair_trouble.push_back(fmt::format("{}: {} of {}", why, rows_of(rows), table.table));
+      verdict_.repair_trouble.push_back(fmt::format("{} of {}: {}", rows_of(rows), table.table, why));
     }
     if (!repaired.repaired.empty()) {
       table.repaired = std::move(repaired.repaired);
@@ -210,7 +203,7 @@ Result<void> PeerComparison::repair() {
     }
   }
   if (given_up) {
-    return cancelled();
+    return comparison_given_up();
   }
   // What is so from now on is what counts: of all, once all were given to the rules.
   for (const auto place : again) {

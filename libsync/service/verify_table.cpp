@@ -86,7 +86,7 @@ Result<DigestAnswer> TableComparison::ask(Side side, const DigestRequest& reques
       return answer.error();
     }
     if (!pace_.wait(kTryAgain * tries)) {
-      return cancelled();
+      return comparison_given_up();
     }
   }
 }
@@ -209,7 +209,7 @@ Result<void> TableComparison::compare_blocks() {
     } else {
       MBSYNC_TRY(compare_rows(range));
     }
-    pace_.progress(verdict_.table, verdict_.rows, estimate_);
+    pace_.progress(verdict_.rows, estimate_);
     if (full() || !mine->last) {
       return {};
     }
@@ -220,7 +220,7 @@ Result<void> TableComparison::compare_blocks() {
                                                    : block;
     }
     if (!pace_.read(std::max(mine->rows, theirs->rows), Clock::now() - begun)) {
-      return cancelled();
+      return comparison_given_up();
     }
     if (undecided_.size() >= limits_.undecided) {
       MBSYNC_TRY(look_again());
@@ -268,13 +268,13 @@ Result<void> TableComparison::compare_rows(const DigestRequest& range) {
       }
     }
     MBSYNC_TRY(look_if_many(limits_.looked_at));
-    pace_.progress(verdict_.table, verdict_.rows, estimate_);
+    pace_.progress(verdict_.rows, estimate_);
     if (!theirs->last || full()) {
       break;
     }
     piece.above = theirs->last;
     if (!pace_.read(theirs->rows, Clock::now() - begun)) {
-      return cancelled();
+      return comparison_given_up();
     }
     if (undecided_.size() >= limits_.undecided) {
       MBSYNC_TRY(look_again());
@@ -361,7 +361,7 @@ Result<void> TableComparison::look_again() {
   auto pause = limits_.first_pause;
   for (int round = 0; round < limits_.rounds && !undecided_.empty() && !full(); ++round) {
     if (!pace_.wait(pause)) {
-      return cancelled();
+      return comparison_given_up();
     }
     pause = std::min(pause * 2, limits_.longest_pause);
     on_their_way_ = 0;

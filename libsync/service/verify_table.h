@@ -70,6 +70,10 @@ struct VerifyLimits {
   int tries = 4;                                ///< of a question that fails for reasons that pass
 };
 
+inline Error comparison_given_up() {
+  return Error{ErrorKind::kCancelled, "the comparison was ended before it was done", ""};
+}
+
 /// Where it waits, and where it tells how far it is.
 class VerifyPace {
  public:
@@ -77,8 +81,8 @@ class VerifyPace {
   /// So many more rows were read, on each side, in so much time. May wait. False: give up.
   virtual bool read(std::int64_t rows, std::chrono::nanoseconds took) = 0;
   virtual bool wait(std::chrono::milliseconds pause) = 0;
-  /// Of `table`, as far as it is compared; about so many rows in all.
-  virtual void progress(const std::string& table, std::int64_t rows, std::int64_t estimate) = 0;
+  /// Of the table under way so many rows are compared, of about so many in all.
+  virtual void progress(std::int64_t rows, std::int64_t estimate) = 0;
 };
 
 class TableComparison {
@@ -107,7 +111,6 @@ class TableComparison {
   void judge(const DigestAnswer& here, const DigestAnswer& there, std::size_t place);
   [[nodiscard]] bool full() const { return verdict_.differences.size() >= limits_.differences; }
   [[nodiscard]] std::int64_t first_block() const;
-  static Error cancelled() { return Error{ErrorKind::kCancelled, "the comparison was given up", ""}; }
 
   DigestSource& mine_;
   DigestSource& theirs_;

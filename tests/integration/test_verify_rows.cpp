@@ -51,7 +51,7 @@ class NoPace : public VerifyPace {
  public:
   bool read(std::int64_t /*rows*/, std::chrono::nanoseconds /*took*/) override { return true; }
   bool wait(std::chrono::milliseconds /*pause*/) override { return true; }
-  void progress(const std::string& /*table*/, std::int64_t /*rows*/, std::int64_t /*estimate*/) override {}
+  void progress(std::int64_t /*rows*/, std::int64_t /*estimate*/) override {}
 };
 
 VerifyLimits quick() {

@@ -158,7 +158,8 @@ TEST_CASE("verify: --repair asks all machines, keeps a third one's value, and do
   CHECK(report["peers"][0]["rows_repaired"] == 0);
   CHECK(report["peers"][0]["rows_different"] == 2);
   REQUIRE(report["peers"][0]["repair_trouble"].size() == 1);
-  CHECK(report["peers"][0]["repair_trouble"][0].get<std::string>().find("c may show a third value") == 0);
+  CHECK(report["peers"][0]["repair_trouble"][0].get<std::string>().find("c may show a third value") !=
+        std::string::npos);
   c.start_ready();
   // A row that the application holds is left, and what was found is said all the same.
   auto holder = a.connect();

@@ -18,7 +18,7 @@ class NoPace : public VerifyPace {
  public:
   bool read(std::int64_t /*rows*/, std::chrono::nanoseconds /*took*/) override { return !stop; }
   bool wait(std::chrono::milliseconds /*pause*/) override { return !stop; }
-  void progress(const std::string& /*table*/, std::int64_t /*rows*/, std::int64_t /*estimate*/) override {}
+  void progress(std::int64_t /*rows*/, std::int64_t /*estimate*/) override {}
   bool stop = false;
 };
 

@@ -34,7 +34,7 @@ class NoPace : public VerifyPace {
     }
     return !stop;
   }
-  void progress(const std::string& /*table*/, std::int64_t rows, std::int64_t /*estimate*/) override { told = rows; }
+  void progress(std::int64_t rows, std::int64_t /*estimate*/) override { told = rows; }
 
   bool stop = false;
   std::int64_t rows_read = 0;

@@ -5,6 +5,7 @@
 
 #include "fakes.h"
 #include "protocol_limits.h"
+#include "wait_until.h"
 
 using namespace mbsync;
 using namespace mbsync::test;
@@ -126,9 +127,7 @@ TEST_CASE("digest: a malformed question and a question too many are refused befo
     auto& client = clients.emplace_back(std::vector<PeerAddress>{{"127.0.0.1", pair.server->port()}}, our_keys());
     threads.emplace_back([&client] { (void)client.digest(which_tables()); });
   }
-  while (digests.asked < tuning::kDigestsMax) {
-    std::this_thread::sleep_for(milliseconds{5});
-  }
+  const bool all_asked = wait_until(milliseconds{20'000}, [&] { return digests.asked >= tuning::kDigestsMax; });
   answer = pair.client->digest(which_tables());
   {
     const std::lock_guard lock(mutex);
@@ -136,6 +135,7 @@ TEST_CASE("digest: a malformed question and a question too many are refused befo
   }
   changed.notify_all();
   threads.clear();
+  REQUIRE(all_asked);
   REQUIRE_FALSE(answer);
   CHECK(answer.error().kind == ErrorKind::kTransient);
   CHECK(answer.error().message.find("too many comparisons at a time") != std::string::npos);
@@ -156,15 +156,11 @@ TEST_CASE("digest: an answer beyond all limits is said, and a stop ends a wait")
   CHECK(answer.error().kind == ErrorKind::kRejected);
   std::atomic<bool> over = false;
   digests.on_digest = [&](const DigestRequest&) -> Result<DigestAnswer> {
-    while (!over) {
-      std::this_thread::sleep_for(milliseconds{5});
-    }
+    static_cast<void>(wait_until(milliseconds{20'000}, [&] { return over.load(); }));
     return Error{ErrorKind::kTransient, "over", ""};
   };
   std::jthread stopper([&] {
-    while (digests.asked < 2) {
-      std::this_thread::sleep_for(milliseconds{5});
-    }
+    static_cast<void>(wait_until(milliseconds{20'000}, [&] { return digests.asked >= 2; }));
     pair.client->stop();
   });
   answer = pair.client->digest(which_tables());
