@@ -148,14 +148,6 @@ json json_of(const RowLook& look) {
   return out;
 }
 
-template <typename T>
-Result<T> result_of(T message, const Fault& fault) {
-  if (fault) {
-    return fault.error();
-  }
-  return message;
-}
-
 }  // namespace
 
 std::string_view to_string(DigestKind kind) {
@@ -266,7 +258,7 @@ Result<DigestRequest> parse_digest_request(std::string_view text) {
   if (is_of_repair(message.kind) && message.kind != DigestKind::kTouch && !message.awaits.valid()) {
     fault.set("awaits", "nobody");
   }
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 std::string to_json(const DigestAnswer& message) {
@@ -348,7 +340,7 @@ Result<DigestAnswer> parse_digest_answer(std::string_view text) {
     }
   }
   reader.done();
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 }  // namespace mbsync

@@ -378,15 +378,6 @@ std::string clip(std::string text, std::size_t bytes_max) {
   return text;
 }
 
-/// Every parser ends the same way: with the first fault, or with the message.
-template <typename T>
-Result<T> result_of(T message, const Fault& fault) {
-  if (fault) {
-    return fault.error();
-  }
-  return message;
-}
-
 }  // namespace
 
 std::string_view to_string(Standing standing) {
@@ -460,7 +451,7 @@ Result<PullRequest> parse_pull_request(std::string_view text, const FindRequest&
     }
   }
   reader.done();
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 std::string to_json(const PullHeader& message, const PullRequest& asked) {
@@ -491,7 +482,7 @@ Result<PullHeader> parse_pull_header(std::string_view text, const PullRequest& a
   message.ask_again = reader.boolean("ask_again");
   read_standing(reader, message, fault);
   reader.done();
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 std::string to_json(const TableHeader& message) {
@@ -523,7 +514,7 @@ Result<TableHeader> parse_table_header(std::string_view text) {
   if (message.numbers.size() != message.columns.size()) {
     fault.set("numbers", "not as many as columns");
   }
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 std::string to_json(const PullFooter& message) {
@@ -538,7 +529,7 @@ Result<PullFooter> parse_pull_footer(std::string_view text) {
   message.tables = reader.integer("tables", 0, kInt64Max);
   message.rows = reader.integer("rows", 0, kInt64Max);
   reader.done();
-  return result_of(message, fault);
+  return detail::result_of(message, fault);
 }
 
 std::string to_json(const Refusal& message) {
@@ -556,7 +547,7 @@ Result<Refusal> parse_refusal(std::string_view text) {
   message.message = reader.text("message", 0, kRefusalTextBytesMax);
   message.hint = reader.text("hint", 0, kRefusalTextBytesMax);
   reader.done();
-  return result_of(std::move(message), fault);
+  return detail::result_of(std::move(message), fault);
 }
 
 Result<std::string> to_json(const WireRow& row, std::size_t width) {
@@ -598,7 +589,7 @@ Result<WireRow> parse_wire_row(std::string_view text) {
   if (row.writes.empty() && row.counters.empty()) {
     fault.set("", "no write");
   }
-  return result_of(std::move(row), fault);
+  return detail::result_of(std::move(row), fault);
 }
 
 }  // namespace mbsync

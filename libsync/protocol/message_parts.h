@@ -21,4 +21,13 @@ Member read_member(const nlohmann::json& value, std::string_view what, Fault& fa
 std::vector<std::string> read_names(const nlohmann::json& array, std::string_view what, Fault& fault);
 std::vector<WireColumn> read_columns(const nlohmann::json& array, Fault& fault);
 
+/// Every parser ends the same way: with the first fault, or with the message.
+template <typename T>
+Result<T> result_of(T message, const Fault& fault) {
+  if (fault) {
+    return fault.error();
+  }
+  return message;
+}
+
 }  // namespace mbsync::detail
