@@ -47,8 +47,9 @@ constexpr std::chrono::milliseconds kCutAfter{1500};
 // A table that is locked as a whole is waited for no longer than this, since all else waits meanwhile.
 constexpr const char* kTableLockTimeout = "SET LOCAL lock_timeout = '1s'";
 // No comparison of rows keeps a snapshot, and a lock that a migration has to wait for, for longer.
-constexpr std::chrono::seconds kRepairPatience{20};
 constexpr const char* kDigestTimeout = "SET LOCAL statement_timeout = '1min'";
+// How long a repair waits for its turn with the database.
+constexpr std::chrono::seconds kRepairPatience{20};
 
 std::int64_t now_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())

@@ -28,6 +28,23 @@ struct VerifyNote {
   std::string finished_at{};  ///< ISO: when all were compared last; empty: never
   double age_s = 0;           ///< since then
   std::vector<TableNote> tables{};
+
+  struct Sums {
+    std::int64_t rows = 0;  ///< that were compared
+    std::int64_t different = 0;
+    std::int64_t undecided = 0;  ///< rows that kept changing or waited
+    std::int64_t tables_left = 0;
+  };
+  [[nodiscard]] Sums sums() const {
+    Sums all;
+    for (const auto& table : tables) {
+      all.rows += table.rows;
+      all.different += table.differing;
+      all.undecided += table.changing + table.waiting;
+      all.tables_left += table.why.empty() ? 0 : 1;
+    }
+    return all;
+  }
 };
 
 }  // namespace mbsync

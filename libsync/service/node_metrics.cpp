@@ -117,17 +117,11 @@ void add_store(const StoreStatus& store, std::vector<MetricFamily>& families) {
   auto age = gauge("mbsync_verify_age_seconds", "Time since all tables were compared with the peer.");
   for (const auto& note : store.verified) {
     const Labels who{{"peer", note.peer.name}, {"node", to_string(note.peer.id)}};
-    const auto sum = [&](auto count) {
-      std::int64_t all = 0;
-      for (const auto& table : note.tables) {
-        all += count(table);
-      }
-      return static_cast<double>(all);
-    };
-    put(compared, sum([](const TableNote& table) { return table.rows; }), who);
-    put(differing, sum([](const TableNote& table) { return table.differing; }), who);
-    put(undecided, sum([](const TableNote& table) { return table.changing + table.waiting; }), who);
-    put(left, sum([](const TableNote& table) { return std::int64_t{table.why.empty() ? 0 : 1}; }), who);
+    const auto sums = note.sums();
+    put(compared, static_cast<double>(sums.rows), who);
+    put(differing, static_cast<double>(sums.different), who);
+    put(undecided, static_cast<double>(sums.undecided), who);
+    put(left, static_cast<double>(sums.tables_left), who);
     if (!note.finished_at.empty()) {
       put(age, note.age_s, who);
     }

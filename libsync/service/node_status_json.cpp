@@ -75,20 +75,12 @@ Json clocks_json(const PeersStatus& peers) {
 Json verified_json(const std::vector<VerifyNote>& notes) {
   auto document = Json::array();
   for (const auto& note : notes) {
-    Json entry{{"id", to_string(note.peer.id)},
-               {"name", note.peer.name},
-               {"finished_at", or_null(note.finished_at)},
-               {"rows_compared", 0},
-               {"rows_different", 0},
-               {"rows_undecided", 0},
-               {"tables", Json::array()}};
-    std::int64_t rows = 0;
-    std::int64_t different = 0;
-    std::int64_t undecided = 0;
+    const auto sums = note.sums();
+    Json entry{
+        {"id", to_string(note.peer.id)}, {"name", note.peer.name},           {"finished_at", or_null(note.finished_at)},
+        {"rows_compared", sums.rows},    {"rows_different", sums.different}, {"rows_undecided", sums.undecided},
+        {"tables", Json::array()}};
     for (const auto& table : note.tables) {
-      rows += table.rows;
-      different += table.differing;
-      undecided += table.changing + table.waiting;
       entry["tables"].push_back({{"table", table.table},
                                  {"result", table.state},
                                  {"rows_compared", table.rows},
@@ -98,9 +90,6 @@ Json verified_json(const std::vector<VerifyNote>& notes) {
                                  {"why_not", or_null(table.why)},
                                  {"at", table.at}});
     }
-    entry["rows_compared"] = rows;
-    entry["rows_different"] = different;
-    entry["rows_undecided"] = undecided;
     document.push_back(std::move(entry));
   }
   return document;

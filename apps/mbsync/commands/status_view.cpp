@@ -174,25 +174,16 @@ std::string verified_as_text(const std::vector<VerifyNote>& notes) {
   }
   std::string text = "\n\nRows compared ('mbsync verify'):";
   for (const auto& note : notes) {
-    std::int64_t rows = 0;
-    std::int64_t different = 0;
-    std::int64_t left = 0;
-    std::int64_t tables_left = 0;
-    for (const auto& table : note.tables) {
-      rows += table.rows;
-      different += table.differing;
-      left += table.changing + table.waiting;
-      tables_left += table.why.empty() ? 0 : 1;
-    }
+    const auto sums = note.sums();
     text += fmt::format(
         "\n  with {}{}: {} rows, {}", note.peer.name,
         note.finished_at.empty() ? ", some tables" : fmt::format(", all tables {} ago", duration_text(note.age_s)),
-        rows, different == 0 ? "none differs" : fmt::format("{} differ", different));
-    if (left > 0) {
-      text += fmt::format("; {} could not be compared", left);
+        sums.rows, sums.different == 0 ? "none differs" : fmt::format("{} differ", sums.different));
+    if (sums.undecided > 0) {
+      text += fmt::format("; {} could not be compared", sums.undecided);
     }
-    if (tables_left > 0) {
-      text += fmt::format("; tables not compared, or not to the end: {}", tables_left);
+    if (sums.tables_left > 0) {
+      text += fmt::format("; tables not compared, or not to the end: {}", sums.tables_left);
     }
   }
   return text;
